@@ -1,0 +1,73 @@
+"""The command line: one module a subcommand, each with ``HELP``, ``add_arguments(parser)`` and ``run(args) -> int``.
+
+The command modules import nothing heavy at their top; numpy, onnxruntime and torch are imported inside ``run``.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from hyperstem.errors import HyperstemError
+
+
+def command_names() -> list[str]:
+    """Names of the subcommands: one per public module in this package."""
+    here = Path(__file__).parent
+    return sorted(path.stem.replace("_", "-") for path in here.glob("[!_]*.py"))
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The whole parser, or, to start faster, one with just the subcommand `only` filled in."""
+    parser = argparse.ArgumentParser(prog="hyperstem", description="Separate music into its stems with Meta-TasNet.")
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in [only] if only else command_names():
+        module = import_module(f"hyperstem.cli.{name.replace('-', '_')}")
+        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand.
+
+    Returns:
+        The exit status: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 130 interrupted.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    only = argv[0] if argv and argv[0] in command_names() else None
+    args = build_parser(only).parse_args(argv)
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        print("hyperstem: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (HyperstemError, OSError) as error:
+        print(f"hyperstem: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if os.environ.get("HYPERSTEM_DEBUG"):
+            raise
+        print(f"hyperstem: internal error: {type(error).__name__}: {error} (set HYPERSTEM_DEBUG=1 for the traceback)",
+              file=sys.stderr)
+        return 1
+
+
+class _Version(argparse.Action):
+    """Prints the version; the package metadata is read only when asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"hyperstem {version('hyperstem')}")
+        parser.exit()

@@ -1,0 +1,285 @@
+"""Settings: frozen dataclasses, read from TOML and checked where they are born."""
+
+import dataclasses
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from hyperstem.errors import ConfigError
+
+STEMS = ("drums", "bass", "other", "vocals")
+
+T = TypeVar("T")
+
+
+def from_mapping(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
+    """Builds the dataclass `kind` from plain values, checking every key and type.
+
+    Args:
+        kind: a dataclass; fields that are dataclasses take nested mappings.
+        mapping: keys to values as TOML or JSON give them; lists become tuples.
+        where: what an error names as the place, e.g. ``"configs/paper.toml [model]"``.
+
+    Raises:
+        ConfigError: for an unknown or missing key, a value of the wrong type or out of range.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in mapping:
+        if key not in fields:
+            raise ConfigError(f"{where}: unknown key {key!r}; known keys are {', '.join(fields)}")
+    for name, spec in fields.items():
+        required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+        if required and name not in mapping:
+            raise ConfigError(f"{where}: key {name!r} is missing")
+    values = {key: _checked(hints[key], value, f"{where}: {key}") for key, value in mapping.items()}
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type `hint`: nested dataclasses and tuples are built, an int passes for a float."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} is {value!r}; expected a table")
+        return from_mapping(hint, value, where)
+    if origin in (typing.Union, types.UnionType):
+        for option in arguments:
+            try:
+                return _checked(option, value, where)
+            except ConfigError as error:
+                last = error
+        raise ConfigError(f"{where} is {value!r}; expected {_describe(hint)}") from last
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise ConfigError(f"{where} is {value!r}; allowed are {', '.join(map(repr, arguments))}")
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where} is {value!r}; expected a list")
+        return tuple(_checked(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} is {value!r}; expected a table")
+        return {key: _checked(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is type(None) and value is None:
+        return None
+    if hint in (int, float, str, bool) and type(value) is hint:
+        return value
+    raise ConfigError(f"{where} is {value!r}; expected {_describe(hint)}")
+
+
+def _describe(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_describe(option) for option in arguments)
+    if origin is tuple:
+        return f"a list of {_describe(arguments[0])}"
+    return {int: "an integer", float: "a number", str: "text", bool: "true or false"}.get(hint, str(hint))
+
+
+def to_mapping(settings: Any) -> dict[str, Any]:
+    """The dataclass `settings` as plain JSON values; the inverse of `from_mapping`."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(settings).items()}
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        ConfigError: the file is missing or no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError(f"no config file {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises ConfigError with `message` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage's sizes, every number resolved for its own rate."""
+
+    rate_hz: int
+    latent_dim: int
+    kernels: tuple[int, ...]
+    hop: int
+    n_fft: int
+    stft_hop: int
+    mels: int
+    bottleneck_dim: int
+    hidden_dim: int
+    blocks: int
+    stacks: int
+    previous_dim: int
+
+    @property
+    def bins(self) -> int:
+        """Bins of one spectrum."""
+        return self.n_fft // 2 + 1
+
+    @property
+    def encoder_channels(self) -> int:
+        """Channels of each encoder kernel size."""
+        return self.latent_dim // 4
+
+    @property
+    def decoder_channels(self) -> tuple[int, ...]:
+        """Channels of each decoder kernel size: a half, a quarter, an eighth, ... of the latent."""
+        return tuple(self.latent_dim >> (i + 1) for i in range(len(self.kernels)))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A Meta-TasNet's sizes; the defaults are the paper's (arXiv 2002.07016, section 3).
+
+    Sizes are those of stage 0. Stage i works at ``base_rate_hz * 2**i``; its kernels, hop, STFT and (given as one
+    number) latent grow with the rate. A size given as a tuple has one entry per stage and is not scaled.
+    """
+
+    stems: tuple[str, ...] = STEMS
+    base_rate_hz: int = 8000
+    stages: int = 3
+    audio_channels: int = 1
+    latent_dim: int | tuple[int, ...] = 440
+    kernels: tuple[int, ...] = (20, 40, 80)
+    hop: int = 20
+    mels: int | tuple[int, ...] = 256
+    n_fft: int = 1024
+    stft_hop: int = 256
+    bottleneck_dim: int | tuple[int, ...] = 160
+    hidden_dim: int | tuple[int, ...] = 160
+    kernel_size: int = 3
+    blocks: int | tuple[int, ...] = 6
+    stacks: int | tuple[int, ...] = 3
+    norm_groups: int = 8
+    residual_bias: bool = False
+    parameters: Literal["generated", "independent", "shared"] = "generated"
+    embedding_dim: int = 8
+    embedding_bottleneck: int = 5
+    segment_s: float = 8.0
+
+    def __post_init__(self) -> None:
+        require(len(self.stems) >= 2, f"stems is {self.stems!r}; two or more are needed")
+        require(len(set(self.stems)) == len(self.stems), f"stems {self.stems!r} has a name twice")
+        require(all(stem and stem == Path(stem).name and not stem.startswith(".") for stem in self.stems),
+                f"stems {self.stems!r}: a stem's name must be usable as a file name")
+        require(1 <= self.stages <= 4, f"stages is {self.stages}; allowed are 1 to 4")
+        require(self.audio_channels in (1, 2), f"audio_channels is {self.audio_channels}; allowed are 1 and 2")
+        require(self.base_rate_hz >= 1000, f"base_rate_hz is {self.base_rate_hz}; at least 1000 is needed")
+        require(1 <= self.hop <= self.base_rate_hz // 50,
+                f"hop is {self.hop} samples; allowed are 1 to {self.base_rate_hz // 50} (20 ms)")
+        require(len(self.kernels) >= 1 and min(self.kernels) >= 1, f"kernels is {self.kernels!r}; one or more, each >= 1")
+        require(max(self.kernels) >= self.hop, f"kernels {self.kernels!r} leave gaps at hop {self.hop}")
+        require(self.kernel_size % 2 == 1 and self.kernel_size >= 1, f"kernel_size is {self.kernel_size}; it must be odd")
+        require(self.norm_groups >= 1, f"norm_groups is {self.norm_groups}; at least 1 is needed")
+        require(self.n_fft >= 16 and self.n_fft % 2 == 0, f"n_fft is {self.n_fft}; an even number from 16 is needed")
+        require(1 <= self.stft_hop <= self.n_fft, f"stft_hop is {self.stft_hop}; allowed are 1 to n_fft, {self.n_fft}")
+        require(self.embedding_dim >= 1 and self.embedding_bottleneck >= 1, "embedding sizes must be at least 1")
+        require(math.isfinite(self.segment_s) and self.segment_s > 0, f"segment_s is {self.segment_s}; it must be positive")
+        for name in ("latent_dim", "mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks"):
+            value = getattr(self, name)
+            require(isinstance(value, int) or len(value) == self.stages,
+                    f"{name} is {value!r}; give one number or one per stage ({self.stages})")
+        for stage in self.stage_configs:
+            self._check_stage(stage)
+
+    def _check_stage(self, stage: StageConfig) -> None:
+        for name in ("mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks"):
+            require(getattr(stage, name) >= 1, f"{name} is {getattr(stage, name)}; at least 1 is needed")
+        shortest = stage.decoder_channels[-1]
+        require(shortest >= 1 and stage.encoder_channels >= 1,
+                f"latent_dim {stage.latent_dim} is too small for {len(stage.kernels)} kernel sizes")
+        normed = {"latent_dim": stage.latent_dim, "latent_dim with the previous stage's": stage.latent_dim + stage.previous_dim,
+                  "bottleneck_dim": stage.bottleneck_dim, "hidden_dim": stage.hidden_dim}
+        for name, size in normed.items():
+            require(size % self.norm_groups == 0, f"{name} is {size}; it must be a multiple of norm_groups, {self.norm_groups}")
+
+    @property
+    def stage_configs(self) -> tuple[StageConfig, ...]:
+        """Every stage's own sizes, lowest rate first."""
+        latents = [self._at("latent_dim", i, grows=True) for i in range(self.stages)]
+        return tuple(
+            StageConfig(
+                rate_hz=self.base_rate_hz << i,
+                latent_dim=latents[i],
+                kernels=tuple(kernel << i for kernel in self.kernels),
+                hop=self.hop << i,
+                n_fft=self.n_fft << i,
+                stft_hop=self.stft_hop << i,
+                mels=self._at("mels", i),
+                bottleneck_dim=self._at("bottleneck_dim", i),
+                hidden_dim=self._at("hidden_dim", i),
+                blocks=self._at("blocks", i),
+                stacks=self._at("stacks", i),
+                previous_dim=latents[i - 1] if i else 0,
+            )
+            for i in range(self.stages)
+        )
+
+    def _at(self, name: str, stage: int, grows: bool = False) -> int:
+        value = getattr(self, name)
+        if isinstance(value, tuple):
+            return value[stage]
+        return value << stage if grows else value
+
+    @property
+    def rates_hz(self) -> tuple[int, ...]:
+        """Sample rate of each stage, lowest first."""
+        return tuple(self.base_rate_hz << i for i in range(self.stages))
+
+    def frames(self, lengths: tuple[int, ...]) -> int:
+        """Latent frames for waveforms of `lengths` samples, one per stage from stage 0 on.
+
+        The waveforms are padded at the end to whole frames, and to what the reflect padding of the shortest STFT needs.
+
+        Raises:
+            ConfigError: the lengths are not those of one excerpt at the stages' rates.
+        """
+        require(1 <= len(lengths) <= self.stages, f"{len(lengths)} rates given; this model takes 1 to {self.stages}")
+        for i, length in enumerate(lengths):
+            require(length >= 1, f"the waveform of stage {i} is empty")
+            require(abs(length - (lengths[0] << i)) <= 1 << i,
+                    f"the waveform of stage {i} has {length} samples; beside {lengths[0]} samples at stage 0 it should have "
+                    f"{lengths[0] << i}")
+        whole = max(-(-length // (self.hop << i)) for i, length in enumerate(lengths))
+        return max(whole, -(-(self.n_fft // 2 + 1) // self.hop))
+
+    def first_stages(self, count: int) -> Self:
+        """The same model cut to its first `count` stages."""
+        require(1 <= count <= self.stages, f"{count} stages asked for; this model has {self.stages}")
+        cut = {name: value[:count] for name in ("latent_dim", "mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks")
+               if isinstance(value := getattr(self, name), tuple)}
+        return dataclasses.replace(self, stages=count, **cut)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the objective's parts; the defaults are the paper's (section 2.4)."""
+
+    reconstruction: float = 0.05
+    dissimilarity: float = 3.0
+    similarity: float = 2.0
+    stage_weights: tuple[float, ...] = field(default=())
+
+    def stage_weight(self, stage: int) -> float:
+        """Weight of a stage's whole loss; 1 where none is given."""
+        return self.stage_weights[stage] if stage < len(self.stage_weights) else 1.0

@@ -1,0 +1,21 @@
+"""Errors a user can cause and mend: each message says what was given, what is allowed, and where."""
+
+
+class HyperstemError(ValueError):
+    """Base of every error that the command line reports as one line."""
+
+
+class ConfigError(HyperstemError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class AudioError(HyperstemError):
+    """Audio cannot be read, written, or processed."""
+
+
+class ModelError(HyperstemError):
+    """A model file is missing, foreign, damaged, or does not fit its input."""
+
+
+class DataError(HyperstemError):
+    """Training or evaluation data is missing, inconsistent, or damaged."""
