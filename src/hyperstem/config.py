@@ -283,3 +283,65 @@ class LossConfig:
     def stage_weight(self, stage: int) -> float:
         """Weight of a stage's whole loss; 1 where none is given."""
         return self.stage_weights[stage] if stage < len(self.stage_weights) else 1.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a run is trained; the defaults are the paper's (arXiv 2002.07016, section 3). Zero switches an option off.
+
+    Steps count optimiser steps from the start of the run; a rate is the learning rate before the schedule's factor.
+    """
+
+    steps: int = 200_000
+    batch: int = 12
+    accumulate: int = 1
+    seed: int = 0
+    optimizer: Literal["ranger", "adamw"] = "ranger"
+    learning_rate: float = 1e-3
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 5e-4
+    lookahead_steps: int = 6
+    lookahead_share: float = 0.5
+    schedule: Literal["sgdr", "cosine", "constant"] = "sgdr"
+    warmup_steps: int = 0
+    schedule_steps: int = 0
+    final_factor: float = 0.0
+    period: int = 200_000
+    restart_factor: float = 0.85
+    clip: float = 5.0
+    average: float = 0.0
+    init: str = ""
+    init_strict: bool = False
+    freeze: tuple[str, ...] = ()
+    rate_factors: dict[str, float] = field(default_factory=dict)
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    compile: bool = False
+    threads: int = 0
+    workers: int = 1
+    checkpoint_minutes: float = 5.0
+    checkpoint_steps: int = 0
+    validate_minutes: float = 15.0
+    validate_steps: int = 0
+    validate_share: float = 0.1
+    best: Literal["sdr", "sdr_fitted", "si_snr"] = "sdr"
+    log_steps: int = 20
+    max_skipped: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate", "lookahead_steps", "period", "log_steps", "max_skipped"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; at least 1 is needed")
+        for name in ("seed", "weight_decay", "warmup_steps", "schedule_steps", "clip", "threads", "workers",
+                     "checkpoint_minutes", "checkpoint_steps", "validate_minutes", "validate_steps"):
+            require(0 <= getattr(self, name) < math.inf, f"{name} is {getattr(self, name)}; it must not be negative")
+        for name in ("lookahead_share", "final_factor", "restart_factor", "validate_share"):
+            require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; allowed are 0 to 1")
+        require(0 < self.learning_rate < math.inf, f"learning_rate is {self.learning_rate}; it must be positive")
+        require(0 < self.eps < math.inf, f"eps is {self.eps}; it must be positive")
+        require(0 <= self.average < 1, f"average is {self.average}; allowed are 0 to below 1")
+        require(len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+                f"betas is {self.betas!r}; two numbers from 0 to below 1 are needed")
+        for prefix, factor in self.rate_factors.items():
+            require(0 < factor < math.inf, f"rate_factors.{prefix} is {factor}; it must be positive (or use freeze)")
+        require(not self.init_strict or bool(self.init), "init_strict is set, but init names no weights")

@@ -1,0 +1,117 @@
+"""One process or many (torchrun): rank, device, and sums over processes; in one process all of it does nothing."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from hyperstem.errors import ConfigError
+
+
+class World(NamedTuple):
+    """This process among those that train together."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files and speaks for all."""
+        return self.rank == 0
+
+
+def world() -> World:
+    """The processes as torchrun describes them in the environment; one where it does not."""
+    return World(*(int(os.environ.get(name, default)) for name, default in
+                   (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))))
+
+
+def find_device(name: str = "auto") -> torch.device:
+    """The device to train on.
+
+    Args:
+        name: ``auto`` (CUDA where there is one, else the processor) or a torch device such as ``cpu`` or ``cuda:1``.
+            With several processes a bare ``cuda`` becomes each process's own card.
+
+    Raises:
+        ConfigError: the name is no device, or the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device is {name!r}; give auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda":
+        device = torch.device("cuda", world().local_rank if device.index is None else device.index)
+        if device.index >= torch.cuda.device_count():
+            raise ConfigError(f"device is {name!r}, but this machine has {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+@contextmanager
+def launched(device: torch.device) -> Iterator[World]:
+    """Joins the processes that torchrun started, for as long as the context lasts."""
+    here = world()
+    if here.size == 1:
+        yield here
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield here
+    finally:
+        dist.destroy_process_group()
+
+
+def _many() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum of `values` over all processes; no gradient passes through it."""
+    if not _many():
+        return values
+    values = values.detach().clone()
+    dist.all_reduce(values)
+    return values
+
+
+def processes() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if _many() else 1
+
+
+def largest(values: Tensor) -> Tensor:
+    """The elementwise maximum of `values` over all processes."""
+    if not _many():
+        return values
+    values = values.detach().clone()
+    dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return values
+
+
+def from_leader(values: Tensor) -> Tensor:
+    """The leading process's `values`, in every process."""
+    if _many():
+        values = values.clone()
+        dist.broadcast(values, src=0)
+    return values
+
+
+def own_share(count: int, here: World) -> slice:
+    """The items of a global batch that are this process's own: one run of equal length for each process.
+
+    Raises:
+        ConfigError: `count` items cannot be shared equally.
+    """
+    if count % here.size:
+        raise ConfigError(f"a batch of {count} cannot be shared equally by {here.size} processes")
+    each = count // here.size
+    return slice(here.rank * each, (here.rank + 1) * each)
