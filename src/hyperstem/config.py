@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import tomllib
 import types
 import typing
@@ -29,7 +30,7 @@ def from_mapping(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
         ConfigError: for an unknown or missing key, a value of the wrong type or out of range.
     """
     hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {spec.name: spec for spec in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in mapping:
         if key not in fields:
             raise ConfigError(f"{where}: unknown key {key!r}; known keys are {', '.join(fields)}")
@@ -90,7 +91,15 @@ def _describe(hint: Any) -> str:
 
 def to_mapping(settings: Any) -> dict[str, Any]:
     """The dataclass `settings` as plain JSON values; the inverse of `from_mapping`."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(settings).items()}
+    return {key: _plain(value) for key, value in vars(settings).items()}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_mapping(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def load_toml(path: Path) -> dict[str, Any]:
@@ -273,12 +282,39 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the objective's parts; the defaults are the paper's (section 2.4)."""
+    """Kind and weights of the objective's parts; the defaults are the paper's (section 2.4).
 
+    Attributes:
+        kind: score of an estimate: the paper's SI-SNR, thresholded SNR, L1, or L1 with multi-resolution STFT distance.
+        reconstruction: weight of the SI-SNR of the decoded, unmasked mixture.
+        dissimilarity: weight of the cosine between latents of different stems.
+        similarity: weight of the cosine between latents of one stem across the batch.
+        silence: weight of what leaks into silent stems (dB over -20 dB of the mixture, softly).
+        snr_mix: share of the thresholded SNR in the SI-SNR score, so that levels are learned too.
+        snr_threshold_db: SNR beyond which nothing more is gained.
+        spectral: weight of the STFT distance beside L1.
+        l1_scale: factor on the L1 scores, to bring them to the size of dB.
+        stft_windows: window lengths of the STFT distance in samples.
+        stage_weights: weight of each stage's loss; 1 where none is given.
+    """
+
+    kind: Literal["si_snr", "snr", "l1", "l1+mrstft"] = "si_snr"
     reconstruction: float = 0.05
     dissimilarity: float = 3.0
     similarity: float = 2.0
-    stage_weights: tuple[float, ...] = field(default=())
+    silence: float = 0.0
+    snr_mix: float = 0.0
+    snr_threshold_db: float = 30.0
+    spectral: float = 0.5
+    l1_scale: float = 10.0
+    stft_windows: tuple[int, ...] = (512, 1024, 2048)
+    stage_weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("reconstruction", "dissimilarity", "similarity", "silence", "spectral"):
+            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
+        require(0 <= self.snr_mix <= 1, f"snr_mix is {self.snr_mix}; allowed are 0 to 1")
+        require(all(window >= 16 for window in self.stft_windows), f"stft_windows {self.stft_windows!r}; each at least 16")
 
     def stage_weight(self, stage: int) -> float:
         """Weight of a stage's whole loss; 1 where none is given."""
@@ -289,7 +325,26 @@ class LossConfig:
 class TrainConfig:
     """How a run is trained; the defaults are the paper's (arXiv 2002.07016, section 3). Zero switches an option off.
 
-    Steps count optimiser steps from the start of the run; a rate is the learning rate before the schedule's factor.
+    Attributes:
+        steps: optimiser steps from the start of the run.
+        batch: items of a batch, of all processes together.
+        accumulate: batches whose gradients make one step.
+        seed: of the initial weights; the data has its own.
+        learning_rate: before the schedule's factor and ``rate_factors``, which multiply it per prefix of parameter names.
+        lookahead_steps: Ranger's fast steps between two slow ones, each of which goes ``lookahead_share`` of the way.
+        schedule: ``sgdr`` (half cosines of ``period`` steps, each starting ``restart_factor`` lower), ``cosine`` (one, over
+            ``schedule_steps`` or else ``steps``) or ``constant``, each after ``warmup_steps``; ``final_factor`` is where a
+            cosine ends.
+        clip: largest norm of the gradient.
+        average: decay of the running average of the weights, which is then what is validated and saved.
+        init: safetensors file to begin from; what fits by name and shape is taken, with ``init_strict`` all must.
+        freeze: prefixes of parameter names that are not trained.
+        precision: of autocast. ``compile`` uses torch.compile, ``threads`` limits the processor's.
+        checkpoint_minutes: time between checkpoints, beside ``checkpoint_steps``.
+        validate_minutes: time between validations, beside ``validate_steps``; they take at most ``validate_share`` of
+            the time.
+        best: score by which the best weights are kept: SDR, SDR after fitting the stems to the mixture, or SI-SNR.
+        max_skipped: steps in a row without a finite gradient that end the run.
     """
 
     steps: int = 200_000
@@ -319,7 +374,7 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: bool = False
     threads: int = 0
-    workers: int = 1
+    tensorboard: bool = True
     checkpoint_minutes: float = 5.0
     checkpoint_steps: int = 0
     validate_minutes: float = 15.0
@@ -332,7 +387,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "lookahead_steps", "period", "log_steps", "max_skipped"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; at least 1 is needed")
-        for name in ("seed", "weight_decay", "warmup_steps", "schedule_steps", "clip", "threads", "workers",
+        for name in ("seed", "weight_decay", "warmup_steps", "schedule_steps", "clip", "threads",
                      "checkpoint_minutes", "checkpoint_steps", "validate_minutes", "validate_steps"):
             require(0 <= getattr(self, name) < math.inf, f"{name} is {getattr(self, name)}; it must not be negative")
         for name in ("lookahead_share", "final_factor", "restart_factor", "validate_share"):
@@ -345,3 +400,130 @@ class TrainConfig:
         for prefix, factor in self.rate_factors.items():
             require(0 < factor < math.inf, f"rate_factors.{prefix} is {factor}; it must be positive (or use freeze)")
         require(not self.init_strict or bool(self.init), "init_strict is set, but init names no weights")
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One place that recordings come from.
+
+    Layouts: ``musdb18`` (train/ and test/ with ``*.stem.mp4``), ``musdb18-hq`` (train/ and test/ with a folder of wav
+    files a song), ``moisesdb`` (a folder a song with data.json), ``folders`` (``<song>/<stem>.<suffix>``) and ``solo``
+    (any sound files, all of one stem, which only feed remixes).
+    """
+
+    name: str
+    layout: Literal["musdb18", "musdb18-hq", "moisesdb", "folders", "solo"]
+    path: str
+    subset: Literal["", "train", "validation", "test", "all"] = ""
+    weight: float = 1.0
+    stem: str = ""
+    missing: Literal["error", "silence"] = "error"
+    aliases: dict[str, str] = field(default_factory=dict)
+    sums: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(bool(self.name) and self.name == Path(self.name).name and not self.name.startswith("."),
+                f"name is {self.name!r}; it must be usable as a folder name")
+        require(math.isfinite(self.weight) and self.weight >= 0, f"weight is {self.weight}; it must not be negative")
+        require((self.layout == "solo") == bool(self.stem),
+                f"source {self.name!r}: stem is {self.stem!r}; a solo source names its stem, the others do not")
+        for name, members in self.sums.items():
+            require(len(set(members)) == len(members) >= 2, f"sums.{name} is {members!r}; two or more different stems are needed")
+
+
+@dataclass(frozen=True)
+class MixingConfig:
+    """How training mixtures are put together; the defaults are the paper's."""
+
+    remix: float = 0.5
+    gain: tuple[float, ...] = (0.75, 1.25)
+    active_db: float = -60.0
+    anywhere: float = 1.0
+    draw: Literal["uniform", "sqrt", "length"] = "uniform"
+    solo: float = 0.0
+    double: float = 0.0
+    drop: float = 0.0
+    loudness_match: float = 0.0
+    loudness_jitter_db: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name in ("remix", "anywhere", "solo", "double", "drop", "loudness_match"):
+            require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
+        require(len(self.gain) == 2 and 0 < self.gain[0] <= self.gain[1],
+                f"gain is {self.gain!r}; give the least and the greatest factor")
+        require(self.loudness_jitter_db >= 0, f"loudness_jitter_db is {self.loudness_jitter_db}; it must not be negative")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Changes of a stem's sound in training; everything is off at first. A ``*_share`` is how often it happens."""
+
+    swap_share: float = 0.5
+    speed_share: float = 0.0
+    speed: float = 0.1
+    pitch_share: float = 0.0
+    pitch_semitones: float = 2.0
+    gain_db: float = 0.0
+    polarity_share: float = 0.0
+    eq_share: float = 0.0
+    eq_db: float = 6.0
+    reverb_share: float = 0.0
+    reverb_s: float = 0.6
+    clip_share: float = 0.0
+    clip_db: float = 12.0
+    pan_share: float = 0.0
+    mono_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in (name for name in vars(self) if name.endswith("_share")):
+            require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
+        for name, most in {"speed": 0.5, "pitch_semitones": 12, "gain_db": 40, "eq_db": 40, "reverb_s": 5, "clip_db": 40}.items():
+            require(0 <= getattr(self, name) <= most, f"{name} is {getattr(self, name)}; allowed are 0 to {most}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where training recordings are and how examples are drawn from them.
+
+    ``root`` and ``prepared`` may hold ``~`` and ``$VARIABLES``; what is not absolute is taken relative to the folder of
+    the config file (see `resolved`).
+    """
+
+    sources: tuple[SourceConfig, ...]
+    validation: tuple[SourceConfig, ...] = ()
+    root: str = "."
+    prepared: str = "prepared"
+    seed: int = 0
+    segment_s: float | None = None
+    workers: int = 1
+    prefetch: int = 4
+    mixing: MixingConfig = field(default_factory=MixingConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        require(len(self.sources) >= 1, "sources is empty; at least one [[data.sources]] is needed")
+        names = [source.name for source in self.sources + self.validation]
+        for name in names:
+            require(names.count(name) == 1, f"two sources are named {name!r}; every source and validation set needs its own name")
+        require(any(source.layout != "solo" and source.weight > 0 for source in self.sources),
+                "every source is solo or has weight 0; at least one with whole songs is needed")
+        require(all(source.layout != "solo" for source in self.validation), "a solo source cannot validate")
+        require(self.segment_s is None or 0 < self.segment_s < math.inf, f"segment_s is {self.segment_s}; it must be positive")
+        require(self.workers >= 0, f"workers is {self.workers}; 0 or more are allowed")
+        require(self.prefetch >= 1, f"prefetch is {self.prefetch}; at least 1 is needed")
+        require(self.seed >= 0, f"seed is {self.seed}; it must not be negative")
+
+    def resolved(self, base: Path) -> Self:
+        """The same settings with absolute folders; `base` is the folder of the config file.
+
+        Raises:
+            ConfigError: a path names an environment variable that is not set.
+        """
+        return dataclasses.replace(self, root=_absolute(self.root, base, "root"), prepared=_absolute(self.prepared, base, "prepared"))
+
+
+def _absolute(path: str, base: Path, key: str) -> str:
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    require("$" not in expanded, f"data.{key} is {path!r}, and that environment variable is not set; set it, or data.{key}")
+    return str((base / expanded).resolve())

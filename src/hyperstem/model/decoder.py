@@ -1,0 +1,51 @@
+"""Latent to waveform: the encoder's kernel sizes mirrored (section 2.2)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hyperstem.config import StageConfig
+from hyperstem.model.encoder import frame_padding
+
+
+class Decoder(nn.Module):
+    """A 1x1 convolution, then one transposed convolution per kernel size, summed.
+
+    Source:
+        The paper, section 2.2 and figure 2.
+    """
+
+    def __init__(self, config: StageConfig, audio_channels: int) -> None:
+        super().__init__()
+        self.hop, self.audio_channels = config.hop, audio_channels
+        self.widths = list(config.decoder_channels)
+        self.split = nn.Conv1d(config.latent_dim, sum(self.widths), 1, bias=False)
+        self.filters = nn.ModuleList(
+            nn.ConvTranspose1d(width, audio_channels, kernel, stride=config.hop, bias=False)
+            for width, kernel in zip(self.widths, config.kernels, strict=True)
+        )
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Latents (batch, latent, frame) to waveforms (batch, channel, frame * hop)."""
+        parts = F.relu(self.split(latent)).split(self.widths, dim=1)
+        waves = [self._convolve(part, layer.weight) for part, layer in zip(parts, self.filters, strict=True)]
+        return torch.stack(waves).sum(0) if len(waves) > 1 else waves[0]
+
+    def _convolve(self, part: Tensor, weight: Tensor) -> Tensor:
+        """A transposed convolution as one matrix product and the overlap-add of its columns.
+
+        Args:
+            part: (batch, width, frame).
+            weight: (width, channel, kernel).
+        """
+        batch, _, frames = part.shape
+        kernel, hop, channels = weight.shape[-1], self.hop, self.audio_channels
+        before, after = frame_padding(kernel, hop)
+        hops = -(-kernel // hop)
+        padded = F.pad(weight, (0, hops * hop - kernel)).flatten(1)             # (width, channel * hops * hop)
+        columns = torch.matmul(part.transpose(1, 2), padded)                    # (batch, frame, channel * hops * hop)
+        columns = columns.view(batch, frames, channels, hops, hop).permute(3, 0, 2, 1, 4)
+        total = frames + hops - 1
+        out = sum(F.pad(columns[i], (0, 0, i, total - frames - i)) for i in range(hops))
+        wave = out.reshape(batch, channels, total * hop)[..., : (frames - 1) * hop + kernel]
+        return F.pad(wave, (-before, -after))
