@@ -1,0 +1,151 @@
+"""The built-in band: one seeded song, from the score to four finished stems, with numpy alone."""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from hyperstem.config import STEMS
+from hyperstem.errors import ConfigError
+from hyperstem.synth import dsp
+from hyperstem.synth.drumkit import render_drums
+from hyperstem.synth.grooves import play_drums
+from hyperstem.synth.lines import play_bass, play_others
+from hyperstem.synth.score import Song, compose, stream
+from hyperstem.synth.singing import choir, harmony, play_vocals
+from hyperstem.synth.tones import TIMBRES, render_notes, vary
+from hyperstem.synth.voice import draw_singer, render_voice
+
+
+def render_song(seed: int, seconds: float, rate_hz: int, *, style: str | None = None,
+                absent: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """Plays one song of the built-in band.
+
+    Args:
+        seed: decides everything: the same seed, length and rate give the same samples.
+        seconds: length of the song.
+        rate_hz: sampling rate, from 8000 on.
+        style: name of a style (see `hyperstem.synth.styles`); drawn from the seed if not given.
+        absent: stems that stay silent.
+
+    Returns:
+        drums, bass, other, vocals: float32 (channel=2, time), ``round(seconds * rate_hz)`` samples; their sum peaks
+        below 1.
+
+    Raises:
+        ConfigError: the length, rate, style or a stem's name is not allowed.
+    """
+    if rate_hz < 8000:
+        raise ConfigError(f"the sampling rate is {rate_hz} Hz; the band plays from 8000 Hz on")
+    for stem in absent:
+        if stem not in STEMS:
+            raise ConfigError(f"no stem {stem!r}; stems are {', '.join(STEMS)}")
+    song = compose(seed, seconds, style)
+    samples = max(1, round(seconds * rate_hz))
+    players = {"drums": _drums, "bass": _bass, "other": _other, "vocals": _vocals}
+    stems = {stem: players[stem](song, samples, rate_hz) if stem not in absent else np.zeros((2, samples), np.float32)
+             for stem in STEMS}
+    return balance(stems, seed, rate_hz)
+
+
+def _drums(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+    rng = stream(song.seed, 40)
+    wave = render_drums(play_drums(song), song.seed, str(rng.choice(song.style.kits)), samples, rate_hz)
+    wave = dsp.convolve(wave, dsp.impulse_of(dsp.random_equaliser(rng, 1.5), rate_hz))
+    peak = float(np.percentile(np.abs(wave[:, ::16]), 99.5)) + 1e-9
+    return dsp.saturate(wave / np.float32(peak), float(rng.uniform(0.3, 0.9)))
+
+
+def _bass(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+    rng = stream(song.seed, 41)
+    sound, notes = play_bass(song)
+    timbre = vary(TIMBRES[sound], rng)
+    glide = sound in ("fretless", "eightoheight") or rng.random() < 0.15
+    wave = render_notes(notes, timbre, song.seed, 0, samples, rate_hz, glide)
+    wave = dsp.compress(wave, rate_hz, -6.0, float(rng.uniform(1.5, 5.0)))
+    stereo = np.stack([wave, wave])
+    if timbre.detune > 4 and rng.random() < 0.5:   # wide above the lows
+        side = dsp.convolve(wave, dsp.impulse_of(dsp.high_pass(250.0), rate_hz))
+        late = np.roll(side, int(0.009 * rate_hz)) * np.float32(0.4)
+        stereo += np.stack([late, -late])
+    return stereo
+
+
+def _other(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+    mix = np.zeros((2, samples), np.float32)
+    for i, part in enumerate(play_others(song)):
+        rng = stream(song.seed, 42, i)
+        timbre = vary(TIMBRES[part.instrument], rng)
+        wave = render_notes(part.notes, timbre, song.seed, i + 1, samples, rate_hz)
+        trim = dsp.impulse_of(dsp.high_pass(float(rng.uniform(60, 180)), 2.0), rate_hz, 4096)
+        wave = dsp.convolve(wave, trim)
+        placed = dsp.pan(wave, part.position)
+        if part.instrument in ("power", "acoustic", "strings", "pad", "saw") and rng.random() < 0.6:   # a second take
+            twin = render_notes(part.notes, vary(timbre, rng), song.seed, i + 101, samples, rate_hz)
+            placed = 0.7 * (dsp.pan(wave, -0.8) + dsp.pan(dsp.convolve(twin, trim), 0.8))
+        if part.instrument in ("epiano", "electric", "organ") and rng.random() < 0.4:
+            time_s = np.arange(samples, dtype=np.float32) / rate_hz
+            sway = np.float32(0.35) * np.sin(2 * np.pi * np.float32(rng.uniform(0.8, 6.0)) * time_s)
+            placed *= np.stack([1 + sway, 1 - sway])
+        wet = dsp.convolve(placed, dsp.room(float(rng.uniform(0.4, 2.2)), rate_hz, rng, 0.5))
+        mix += np.float32(dsp.db(part.gain_db)) * (placed + np.float32(rng.uniform(0.05, 0.35)) * wet)
+    return mix
+
+
+def _vocals(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+    rng = stream(song.seed, 43)
+    manner = play_vocals(song, 50, 64)[0]
+    singer = draw_singer(rng, manner)
+    manner, phrases = play_vocals(song, singer.low + 2, singer.high)
+    lead = render_voice(phrases, singer, song.seed, 0, samples, rate_hz, talk=manner == "rap")
+    lead = dsp.compress(lead, rate_hz, -8.0, float(rng.uniform(1.5, 4.0)), 0.12)
+    mix = np.stack([lead, lead])
+    takes: list[tuple[list, float, float]] = []
+    if rng.random() < 0.35:
+        takes += [(phrases, -0.7, 0.35), (phrases, 0.7, 0.35)]
+    if rng.random() < 0.45:
+        steps = int(rng.choice([2, 4, -3, 5]))
+        takes += [(harmony(song, phrases, steps, singer.low, singer.high), side, 0.4) for side in (-0.5, 0.55)]
+    for i, (sung, side, gain) in enumerate(takes):
+        again = singer._replace(unsteady=singer.unsteady * 1.2, vibrato_hz=singer.vibrato_hz * float(rng.uniform(0.93, 1.07)))
+        mix += np.float32(gain) * dsp.pan(render_voice(sung, again, song.seed, i + 1, samples, rate_hz), side)
+    if rng.random() < 0.25:
+        for i in range(int(rng.integers(2, 5))):
+            other = draw_singer(rng)
+            held = choir(song, other.low, other.high)
+            mix += np.float32(0.25) * dsp.pan(render_voice(held, other, song.seed, 50 + i, samples, rate_hz), float(rng.uniform(-1, 1)))
+    colour = dsp.product(dsp.high_pass(float(rng.uniform(70, 140))), dsp.random_equaliser(rng, 2.0),
+                         dsp.peaks((4500.0, 2.0, float(rng.normal(1, 2)))))
+    mix = dsp.convolve(mix, dsp.impulse_of(colour, rate_hz, 2048))
+    hall = dsp.room(float(rng.uniform(0.5, 2.5)), rate_hz, rng, 0.6, float(rng.uniform(0.005, 0.05)))
+    wet = dsp.convolve(mix, hall) * np.float32(rng.uniform(0.05, 0.4))
+    if rng.random() < 0.3:
+        echo = int(60 / song.bpm * float(rng.choice([0.5, 0.75, 1.0])) * rate_hz)
+        for i, gain in enumerate((0.22, 0.1, 0.04)):
+            late = (i + 1) * echo
+            if late < samples:
+                wet[:, late:] += np.float32(gain) * mix[:, : samples - late]
+    return mix + wet
+
+
+def balance(stems: dict[str, np.ndarray], seed: int, rate_hz: int) -> dict[str, np.ndarray]:
+    """Sets the stems' levels as mixes have them, and the whole below full scale.
+
+    Where they sound, the four are about equally loud, give or take what a mixing engineer's taste would.
+    """
+    rng = stream(seed, 44)
+    centres = {"drums": 0.0, "bass": -0.5, "other": -1.0, "vocals": 0.5}
+    result = {}
+    for stem, wave in stems.items():
+        level = dsp.loudness(wave, int(0.4 * rate_hz))[:: max(1, rate_hz // 20)]
+        loud = float(np.sqrt(np.mean(np.square(level[level > 0.1 * level.max()])))) if level.size and level.max() > 1e-6 else 0.0
+        gain_db = -22.0 + centres.get(stem, 0.0) + float(np.clip(rng.normal(0, 2.2), -5, 5))
+        result[stem] = wave * np.float32(dsp.db(gain_db) / loud) if loud else np.zeros_like(wave)
+        shape = float(np.max(np.abs(result[stem]))) if loud else 0.0
+        if shape > 0.7:   # a limiter's work: peaks bent, the rest untouched
+            over = np.abs(result[stem]) > 0.5
+            bent = np.sign(result[stem]) * (0.5 + 0.3 * np.tanh((np.abs(result[stem]) - 0.5) / 0.3))
+            result[stem] = np.where(over, bent, result[stem]).astype(np.float32)
+    peak = float(np.max(np.abs(sum(result.values()))))
+    peak = max(peak, *(float(np.max(np.abs(wave))) for wave in result.values()))
+    gain = np.float32(min(dsp.db(float(rng.uniform(-2, 5))), 0.95 / max(peak, 1e-9)))
+    return {stem: wave * gain for stem, wave in result.items()}

@@ -1,0 +1,251 @@
+"""The singer: a glottal pulse train and breath through a moving vocal tract, from phrases of syllables.
+
+The source follows the causal-anticausal picture of glottal flow (a glottal formant and a spectral tilt; Doval,
+d'Alessandro, Henrich 2003), the tract is a cascade of five resonances (Fant 1960), both drawn harmonic by harmonic.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from hyperstem.synth import dsp
+from hyperstem.synth.score import Syllable, stream
+
+_TRACTS = {   # first three resonances of a man's vowels in Hz, rounded from textbook ranges
+    "a": (740, 1180, 2500), "e": (520, 1850, 2500), "i": (290, 2250, 2950), "o": (480, 850, 2450), "u": (320, 760, 2300),
+    "ae": (670, 1720, 2420), "uh": (610, 1200, 2420), "er": (480, 1340, 1700), "oo": (420, 1020, 2250), "aw": (590, 870, 2450),
+    "m": (260, 1050, 2200), "n": (270, 1450, 2400), "l": (360, 1150, 2700), "r": (380, 1200, 1600), "w": (310, 700, 2200),
+    "y": (280, 2200, 2900),
+}
+_HISSES = {   # centre in Hz, width in octaves, level
+    "s": (6800, 0.9, 0.5), "z": (6500, 0.9, 0.3), "sh": (3400, 1.2, 0.5), "ch": (3600, 1.2, 0.5), "f": (7000, 3.0, 0.16),
+    "v": (6000, 3.0, 0.08), "th": (7500, 2.5, 0.13), "t": (5200, 1.6, 0.55), "d": (4200, 1.6, 0.3), "k": (2100, 1.3, 0.5),
+    "g": (1900, 1.3, 0.3), "p": (1100, 2.5, 0.35), "b": (800, 2.5, 0.2), "h": (1700, 3.5, 0.2),
+}
+_STOPS = ("t", "d", "k", "g", "p", "b", "ch")
+_VOICED = ("m", "n", "l", "r", "w", "y", "v", "z", "d", "g", "b")
+_HARMONICS = 180
+
+
+class Singer(NamedTuple):
+    """One voice.
+
+    Attributes:
+        low, high: comfortable range, MIDI pitch.
+        tract: resonances relative to a man's (a shorter tract is above 1).
+        tilt_hz: where the source's spectrum starts to fall; higher is brighter, pressed.
+        open_quotient: share of a period in which the glottis is open.
+        breath: level of aspiration beside the voice.
+        vibrato_hz, vibrato_cents, vibrato_delay_s: vibrato of held notes.
+        portamento_s: time from note to note.
+        scoop_cents: how far below a note's start lies.
+        unsteady: amount of random pitch and level motion.
+        ring: height of the singer's formant.
+        growl: level of subharmonic roughness.
+    """
+
+    low: float
+    high: float
+    tract: float
+    tilt_hz: float
+    open_quotient: float
+    breath: float
+    vibrato_hz: float
+    vibrato_cents: float
+    vibrato_delay_s: float
+    portamento_s: float
+    scoop_cents: float
+    unsteady: float
+    ring: float
+    growl: float
+
+
+def draw_singer(rng: np.random.Generator, manner: str = "lyric") -> Singer:
+    """A singer by chance: from bass to soprano or child, from breathy to pressed, straight or with vibrato."""
+    height = float(rng.uniform(0, 1))   # 0 a bass, 1 a soprano
+    low = 38 + 22 * height + float(rng.normal(0, 1.5))
+    trained = float(rng.choice([0.0, 0.5, 1.0, 1.6]))
+    tuned = rng.random() < 0.15   # corrected pitch: steps and no vibrato
+    rough = float(rng.uniform(0.2, 0.6)) if manner == "shouted" or rng.random() < 0.08 else 0.0
+    return Singer(
+        low=low, high=low + float(rng.uniform(13, 19)), tract=0.93 + 0.27 * height + float(rng.normal(0, 0.03)),
+        tilt_hz=float(2.0 ** rng.uniform(np.log2(900), np.log2(5000))) * (1.6 if manner == "shouted" else 1.0),
+        open_quotient=float(rng.uniform(0.4, 0.75)), breath=float(10 ** rng.uniform(-2.3, -0.9)),
+        vibrato_hz=float(rng.uniform(4.5, 6.8)), vibrato_cents=0.0 if tuned else float(rng.uniform(8, 35)) * trained,
+        vibrato_delay_s=float(rng.uniform(0.1, 0.45)), portamento_s=0.008 if tuned else float(rng.uniform(0.02, 0.11)),
+        scoop_cents=0.0 if tuned else float(rng.choice([0, 30, 80, 150])), unsteady=0.2 if tuned else float(rng.uniform(0.5, 1.6)),
+        ring=float(rng.uniform(0, 1)) * trained, growl=rough)
+
+
+class _Track(NamedTuple):
+    """A phrase's controls per frame."""
+
+    pitch: np.ndarray      # (frame,) MIDI
+    voiced: np.ndarray     # (frame,) level of the glottal source
+    effort: np.ndarray     # (frame,) 0 to 1, brightens
+    formants: np.ndarray   # (frame, 5) Hz
+    nasal: np.ndarray      # (frame,) 0 to 1
+    breath: np.ndarray     # (frame,)
+    hiss: np.ndarray       # (frame, bin) magnitude
+
+
+def _smooth(curve: np.ndarray, frames: float) -> np.ndarray:
+    """A curve (frame, ...) smoothed by a raised cosine about `frames` long."""
+    length = max(1, int(frames)) | 1
+    if length < 3:
+        return curve
+    kernel = np.hanning(length + 2)[1:-1]
+    kernel /= kernel.sum()
+    flat = curve.reshape(len(curve), -1)
+    padded = np.pad(flat, ((length // 2, length // 2), (0, 0)), mode="edge")
+    size = dsp.smooth_size(len(padded) + length)
+    out = np.fft.irfft(np.fft.rfft(padded, size, axis=0) * np.fft.rfft(kernel, size)[:, None], size, axis=0)
+    return out[length - 1 : length - 1 + len(flat)].reshape(curve.shape)
+
+
+def _targets(name: str, singer: Singer) -> np.ndarray:
+    low = np.array([*_TRACTS[name], 3500.0, 4500.0])
+    low[3:] -= 350 * min(singer.ring, 1.0) * np.array([1.0, 1.9])   # resonances cluster when trained
+    return low * singer.tract
+
+
+def _plan(phrase: list[Syllable], start_s: float, frames: int, frame_hz: float, rate_hz: int, singer: Singer,
+          rng: np.random.Generator, talk: bool) -> _Track:
+    """Controls of a phrase that begins at `start_s`; frames come `frame_hz` a second."""
+    bins = np.linspace(0, rate_hz / 2, 129)
+    pitch = np.full(frames, phrase[0].pitch)
+    voiced, effort, nasal, breath = (np.zeros(frames) for _ in range(4))
+    formants = np.tile(_targets(phrase[0].vowel, singer), (frames, 1))
+    hiss = np.zeros((frames, len(bins)))
+    at = np.arange(frames) / frame_hz + start_s
+    for i, syllable in enumerate(phrase):
+        end_s = syllable.start_s + syllable.duration_s
+        joined = i + 1 < len(phrase) and phrase[i + 1].start_s - end_s < 0.08
+        stop_s = phrase[i + 1].start_s if joined else end_s
+        onset_s = {"": 0.0, "h": 0.07}.get(syllable.consonant, 0.06 if syllable.consonant in _STOPS else 0.09)
+        onset_s = min(onset_s * float(rng.uniform(0.8, 1.3)), 0.45 * syllable.duration_s + 0.02)
+        sung = (at >= syllable.start_s) & (at < stop_s)
+        lead = (at >= syllable.start_s - onset_s) & (at < syllable.start_s)
+        pitch[at >= syllable.start_s - onset_s * 0.5] = syllable.pitch
+        if singer.scoop_cents and (syllable.breath or rng.random() < 0.25):
+            rise = (at >= syllable.start_s - 0.03) & (at < syllable.start_s + 0.09)
+            pitch[rise] -= singer.scoop_cents / 100 * rng.uniform(0.3, 1.0)
+        if talk:
+            pitch[sung] -= np.linspace(-1.0, 2.5, int(sung.sum())) * rng.uniform(0.3, 1.5)
+        voiced[sung] = syllable.velocity
+        effort[sung | lead] = syllable.velocity
+        formants[at >= syllable.start_s - 0.3 * onset_s] = _targets(syllable.vowel, singer) * rng.uniform(0.96, 1.04)
+        breath[sung] = singer.breath * (1.3 - 0.6 * syllable.velocity)
+        consonant = syllable.consonant
+        if consonant in _TRACTS:
+            formants[lead] = _targets(consonant, singer)
+            voiced[lead] = syllable.velocity * (0.45 if consonant in "mn" else 0.7)
+            nasal[lead] = 1.0 if consonant in "mn" else 0.0
+        elif consonant in _HISSES:
+            centre_hz, octaves, level = _HISSES[consonant]
+            colour = dsp.band(min(centre_hz * singer.tract**0.4, 0.4 * rate_hz), octaves)(bins)
+            burst = (at >= syllable.start_s - 0.03) & (at < syllable.start_s + 0.008) if consonant in _STOPS else lead
+            hiss[burst] += colour * level * (0.6 + 0.5 * syllable.velocity) * rng.uniform(0.6, 1.3)
+            voiced[lead] = 0.3 * syllable.velocity if consonant in _VOICED else 0.0
+        if joined and rng.random() < 0.5:   # a dip between syllables
+            voiced[(at >= stop_s - 0.02) & (at < stop_s)] *= 0.8
+        if syllable.breath and rng.random() < 0.55:
+            inhale = (at >= syllable.start_s - onset_s - 0.4) & (at < syllable.start_s - onset_s - 0.08)
+            hiss[inhale] += dsp.product(dsp.band(1600, 2.5), dsp.high_pass(500))(bins) * 0.05 * rng.uniform(0.3, 1.5)
+    return _Track(pitch, voiced, effort, formants, nasal, breath, hiss)
+
+
+def _settle(track: _Track, phrase: list[Syllable], start_s: float, frame_hz: float, singer: Singer,
+            rng: np.random.Generator) -> _Track:
+    """The plan with a body's inertia: glides, vibrato, unsteadiness, soft ends."""
+    frames = len(track.pitch)
+    at = np.arange(frames) / frame_hz + start_s
+    pitch = _smooth(track.pitch, singer.portamento_s * 2 * frame_hz)
+    wander = _smooth(rng.standard_normal(frames), 0.35 * frame_hz) * np.sqrt(0.35 * frame_hz) * 0.07
+    tremble = _smooth(rng.standard_normal(frames), 0.04 * frame_hz) * np.sqrt(0.04 * frame_hz) * 0.025
+    depth = np.zeros(frames)
+    for syllable in phrase:
+        since = at - syllable.start_s - singer.vibrato_delay_s
+        held = (at >= syllable.start_s) & (at < syllable.start_s + syllable.duration_s + 0.1)
+        depth[held] = np.clip(since[held] / 0.35, 0, 1)
+    rate = singer.vibrato_hz * (1 + 0.08 * _smooth(rng.standard_normal(frames), 0.3 * frame_hz) * np.sqrt(0.3 * frame_hz))
+    swing = np.sin(2 * np.pi * np.cumsum(rate) / frame_hz + rng.uniform(0, 6))
+    depth = _smooth(depth, 0.1 * frame_hz) * swing
+    pitch = pitch + singer.unsteady * (wander + tremble) + depth * singer.vibrato_cents / 100
+    voiced = _smooth(track.voiced, 0.035 * frame_hz) * (1 + 0.12 * depth * (singer.vibrato_cents > 5))
+    voiced = voiced * (1 + 0.5 * singer.unsteady * tremble * 4)
+    return track._replace(
+        pitch=pitch, voiced=np.maximum(voiced, 0), effort=_smooth(track.effort, 0.1 * frame_hz),
+        formants=_smooth(track.formants, 0.07 * frame_hz), nasal=_smooth(track.nasal, 0.04 * frame_hz),
+        breath=_smooth(track.breath, 0.06 * frame_hz), hiss=_smooth(track.hiss, 0.018 * frame_hz))
+
+
+def _tract(frequency: np.ndarray, formants: np.ndarray, nasal: np.ndarray) -> np.ndarray:
+    """The vocal tract's complex gain (frame, point) at `frequency` (frame or 1, point)."""
+    gain = np.ones((len(formants), frequency.shape[-1]), np.complex64)
+    for i in range(formants.shape[1]):
+        centre = formants[:, i : i + 1].astype(np.float32)
+        width = np.float32((60, 80, 110, 170, 240)[i]) + np.float32(0.02) * centre
+        if i == 0:
+            width = width + 120.0 * nasal[:, None].astype(np.float32)
+        ratio = (frequency / centre).astype(np.float32)
+        gain /= 1.0 - ratio**2 + 1j * (width / centre) * ratio
+    far = np.minimum(frequency / (formants[:, -1:] * 1.1), 3.0)   # the resonances above the last one lift the fall
+    gain *= (1.0 + far.astype(np.float32) ** 2) ** np.float32(2.2)
+    return gain * (1.0 - 0.6 * nasal[:, None].astype(np.float32) / (1 + ((frequency - 900) / 350.0) ** 2)).astype(np.float32)
+
+
+def _glottis(frequency: np.ndarray, f0: np.ndarray, effort: np.ndarray, singer: Singer) -> np.ndarray:
+    """The source's complex spectrum (frame, harmonic), radiation from the lips included."""
+    peak = f0 * (0.75 + 0.55 / singer.open_quotient) * 0.6
+    ratio = (frequency / peak).astype(np.float32)
+    formant = 1j * ratio / (1.0 - ratio**2 - 1j * ratio * 0.8)   # anticausal: the pole pair is mirrored
+    tilt = singer.tilt_hz * 2.0 ** (2.0 * (effort - 0.7))
+    return (formant * ratio**0.15 / (1.0 + 1j * frequency / tilt)).astype(np.complex64)
+
+
+def sing_phrase(phrase: list[Syllable], singer: Singer, rate_hz: int, rng: np.random.Generator,
+                talk: bool = False) -> tuple[float, np.ndarray]:
+    """Sings one phrase.
+
+    Returns:
+        When it starts, in seconds (before the first syllable: consonant and breath), and the sound, float32 (time,).
+    """
+    hop = max(16, int(0.005 * rate_hz))
+    frame_hz = rate_hz / hop
+    start_s = max(0.0, phrase[0].start_s - 0.6)
+    frames = int((phrase[-1].start_s + phrase[-1].duration_s + 0.25 - start_s) * frame_hz) + 2
+    track = _plan(phrase, start_s, frames, frame_hz, rate_hz, singer, rng, talk)
+    track = _settle(track, phrase, start_s, frame_hz, singer, rng)
+    samples = (frames - 1) * hop
+    f0 = np.asarray(dsp.hz(track.pitch))
+    count = int(np.clip(0.45 * rate_hz / f0.min(), 1, _HARMONICS))
+    frequency = f0[:, None] * np.arange(1, count + 1)
+    spectra = _glottis(frequency, f0[:, None], track.effort[:, None], singer) * _tract(frequency, track.formants, track.nasal)
+    if singer.ring:
+        spectra *= 1.0 + singer.ring * dsp.band(2900 * singer.tract, 0.5)(frequency).astype(np.float32)
+    spectra *= (track.voiced[:, None] / (1.0 + (frequency / (0.43 * rate_hz)) ** 16)).astype(np.float32)
+    phase = dsp.phase_of(dsp.to_samples(f0, hop, samples), rate_hz)
+    wave = dsp.scan(phase, spectra, hop)
+    if singer.growl:
+        rough = 1.0 + singer.growl * np.sin(np.pi * phase + 0.7 * np.sin(2 * np.pi * 27.0 * np.arange(samples) / rate_hz))
+        wave *= rough.astype(np.float32)
+    level = float(np.sqrt(np.mean(wave**2))) + 1e-6
+    bins = np.linspace(0, rate_hz / 2, 129)
+    air = np.abs(_tract(bins[None, :], track.formants, track.nasal)) * dsp.high_pass(400, 1)(bins)
+    air *= (track.breath / (np.mean(air) + 1e-9))[:, None]
+    pulses = 0.6 + 0.4 * np.cos(2 * np.pi * phase)   # breath flows with the open glottis
+    noise = dsp.shaped_noise(air, hop, samples, rng) * pulses.astype(np.float32) * np.float32(2.0)
+    noise += dsp.shaped_noise(track.hiss, hop, samples, rng)
+    return start_s, wave * np.float32(0.22 / level) + noise * np.float32(0.35)
+
+
+def render_voice(phrases: list[list[Syllable]], singer: Singer, seed: int, part: int, samples: int, rate_hz: int,
+                 talk: bool = False) -> np.ndarray:
+    """A voice's phrases at their places: mono float32 (samples,)."""
+    rng = stream(seed, 30, part)
+    track = np.zeros(samples, np.float32)
+    for phrase in phrases:
+        start_s, wave = sing_phrase(phrase, singer, rate_hz, rng, talk)
+        dsp.add_at(track, wave, int(start_s * rate_hz))
+    return track
