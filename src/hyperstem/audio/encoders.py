@@ -1,0 +1,141 @@
+"""Encoders into an open file: soundfile for flac and ogg, PyAV for mp3, opus and the MP4 family."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import BinaryIO, cast
+
+import av
+import numpy as np
+import soundfile
+
+from hyperstem.audio.samples import interleaved_steps
+from hyperstem.errors import AudioError
+
+_SF_TAGS = {"title": "title", "artist": "artist", "album": "album", "date": "date", "track": "tracknumber",
+            "genre": "genre", "comment": "comment", "copyright": "copyright"}
+_OGG_CHUNK = 1 << 14
+"""libsndfile's Vorbis encoder keeps the whole of one write on its stack."""
+
+
+class _Sink:
+    """A file whose errors survive libsndfile's callbacks."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+        self.seek, self.tell, self.read = file.seek, file.tell, file.read
+
+    def write(self, data: bytes) -> int:
+        if self.error is None:
+            try:
+                return self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return 0
+
+
+class SoundFileEncoder:
+    """flac and ogg."""
+
+    def __init__(self, file: BinaryIO, name: str, rate_hz: int, channels: int, subtype: str,
+                 tags: Mapping[str, str]) -> None:
+        self._sink = _Sink(file)
+        self._bits = 16 if subtype == "pcm16" else 24
+        self._lossy = name == "ogg"
+        kind = "VORBIS" if self._lossy else f"PCM_{self._bits}"
+        level = 0.3 if self._lossy else 0.4
+        try:
+            self._file = soundfile.SoundFile(cast(BinaryIO, self._sink), "w", rate_hz, channels, kind,
+                                             format=name.upper(), compression_level=level)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{name} at {rate_hz} Hz with {channels} channels: {error.error_string}") from None
+        for key, sf_key in _SF_TAGS.items():
+            if tags.get(key):
+                setattr(self._file, sf_key, tags[key])
+
+    def write(self, *waves: np.ndarray) -> None:
+        """Appends (channel, time): float with full scale 1, or whole steps as integers."""
+        (wave,) = waves
+        if self._lossy:
+            for at in range(0, wave.shape[1], _OGG_CHUNK):
+                self._put(np.ascontiguousarray(wave[:, at : at + _OGG_CHUNK].T, np.float32))
+            return
+        steps = interleaved_steps(wave, self._bits)
+        self._put(steps if self._bits == 16 else steps << 8)
+
+    def _put(self, data: np.ndarray) -> None:
+        try:
+            self._file.write(data)
+        except (AssertionError, soundfile.LibsndfileError):
+            if self._sink.error is None:
+                raise
+        self._raise()
+
+    def finish(self) -> None:
+        """Writes what is held back."""
+        self._file.close()
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._sink.error is not None:
+            raise self._sink.error
+
+
+_AV = {  # name: container, its options, codec, bits per second of a stereo sound
+    "mp3": ("mp3", {}, "libmp3lame", 256_000),
+    "opus": ("opus", {"fflags": "bitexact"}, "libopus", 160_000),
+    "m4a": ("ipod", {}, "aac", 256_000),
+    "stem.mp4": ("mp4", {}, "aac", 256_000),
+}
+
+
+class AvEncoder:
+    """mp3, opus, m4a, and stem.mp4 with several sounds in one file."""
+
+    def __init__(self, file: BinaryIO, name: str, rate_hz: int, channels: int, tags: Mapping[str, str],
+                 tracks: Sequence[str] = ("",)) -> None:
+        container, options, codec, stereo_bits = _AV[name]
+        if codec == "aac":
+            options = {"movie_timescale": str(rate_hz)}  # else the length is rounded to milliseconds
+        self._rate_hz, self._layout = rate_hz, "mono" if channels == 1 else "stereo"
+        self._position = 0
+        self._container = av.open(file, "w", format=container, container_options=options)
+        try:
+            self._container.metadata.update(tags)
+            self._streams = []
+            for track in tracks:
+                stream = cast(av.AudioStream, self._container.add_stream(codec, rate=rate_hz))
+                context = stream.codec_context
+                context.layout = self._layout
+                context.format = "flt" if codec == "libopus" else "fltp"
+                context.bit_rate = _bit_rate(stereo_bits, rate_hz, channels)
+                stream.time_base = Fraction(1, rate_hz)
+                if track:
+                    stream.metadata["title"] = stream.metadata["handler_name"] = track
+                self._streams.append(stream)
+            self._container.start_encoding()
+        except av.error.FFmpegError as error:
+            raise AudioError(f"{name} at {rate_hz} Hz with {channels} channels: {error.strerror}") from None
+
+    def write(self, *waves: np.ndarray) -> None:
+        """Appends one (channel, time) float array per track, equally long."""
+        if waves[0].shape[1] == 0:
+            return
+        for stream, wave in zip(self._streams, waves, strict=True):
+            data = np.ascontiguousarray(wave, np.float32)
+            frame = av.AudioFrame.from_ndarray(data, format="fltp", layout=self._layout)
+            frame.sample_rate, frame.pts, frame.time_base = self._rate_hz, self._position, Fraction(1, self._rate_hz)
+            self._container.mux(stream.encode(frame))
+        self._position += waves[0].shape[1]
+
+    def finish(self) -> None:
+        """Writes what is held back."""
+        for stream in self._streams:
+            self._container.mux(stream.encode(None))
+        self._container.close()
+
+
+def _bit_rate(stereo_bits: int, rate_hz: int, channels: int) -> int:
+    """The format's bit rate, less for one channel and for low sample rates, which hold less."""
+    bits = min(stereo_bits, 8 * rate_hz)
+    return bits if channels > 1 else bits * 5 // 8

@@ -1,0 +1,173 @@
+"""Writing: a file appears whole, under its name, when it is closed, or not at all."""
+
+import contextlib
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol, Self
+
+import numpy as np
+
+from hyperstem.audio.formats import Format, format_of
+from hyperstem.errors import AudioError
+
+
+def temporary_beside(path: Path) -> Path:
+    """A free name in the same folder, short whatever `path` is called."""
+    return path.with_name(f".hyperstem-{secrets.token_hex(6)}.part")
+
+
+class Encoder(Protocol):
+    """Turns waves into bytes of an open file."""
+
+    def write(self, *waves: np.ndarray) -> None:
+        """Appends samples."""
+
+    def finish(self) -> None:
+        """Writes what is held back; the file stays open."""
+
+
+class _AtomicWriter:
+    """Writes under a temporary name; `close` gives the file its own."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.frames = 0
+        self._temporary = temporary_beside(self.path)
+        self._file: BinaryIO | None = self._temporary.open("w+b", buffering=1 << 18)
+        try:
+            self._encoder = self._start(self._file)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _start(self, file: BinaryIO) -> Encoder:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Finishes the file and puts it in its place."""
+        if self._file is None:
+            return
+        try:
+            self._encoder.finish()
+            self._file.close()
+            self._temporary.replace(self.path)
+        except BaseException:
+            self.abort()
+            raise
+        self._file = None
+
+    def abort(self) -> None:
+        """Takes back everything written."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        with contextlib.suppress(OSError, ValueError):
+            file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+
+class Writer(_AtomicWriter):
+    """Writes one sound, block by block.
+
+    Args:
+        path: where the file appears at `close`; its folder must exist.
+        rate_hz: sample rate.
+        channels: of every block.
+        subtype: "pcm16", "pcm24" or "float", for formats without loss.
+        tags: title, artist, ... as `AudioInfo.tags`.
+        format: else the path's ending decides.
+
+    Raises:
+        AudioError: the format cannot hold this.
+    """
+
+    def __init__(self, path: str | Path, rate_hz: int, channels: int, *, subtype: str = "pcm16",
+                 tags: Mapping[str, str] | None = None, format: Format | None = None) -> None:
+        self.format = format or format_of(Path(path))
+        if self.format.multitrack:
+            raise AudioError(f"{path}: a {self.format.name} holds several sounds; use MultitrackWriter")
+        self.format.check(rate_hz, channels, subtype)
+        self.rate_hz, self.channels, self.subtype = rate_hz, channels, subtype
+        self._tags = dict(tags or {})
+        super().__init__(path)
+
+    def _start(self, file: BinaryIO) -> Encoder:
+        name, size = self.format.name, (self.rate_hz, self.channels)
+        if name == "wav":
+            from hyperstem.audio.wav import WavEncoder
+
+            return WavEncoder(file, *size, self.subtype, self._tags)
+        from hyperstem.audio.encoders import AvEncoder, SoundFileEncoder
+
+        if name in ("flac", "ogg"):
+            return SoundFileEncoder(file, name, *size, self.subtype, self._tags)
+        return AvEncoder(file, name, *size, self._tags)
+
+    def write(self, wave: np.ndarray) -> None:
+        """Appends (channel, time): float with full scale 1, or, for pcm16 and pcm24, whole steps as integers."""
+        if wave.ndim != 2 or wave.shape[0] != self.channels:
+            raise AudioError(f"{self.path}: a block of shape {wave.shape}; expected ({self.channels}, time)")
+        self._encoder.write(wave)
+        self.frames += wave.shape[1]
+
+
+class MultitrackWriter(_AtomicWriter):
+    """Writes a stem.mp4: the mixture and every stem, one sound stream each.
+
+    Args:
+        path: where the file appears at `close`; its folder must exist.
+        rate_hz: sample rate.
+        channels: of every sound.
+        tracks: names of the sounds; the first is the mixture.
+        tags: title, artist, ... as `AudioInfo.tags`.
+    """
+
+    def __init__(self, path: str | Path, rate_hz: int, channels: int, tracks: Sequence[str],
+                 tags: Mapping[str, str] | None = None) -> None:
+        self.format = format_of(Path(path))
+        if not self.format.multitrack:
+            raise AudioError(f"{path}: only stem.mp4 holds several sounds")
+        self.format.check(rate_hz, channels, "")
+        self.rate_hz, self.channels, self.tracks = rate_hz, channels, tuple(tracks)
+        self._tags = dict(tags or {})
+        super().__init__(path)
+
+    def _start(self, file: BinaryIO) -> Encoder:
+        from hyperstem.audio.encoders import AvEncoder
+
+        return AvEncoder(file, self.format.name, self.rate_hz, self.channels, self._tags, self.tracks)
+
+    def write(self, waves: Sequence[np.ndarray]) -> None:
+        """Appends one (channel, time) float array per track, equally long."""
+        self._encoder.write(*waves)
+        self.frames += waves[0].shape[1]
+
+
+def write(path: str | Path, wave: np.ndarray, rate_hz: int, *, subtype: str = "pcm16",
+          tags: Mapping[str, str] | None = None) -> None:
+    """Writes a whole sound; the path's ending tells the format.
+
+    Args:
+        path: the file; it appears whole or not at all.
+        wave: (channel, time) float with full scale 1; fixed-point formats clamp what is beyond.
+        rate_hz: its sample rate.
+        subtype: "pcm16", "pcm24" or "float", for formats without loss.
+        tags: title, artist, ... as `AudioInfo.tags`.
+
+    Raises:
+        AudioError: the format cannot hold this.
+        OSError: the file cannot be written.
+    """
+    wave = np.atleast_2d(np.asarray(wave))
+    with Writer(path, rate_hz, wave.shape[0], subtype=subtype, tags=tags) as writer:
+        writer.write(wave)
