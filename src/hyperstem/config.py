@@ -1,5 +1,6 @@
 """Settings: frozen dataclasses, read from TOML and checked where they are born."""
 
+import copy
 import dataclasses
 import math
 import os
@@ -115,6 +116,44 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"no config file {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+TABLES = ("model", "loss", "data", "train")
+
+
+def assigned(tables: Mapping[str, Any], assignment: str) -> dict[str, Any]:
+    """The tables of a config with one ``table.key=value`` set; a key without a table is one of ``[train]``.
+
+    Raises:
+        ConfigError: the assignment has no ``=``, or its key leads nowhere.
+    """
+    key, equals, text = assignment.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise ConfigError(f"--set {assignment!r}: expected table.key=value, e.g. train.learning_rate=3e-4")
+    if path[0] not in TABLES:
+        path.insert(0, "train")
+    result = copy.deepcopy(dict(tables))
+    place: Any = result
+    for name in path[:-1]:
+        place = place[_position(place, name, assignment)] if isinstance(place, list) else place.setdefault(name, {})
+        if not isinstance(place, dict | list):
+            raise ConfigError(f"--set {assignment!r}: {name} is {place!r}, not a table")
+    place[_position(place, path[-1], assignment) if isinstance(place, list) else path[-1]] = _value(text.strip())
+    return result
+
+
+def _position(items: list[Any], name: str, assignment: str) -> int:
+    if not name.isdecimal() or int(name) >= len(items):
+        raise ConfigError(f"--set {assignment!r}: {name!r} is no position in a list of {len(items)} (they count from 0)")
+    return int(name)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def require(condition: bool, message: str) -> None:

@@ -1,0 +1,40 @@
+"""What `prepare` and `data` share: reading the model's and the data's tables of a config."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from hyperstem.config import DataConfig, ModelConfig
+
+
+class DataSettings(NamedTuple):
+    """The tables of a config that decide the training data, with absolute folders."""
+
+    model: "ModelConfig"
+    data: "DataConfig"
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds CONFIG, --set and --stages."""
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="TOML file with [model] and [data]")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
+                        help="replace one value, e.g. data.root=/music (may be given often)")
+    parser.add_argument("--stages", type=int, metavar="K", help="as for a model of the first K stages: a lower top rate")
+
+
+def read_settings(args: argparse.Namespace) -> DataSettings:
+    """The settings that the arguments of `add_config_arguments` ask for.
+
+    Raises:
+        ConfigError: the file or a setting is wrong.
+    """
+    from hyperstem.config import DataConfig, ModelConfig, assigned, from_mapping, load_toml
+
+    tables = load_toml(args.config)
+    for assignment in args.assignments:
+        tables = assigned(tables, assignment)
+    model = from_mapping(ModelConfig, tables.get("model", {}), f"{args.config} [model]")
+    data = from_mapping(DataConfig, tables.get("data", {}), f"{args.config} [data]")
+    model = model.first_stages(args.stages) if args.stages else model
+    return DataSettings(model, data.resolved(args.config.parent))

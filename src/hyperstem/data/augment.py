@@ -1,0 +1,145 @@
+"""Changes of a stem's sound; every function is pure and takes its own random generator.
+
+Waves are float32 (..., channel, time).
+"""
+
+import numpy as np
+
+from hyperstem.config import AugmentConfig
+from hyperstem.resample import fit, resample
+
+
+def draw_speed(config: AugmentConfig, rng: np.random.Generator) -> float:
+    """A speed factor, 1 where nothing is to be done; faster and slower are equally likely."""
+    if rng.random() >= config.speed_share or config.speed == 0:
+        return 1.0
+    return float((1 + config.speed) ** rng.uniform(-1, 1))
+
+
+def draw_pitch(config: AugmentConfig, rng: np.random.Generator) -> float:
+    """A pitch factor, 1 where nothing is to be done."""
+    if rng.random() >= config.pitch_share or config.pitch_semitones == 0:
+        return 1.0
+    return float(2 ** (rng.uniform(-1, 1) * config.pitch_semitones / 12))
+
+
+def change_speed(wave: np.ndarray, speed: float, rate_hz: int, length: int) -> np.ndarray:
+    """The wave played `speed` times as fast, pitch and all, as (..., length)."""
+    if speed == 1:
+        return fit(wave, length)
+    return fit(resample(wave, round(rate_hz * speed), rate_hz), length)
+
+
+def shift_pitch(wave: np.ndarray, factor: float, rate_hz: int) -> np.ndarray:
+    """The wave at `factor` times its pitch, tempo kept: a phase vocoder stretches it, resampling brings it back.
+
+    One rotation of phases serves all channels of a stem, so that the stereo picture stays.
+    """
+    if factor == 1:
+        return wave
+    flat = wave.reshape(-1, *wave.shape[-2:])  # (stem, channel, time)
+    shifted = [change_speed(_stretch(each, factor, rate_hz), factor, rate_hz, wave.shape[-1]) for each in flat]
+    return np.stack(shifted).reshape(wave.shape)
+
+
+def _stretch(wave: np.ndarray, factor: float, rate_hz: int) -> np.ndarray:
+    """(channel, time) to (channel, about time * factor) at the same pitch."""
+    size = 1 << (rate_hz * 64 // 1000).bit_length() - 1 if rate_hz >= 1000 else 64
+    hop = size // 4
+    window = np.hanning(size + 1)[:-1].astype(np.float32)
+    count = int(np.ceil(wave.shape[-1] * factor / hop)) + 4
+    positions = np.round(np.arange(count) * (hop / factor)).astype(int)
+    padded = np.pad(wave, ((0, 0), (size + hop, int(positions[-1]) + 2 * size + hop - wave.shape[-1])))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size, axis=-1)  # (channel, start, size)
+    now = np.fft.rfft(frames[:, positions + hop] * window, axis=-1)  # (channel, frame, bin)
+    before = np.fft.rfft(frames[:, positions].sum(axis=0) * window, axis=-1)  # (frame, bin), one hop earlier
+    reference = now.sum(axis=0)
+    step = np.angle(reference * np.conj(before))
+    step[0] = np.angle(reference[0])
+    rotation = np.exp(1j * (np.cumsum(step, axis=0) - np.angle(reference))).astype(np.complex64)
+    pieces = np.fft.irfft(now * rotation, size, axis=-1).astype(np.float32) * (window / 1.5)  # Hann squared adds to 1.5
+    result = np.zeros((len(wave), (count + 3) * hop), np.float32)
+    for quarter in range(4):
+        part = pieces[..., quarter * hop:(quarter + 1) * hop].reshape(len(wave), -1)
+        result[:, quarter * hop:quarter * hop + part.shape[-1]] += part
+    return result[:, size:]
+
+
+def colour(wave: np.ndarray, config: AugmentConfig, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """One stem (channel, time) with random equaliser, reverb, soft clipping, polarity and gain, as often as `config` says."""
+    equalise, reverberate, clip, flip = rng.random(4) < (
+        config.eq_share, config.reverb_share, config.clip_share, config.polarity_share)
+    if equalise or reverberate:
+        wave = _filtered(wave, config, rate_hz, rng, equalise, reverberate)
+    if clip:
+        wave = soft_clip(wave, rng.uniform(0, config.clip_db))
+    if flip:
+        wave = -wave
+    if config.gain_db:
+        wave = wave * np.float32(10 ** (rng.uniform(-config.gain_db, config.gain_db) / 20))
+    return wave
+
+
+def _filtered(wave: np.ndarray, config: AugmentConfig, rate_hz: int, rng: np.random.Generator, equalise: bool,
+              reverberate: bool) -> np.ndarray:
+    length = wave.shape[-1]
+    tail = round(config.reverb_s * rate_hz) if reverberate else rate_hz // 50
+    size = _fast_size(length + tail)
+    spectrum = np.fft.rfft(wave, size)  # (channel, bin)
+    if equalise:
+        spectrum *= eq_curve(size, rate_hz, config.eq_db, rng)
+    if reverberate:
+        spectrum *= np.fft.rfft(impulse_response(len(wave), tail, rate_hz, rng), size)
+    return np.fft.irfft(spectrum, size)[:, :length].astype(np.float32)
+
+
+def eq_curve(size: int, rate_hz: int, most_db: float, rng: np.random.Generator) -> np.ndarray:
+    """Random gain per bin of an FFT of `size`: a low shelf, a high shelf and a bell, smooth in log frequency; (bin,)."""
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / rate_hz), 10.0)).astype(np.float32)
+    low, high = np.log2(60.0), np.log2(rate_hz / 2)
+    corners, gains_db = rng.uniform(low, high, 3), rng.uniform(-most_db, most_db, 3)
+    width = rng.uniform(0.3, 1.5)
+    curve_db = gains_db[0] / (1 + np.exp(3 * (octaves - min(corners[0], 9.0))))
+    curve_db += gains_db[1] / (1 + np.exp(-3 * (octaves - max(corners[1], 9.0))))
+    curve_db += gains_db[2] * np.exp(-0.5 * ((octaves - corners[2]) / width) ** 2)
+    return np.exp(curve_db * np.float32(np.log(10) / 20))
+
+
+def impulse_response(channels: int, length: int, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """A made-up room: the direct sound and decaying noise 6 to 20 dB under it, apart for each channel; (channel, length)."""
+    times = np.arange(max(length, 1), dtype=np.float32)
+    decay = 6.9 / (rng.uniform(0.3, 1.0) * max(length, 1))  # 60 dB within the length
+    tail = rng.standard_normal((channels, len(times)), dtype=np.float32) * np.exp(-decay * times)
+    tail[:, :min(len(times), round(rate_hz * rng.uniform(0.002, 0.02)))] = 0  # first reflections come later
+    energy = np.sqrt(np.square(tail).sum(axis=-1, keepdims=True)) + 1e-9
+    response = tail / energy * np.float32(10 ** (-rng.uniform(6, 20) / 20))
+    response[:, 0] = 1
+    return response
+
+
+def soft_clip(wave: np.ndarray, drive_db: float) -> np.ndarray:
+    """The wave through a tanh, driven `drive_db` beyond its peak's onset, at its old level."""
+    peak = float(np.abs(wave).max(initial=0))
+    if peak == 0:
+        return wave
+    clipped = np.tanh(wave * np.float32(10 ** (drive_db / 20) / peak))
+    return clipped * np.float32(np.sqrt(np.square(wave).mean() / np.square(clipped).mean()))
+
+
+def place(wave: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
+    """A two-channel stem (2, time) with random width and balance, or mono, as often as `config` says."""
+    pan, mono = rng.random(2) < (config.pan_share, config.mono_share)
+    if mono:
+        wave = np.repeat(wave.mean(axis=0, keepdims=True), 2, axis=0)
+    if pan:
+        width, angle = np.float32(rng.uniform(0.3, 1.3)), rng.uniform(-0.5, 0.5) * np.pi / 2
+        middle, side = (wave[0] + wave[1]) / 2, (wave[0] - wave[1]) / 2 * width
+        left, right = np.sqrt(2) * np.cos(np.pi / 4 + angle / 2), np.sqrt(2) * np.sin(np.pi / 4 + angle / 2)
+        wave = np.stack([(middle + side) * np.float32(left), (middle - side) * np.float32(right)])
+    return wave
+
+
+def _fast_size(length: int) -> int:
+    """The next size with small prime factors."""
+    step = 1 << max(0, length.bit_length() - 5)
+    return -(-length // step) * step

@@ -1,0 +1,142 @@
+"""Prepared tracks, opened for reading: cuts of single stems, and where each stem sounds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hyperstem.config import DataConfig, SourceConfig
+from hyperstem.data.prepare import BLOCK_S, FLOOR_DB, FORMAT, SILENT_DB, source_folder
+from hyperstem.errors import DataError
+
+ACTIVE_SHARE = 0.25
+"""Share of a cut's blocks in which a stem must sound for the cut to count as one where it is active."""
+
+
+@dataclass(frozen=True)
+class PreparedTrack:
+    """One track of a prepared source; its samples stay on the disk and are mapped on first use."""
+
+    name: str
+    source: str
+    path: Path
+    rate_hz: int
+    frames: int
+    channels: int
+    stems: tuple[str, ...]
+    scales: Mapping[str, float]
+    level_db: Mapping[str, float]
+    blocks_db: Mapping[str, Sequence[int]] = field(repr=False)
+    sums: Mapping[str, tuple[str, ...]]
+    hashes: tuple[str, ...]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_samples"}
+
+    @cached_property
+    def _samples(self) -> np.ndarray:
+        try:
+            samples = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"prepared file {self.path} cannot be read ({error}); run hyperstem prepare again") from None
+        if samples.shape != (len(self.stems), self.frames, self.channels):
+            raise DataError(f"prepared file {self.path} has shape {samples.shape}; run hyperstem prepare again")
+        return samples
+
+    @cached_property
+    def single(self) -> frozenset[str]:
+        """Stems that are known by themselves, not only within a sum."""
+        return frozenset(self.stems) - {member for members in self.sums.values() for member in members}
+
+    def cut(self, stem: str, start: int, length: int) -> np.ndarray:
+        """Samples of one stem: float32 (channel, length); outside the track there is silence."""
+        result = np.zeros((self.channels, length), np.float32)
+        first, last = max(start, 0), min(start + length, self.frames)
+        if stem in self.stems and self.scales[stem] > 0 and first < last:
+            piece = self._samples[self.stems.index(stem), first:last]  # (time, channel)
+            np.multiply(piece.T, np.float32(self.scales[stem]), out=result[:, first - start:last - start])
+        return result
+
+    def sounds(self, stem: str) -> bool:
+        """Whether the stem is anything but silent."""
+        return self.level_db.get(stem, FLOOR_DB) > FLOOR_DB
+
+    def active_s(self, stem: str) -> float:
+        """Seconds in which the stem sounds."""
+        blocks = np.asarray(self.blocks_db.get(stem, ()), int)
+        return float((blocks > SILENT_DB).sum()) * BLOCK_S
+
+    def active_starts(self, stem: str, length: int) -> np.ndarray:
+        """Blocks at which a cut of `length` samples may begin so that the stem sounds in enough of it; (count,) int."""
+        active = np.asarray(self.blocks_db.get(stem, ()), int) > SILENT_DB
+        wide = min(max(1, round(length / self.rate_hz / BLOCK_S)), max(1, len(active)))
+        sums = np.concatenate([[0], np.cumsum(active)])
+        return np.flatnonzero(sums[wide:] - sums[:-wide] >= ACTIVE_SHARE * wide)
+
+
+class Library(NamedTuple):
+    """Every prepared training track, by source."""
+
+    songs: tuple[tuple[SourceConfig, tuple[PreparedTrack, ...]], ...]
+    solos: tuple[tuple[SourceConfig, tuple[PreparedTrack, ...]], ...]
+
+
+def load_source(config: DataConfig, source: SourceConfig, stems: Sequence[str], rate_hz: int) -> tuple[PreparedTrack, ...]:
+    """The prepared tracks of one source.
+
+    Raises:
+        DataError: it is not prepared, or for other stems, or has no usable track.
+    """
+    path = source_folder(config, source, rate_hz) / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"source {source.name!r} is not prepared at {rate_hz} Hz (no {path}); run hyperstem prepare") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}); run hyperstem prepare again") from None
+    if manifest.get("format") != FORMAT or manifest.get("stems") != list(stems):
+        raise DataError(f"{path} is prepared for stems {manifest.get('stems')}, format {manifest.get('format')}; "
+                        f"the model has {list(stems)}, format {FORMAT}: run hyperstem prepare again")
+    if not manifest["tracks"]:
+        raise DataError(f"source {source.name!r} has no usable track ({path})")
+    return tuple(_track(entry, path.parent, source.name) for entry in manifest["tracks"])
+
+
+def _track(entry: Mapping[str, Any], folder: Path, source: str) -> PreparedTrack:
+    plain = {key: entry[key] for key in ("name", "rate_hz", "frames", "channels", "scales", "level_db", "blocks_db")}
+    return PreparedTrack(source=source, path=folder / entry["file"], stems=tuple(entry["stems"]),
+                         sums={first: tuple(members) for first, members in entry["sums"].items()},
+                         hashes=tuple(file["sha256"] for file in entry["files"]), **plain)
+
+
+def load_library(config: DataConfig, stems: Sequence[str], rate_hz: int) -> Library:
+    """Every training source, checked against the validation sets.
+
+    Args:
+        config: settings with absolute folders.
+        stems: the model's stems.
+        rate_hz: the model's top rate.
+
+    Raises:
+        DataError: a source is not prepared, or a validation recording is among the training recordings.
+    """
+    pairs = [(source, load_source(config, source, stems, rate_hz)) for source in config.sources if source.weight > 0]
+    for held_out in config.validation:
+        _check_apart(pairs, load_source(config, held_out, stems, rate_hz))
+    return Library(tuple(pair for pair in pairs if pair[0].layout != "solo"),
+                   tuple(pair for pair in pairs if pair[0].layout == "solo"))
+
+
+def _check_apart(pairs: Sequence[tuple[SourceConfig, Sequence[PreparedTrack]]], held_out: Sequence[PreparedTrack]) -> None:
+    hashes = {digest: track for track in held_out for digest in track.hashes}
+    names = {track.name.casefold(): track for track in held_out}
+    for source, tracks in pairs:
+        for track in tracks:
+            twin = names.get(track.name.casefold()) or next((hashes[each] for each in track.hashes if each in hashes), None)
+            if twin is not None:
+                raise DataError(f"source {source.name!r} trains on {track.name!r}, which validates as {twin.name!r} "
+                                f"in {twin.source!r}; leave it out with exclude")

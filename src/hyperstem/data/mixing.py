@@ -1,0 +1,190 @@
+"""Training examples: which cuts of which tracks sound together, and how loud."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from hyperstem.config import DataConfig, SourceConfig
+from hyperstem.data.augment import change_speed, colour, draw_pitch, draw_speed, place, shift_pitch
+from hyperstem.data.library import Library, PreparedTrack
+from hyperstem.errors import DataError
+
+MATCH_LIMIT_DB = 20.0
+
+
+class Example(NamedTuple):
+    """One training example at the top rate, not yet normalised."""
+
+    stems: np.ndarray
+    """(stem, channel, time) float32; the mixture is their sum."""
+    sums: Mapping[str, tuple[str, ...]]
+    """Stems known only as a sum: the stem whose row holds it, and all stems in it."""
+
+
+class _Pool(NamedTuple):
+    """Tracks to draw from."""
+
+    tracks: tuple[PreparedTrack, ...]
+    cumulative: np.ndarray
+    """Cumulative probability of each track; the last is 1."""
+
+    def draw(self, rng: np.random.Generator) -> PreparedTrack:
+        return self.tracks[min(int(np.searchsorted(self.cumulative, rng.random(), side="right")), len(self.tracks) - 1)]
+
+
+class Mixer:
+    """Draws examples from a library of prepared tracks.
+
+    Args:
+        library: the tracks.
+        config: how to draw and change them.
+        stems: the model's stems, in order.
+        rate_hz: the rate the tracks are prepared at.
+        channels: 1 or 2.
+        length: samples of an example.
+    """
+
+    def __init__(self, library: Library, config: DataConfig, stems: Sequence[str], rate_hz: int, channels: int,
+                 length: int) -> None:
+        self.config, self.stems = config, tuple(stems)
+        self.rate_hz, self.channels, self.length = rate_hz, channels, length
+        draw = config.mixing.draw
+        self._songs = _pool([(source, [(track, track.frames / rate_hz) for track in tracks])
+                             for source, tracks in library.songs], draw)
+        self._known = {stem: _pool(_with_stem(library.songs, stem), draw) for stem in stems}
+        self._solo = {stem: _pool(_with_stem(library.solos, stem), draw) for stem in stems}
+        self._typical_db = {stem: _median_level(library, stem) for stem in stems}
+        self._starts: dict[tuple[str, str, str, int], np.ndarray] = {}
+        if self._songs is None:
+            raise DataError("no source with whole songs has a track")
+
+    def example(self, rng: np.random.Generator, remix: bool) -> Example:
+        """One example: cuts of one song at one place, or, with `remix`, each stem from a song of its own."""
+        stems, sums = self._remix(rng) if remix else self._song(rng)
+        return Example(self._finish(stems, rng), sums)
+
+    def _song(self, rng: np.random.Generator) -> tuple[np.ndarray, Mapping[str, tuple[str, ...]]]:
+        """One song's stems at one place, (stem, channel, time), and its sums."""
+        assert self._songs is not None
+        track = self._songs.draw(rng)
+        sounding = [stem for stem in self.stems if track.sounds(stem)] or list(self.stems)
+        focus = sounding[rng.integers(len(sounding))]
+        speed, pitch = draw_speed(self.config.augment, rng), draw_pitch(self.config.augment, rng)
+        needed = int(np.ceil(self.length * speed)) + 1
+        start = self._start(track, focus, needed, rng)
+        cuts = np.stack([track.cut(stem, start, needed) for stem in self.stems])
+        cuts = self._channels(change_speed(cuts, speed, self.rate_hz, self.length), rng)
+        stems = shift_pitch(cuts, pitch, self.rate_hz)
+        return self._gained(self._dropped(stems, rng), rng), track.sums
+
+    def _remix(self, rng: np.random.Generator) -> tuple[np.ndarray, Mapping[str, tuple[str, ...]]]:
+        """Stems of different songs, (stem, channel, time); no sums."""
+        mixing = self.config.mixing
+        match = rng.random() < mixing.loudness_match
+        assert self._songs is not None
+        reference = self._songs.draw(rng)
+        result = np.zeros((len(self.stems), self.channels, self.length), np.float32)
+        for i, stem in enumerate(self.stems):
+            known, solo = self._known[stem], self._solo[stem]
+            use_solo = solo is not None and (known is None or rng.random() < mixing.solo)
+            pool = solo if use_solo else known
+            if pool is None:
+                continue
+            wave = self._cut(pool.draw(rng), stem, rng, self._target_db(reference, stem) if match or use_solo else None)
+            if known is not None and rng.random() < mixing.double:
+                second = self._cut(known.draw(rng), stem, rng, None)
+                wave = wave + second * np.float32(rng.uniform(0.3, 1.0))
+            result[i] = wave
+        return self._gained(self._dropped(result, rng), rng), {}
+
+    def _cut(self, track: PreparedTrack, stem: str, rng: np.random.Generator, target_db: float | None) -> np.ndarray:
+        """A cut of one stem, changed in speed and pitch, (channel, time); brought to a level if one is given."""
+        speed, pitch = draw_speed(self.config.augment, rng), draw_pitch(self.config.augment, rng)
+        needed = int(np.ceil(self.length * speed)) + 1
+        wave = track.cut(stem, self._start(track, stem, needed, rng), needed)
+        wave = self._channels(change_speed(wave, speed, self.rate_hz, self.length), rng)
+        wave = shift_pitch(wave, pitch, self.rate_hz)
+        if target_db is not None:
+            jitter_db = self.config.mixing.loudness_jitter_db
+            change_db = np.clip(target_db - track.level_db[stem], -MATCH_LIMIT_DB, MATCH_LIMIT_DB)
+            wave = wave * np.float32(10 ** ((change_db + rng.uniform(-jitter_db, jitter_db)) / 20))
+        return wave
+
+    def _start(self, track: PreparedTrack, stem: str, needed: int, rng: np.random.Generator) -> int:
+        """First sample of a cut: anywhere, or (as often as the settings say) where the stem sounds."""
+        spare = track.frames - needed
+        anywhere, place_in, jitter = rng.random() < self.config.mixing.anywhere, rng.random(), rng.random()
+        if spare <= 0:
+            return round(place_in * spare)
+        starts = () if anywhere else self._active_starts(track, stem, needed)
+        if len(starts) == 0:
+            return round(place_in * spare)
+        block = self.rate_hz // 2
+        chosen = (starts[int(place_in * len(starts))] + jitter - 0.5) * block
+        return int(np.clip(chosen, 0, spare))
+
+    def _active_starts(self, track: PreparedTrack, stem: str, needed: int) -> np.ndarray:
+        blocks = round(2 * needed / self.rate_hz)
+        key = (track.source, track.name, stem, blocks)
+        if key not in self._starts:
+            self._starts[key] = track.active_starts(stem, blocks * self.rate_hz // 2).astype(np.int32)
+        return self._starts[key]
+
+    def _channels(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(..., channel, time) with the model's number of channels: one at random, or two, perhaps swapped."""
+        choice = rng.random()
+        if self.channels == 1:
+            return wave if wave.shape[-2] == 1 else wave[..., [int(choice < 0.5)], :]
+        if wave.shape[-2] == 1:
+            return np.repeat(wave, 2, axis=-2)
+        return wave[..., ::-1, :] if choice < self.config.augment.swap_share else wave
+
+    def _target_db(self, reference: PreparedTrack, stem: str) -> float:
+        return reference.level_db[stem] if reference.sounds(stem) and stem in reference.single else self._typical_db[stem]
+
+    def _dropped(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Silences some stems, but never all that sound."""
+        drops = rng.random(len(stems)) < self.config.mixing.drop
+        sounding = stems.any(axis=(1, 2))
+        if drops.any() and (sounding & ~drops).any():
+            stems[drops] = 0
+        return stems
+
+    def _gained(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        gains = rng.uniform(*self.config.mixing.gain, len(stems)).astype(np.float32)
+        return stems * gains[:, None, None]
+
+    def _finish(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Each stem's own change of sound."""
+        for i, wave in enumerate(stems):
+            wave = colour(wave, self.config.augment, self.rate_hz, rng)
+            stems[i] = place(wave, self.config.augment, rng) if self.channels == 2 else wave
+        return stems
+
+
+def _with_stem(sources: Sequence[tuple[SourceConfig, Sequence[PreparedTrack]]],
+               stem: str) -> list[tuple[SourceConfig, list[tuple[PreparedTrack, float]]]]:
+    """Tracks in which `stem` is known by itself and sounds, with its active seconds."""
+    return [(source, [(track, track.active_s(stem)) for track in tracks if stem in track.single and track.active_s(stem) > 0])
+            for source, tracks in sources]
+
+
+def _pool(sources: Sequence[tuple[SourceConfig, Sequence[tuple[PreparedTrack, float]]]], draw: str) -> _Pool | None:
+    """A pool with each source's weight shared among its tracks."""
+    power = {"uniform": 0.0, "sqrt": 0.5, "length": 1.0}[draw]
+    tracks, shares = [], []
+    for source, listed in sources:
+        sizes = np.array([seconds ** power for _, seconds in listed])
+        tracks += [track for track, _ in listed]
+        shares += list(source.weight * sizes / sizes.sum()) if len(listed) else []
+    if not tracks:
+        return None
+    cumulative = np.cumsum(shares)
+    return _Pool(tuple(tracks), cumulative / cumulative[-1])
+
+
+def _median_level(library: Library, stem: str) -> float:
+    levels = [track.level_db[stem] for _, tracks in library.songs for track in tracks
+              if stem in track.single and track.sounds(stem)]
+    return float(np.median(levels)) if levels else -20.0

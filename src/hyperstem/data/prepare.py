@@ -1,0 +1,266 @@
+"""Decodes every track once, to memory-mapped 16-bit files at one rate with a manifest.
+
+``<prepared>/<rate>/<source>/<track>.npy`` holds int16 (row, time, channel), one row a stem; ``<track>.json`` beside it,
+written last, says what it is and what it was made from; ``manifest.json`` lists the tracks of the source.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hyperstem import audio
+from hyperstem.config import DataConfig, SourceConfig
+from hyperstem.data.tracks import Part, Track, find_tracks
+from hyperstem.errors import DataError
+from hyperstem.resample import resample
+
+FORMAT = 1
+BLOCK_S = 0.5
+"""Length of a block of the level index, in seconds."""
+FLOOR_DB = -120
+"""Level given to digital silence."""
+SILENT_DB = -70
+"""Blocks below this level, in dB of full scale, do not count as active."""
+
+
+class Report(NamedTuple):
+    """What `prepare` did."""
+
+    prepared: int
+    kept: int
+    minutes: float
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class _Done(NamedTuple):
+    """One track's outcome: its manifest entry, whether it was there already, and warnings."""
+
+    entry: dict[str, Any]
+    kept: bool
+    warnings: tuple[str, ...]
+
+
+def source_folder(config: DataConfig, source: SourceConfig, rate_hz: int) -> Path:
+    """Where the prepared form of `source` lies; `config` has absolute folders."""
+    return Path(config.prepared) / str(rate_hz) / source.name
+
+
+def prepare(config: DataConfig, stems: Sequence[str], rate_hz: int, *, jobs: int = 1,
+            progress: Callable[[int, int, str], None] | None = None) -> Report:
+    """Prepares every source and validation set of `config`; what is there already and unchanged is kept.
+
+    It may be interrupted at any time and run again: the result is that of one run.
+
+    Args:
+        config: settings with absolute folders (`DataConfig.resolved`).
+        stems: the model's stems, in order.
+        rate_hz: the model's top rate.
+        jobs: tracks that are decoded at the same time.
+        progress: called with tracks done, tracks in all, and the name of the track just done.
+
+    Returns:
+        Counts, and one line for each song that could not be read; the others are prepared nevertheless.
+
+    Raises:
+        DataError: a source's folder is missing, empty or lacks the subset.
+    """
+    sources = config.sources + config.validation
+    found = [find_tracks(source, Path(config.root), stems) for source in sources]
+    total, done = sum(len(each.tracks) for each in found), 0
+    problems, warnings, kept, prepared, seconds = [], [], 0, 0, 0.0
+    for source, (tracks, unusable) in zip(sources, found, strict=True):
+        problems += unusable
+        folder = source_folder(config, source, rate_hz)
+        folder.mkdir(parents=True, exist_ok=True)
+        entries = []
+        for track, outcome in _outcomes(tracks, Path(config.root), folder, stems, rate_hz, jobs):
+            done += 1
+            if isinstance(outcome, _Done):
+                entries.append(outcome.entry)
+                warnings += outcome.warnings
+                kept, prepared = kept + outcome.kept, prepared + (not outcome.kept)
+                seconds += outcome.entry["frames"] / rate_hz
+            else:
+                problems.append(f"{source.name}: {track.name}: {outcome}")
+            if progress:
+                progress(done, total, f"{source.name}: {track.name}")
+        _write_json(folder / "manifest.json", {"format": FORMAT, "source": source.name, "layout": source.layout,
+                                               "rate_hz": rate_hz, "stems": list(stems), "tracks": entries})
+    return Report(prepared, kept, seconds / 60, tuple(problems), tuple(warnings))
+
+
+def _outcomes(tracks: Sequence[Track], root: Path, folder: Path, stems: Sequence[str], rate_hz: int,
+              jobs: int) -> Iterator[tuple[Track, "_Done | Exception"]]:
+    """Each track with its outcome or its error, in order; decoding lets go of the interpreter, so threads suffice."""
+    def attempt(track: Track) -> _Done | Exception:
+        try:
+            return _prepare_track(track, root, folder, stems, rate_hz)
+        except (ValueError, OSError) as error:
+            return error
+
+    pool = ThreadPoolExecutor(max(1, jobs))
+    try:
+        yield from zip(tracks, pool.map(attempt, tracks), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare_track(track: Track, root: Path, folder: Path, stems: Sequence[str], rate_hz: int) -> _Done:
+    key = track_key(track.name)
+    sidecar, target = folder / f"{key}.json", folder / f"{key}.npy"
+    wanted = _identity(track, root, stems, rate_hz)
+    if (entry := _kept_entry(sidecar, target, wanted, track)) is not None:
+        return _Done(entry, True, tuple(entry["warnings"]))
+    rows, warnings = _decode(track, stems, rate_hz)
+    entry = wanted | _measure(rows, wanted["stems"], rate_hz) | {"file": target.name, "warnings": warnings}
+    entry["files"] = [_fingerprint(path, root) for path in track.files]
+    _write_rows(target, rows, stems, entry)
+    _write_json(sidecar, entry)
+    return _Done(entry, False, tuple(warnings))
+
+
+def track_key(name: str) -> str:
+    """A file name for the track `name`, different for different names."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()[:60]
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _identity(track: Track, root: Path, stems: Sequence[str], rate_hz: int) -> dict[str, Any]:
+    """What decides the prepared form, apart from the files' contents."""
+    return {
+        "format": FORMAT, "name": track.name, "rate_hz": rate_hz, "solo": track.solo,
+        "stems": [stem for stem in stems if stem in track.rows] if track.solo else list(stems),
+        "sums": {first: list(members) for first, members in track.sums.items()},
+        "parts": {stem: [[_relative(part.path, root), part.stream] for part in parts] for stem, parts in track.rows.items()},
+    }
+
+
+def _relative(path: Path, root: Path) -> str:
+    return os.path.relpath(path, root).replace(os.sep, "/")
+
+
+def _kept_entry(sidecar: Path, target: Path, wanted: dict[str, Any], track: Track) -> dict[str, Any] | None:
+    """The entry of an earlier run, if it still holds."""
+    try:
+        entry = json.loads(sidecar.read_text(encoding="utf-8"))
+        rows, channels = len(entry["stems"]), entry["channels"]
+        whole = target.stat().st_size >= rows * channels * entry["frames"] * 2
+        same = all(entry.get(key) == value for key, value in wanted.items())
+        unchanged = len(entry["files"]) == len(track.files) and all(
+            _unchanged(path, known) for path, known in zip(track.files, entry["files"], strict=True))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return entry if whole and same and unchanged else None
+
+
+def _unchanged(path: Path, known: dict[str, Any]) -> bool:
+    status = path.stat()
+    if status.st_size != known["bytes"]:
+        return False
+    return status.st_mtime_ns == known["mtime_ns"] or _sha256(path) == known["sha256"]
+
+
+def _fingerprint(path: Path, root: Path) -> dict[str, Any]:
+    status = path.stat()
+    return {"path": _relative(path, root), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _decode(track: Track, stems: Sequence[str], rate_hz: int) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Each known row as float32 (channel, time) at `rate_hz`, all of one length, and warnings."""
+    rows, rates, warnings = {}, {}, []
+    for stem in stems:
+        for part in track.rows.get(stem, ()):
+            wave, rates[part] = _read(part)
+            if len(set(rates.values())) > 1:
+                other = next(known for known in rates if rates[known] != rates[part])
+                raise DataError(f"{part.path.name} has {rates[part]} Hz, {other.path.name} has {rates[other]} Hz; "
+                                "the stems of a song must share one rate")
+            wave = resample(wave, rates[part], rate_hz)
+            rows[stem] = _added(rows[stem], wave) if stem in rows else wave
+    lengths = {stem: wave.shape[-1] for stem, wave in rows.items()}
+    shortest = min(lengths.values())
+    if shortest < 1:
+        raise DataError("a stem holds no sound")
+    if max(lengths.values()) - shortest > 1:
+        warnings.append(f"{track.source}: {track.name}: stems of unequal length are cut to the shortest: "
+                        + ", ".join(f"{stem} {length / rate_hz:.3f} s" for stem, length in lengths.items()))
+    if min(rates.values()) < rate_hz:
+        warnings.append(f"{track.source}: {track.name}: recorded at {min(rates.values())} Hz, so nothing above "
+                        f"{min(rates.values()) // 2} Hz is learned from it")
+    return {stem: wave[:, :shortest] for stem, wave in rows.items()}, warnings
+
+
+def _read(part: Part) -> tuple[np.ndarray, int]:
+    try:
+        wave, rate_hz = audio.read(part.path, stream=part.stream)
+    except FileNotFoundError:
+        raise DataError(f"no file {part.path}") from None
+    if wave.shape[0] > 2:
+        raise DataError(f"{part.path.name} has {wave.shape[0]} channels; 1 or 2 are allowed")
+    if not np.isfinite(wave).all():
+        raise DataError(f"{part.path.name} holds values that are not finite")
+    return wave, rate_hz
+
+
+def _added(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The sum of two waves (channel, time), as long as the longer one and as wide as the wider one."""
+    total = np.zeros((max(len(first), len(second)), max(first.shape[1], second.shape[1])), np.float32)
+    for wave in (first, second):
+        total[:, :wave.shape[1]] += wave
+    return total
+
+
+def _measure(rows: dict[str, np.ndarray], stems: Sequence[str], rate_hz: int) -> dict[str, Any]:
+    """Length, and for each stem of the entry its scale, level in blocks and level where it is active."""
+    wave = next(iter(rows.values()))
+    result: dict[str, Any] = {"frames": wave.shape[-1], "channels": max(len(row) for row in rows.values()),
+                              "scales": {}, "level_db": {}, "blocks_db": {}}
+    for stem in stems:
+        row = rows.get(stem, np.zeros((1, wave.shape[-1]), np.float32))
+        powers = _block_powers(row, rate_hz)
+        blocks_db = np.maximum(np.round(10 * np.log10(powers + 1e-30)), FLOOR_DB).astype(int)
+        active = powers[blocks_db > SILENT_DB]
+        result["scales"][stem] = float(np.abs(row).max()) / 32767
+        result["level_db"][stem] = round(float(10 * np.log10(active.mean())), 2) if len(active) else FLOOR_DB
+        result["blocks_db"][stem] = blocks_db.tolist()
+    return result
+
+
+def _block_powers(row: np.ndarray, rate_hz: int) -> np.ndarray:
+    """(channel, time) to the mean square of each block, the last one shorter: (block,) float64."""
+    block = round(BLOCK_S * rate_hz)
+    starts = np.arange(0, row.shape[-1], block)
+    sums = np.add.reduceat(np.square(row, dtype=np.float64).mean(axis=0), starts)
+    return sums / np.diff(np.append(starts, row.shape[-1]))
+
+
+def _write_rows(target: Path, rows: dict[str, np.ndarray], stems: Sequence[str], entry: dict[str, Any]) -> None:
+    """Writes int16 (row, time, channel); each row uses the whole range of 16 bits, its scale is in the entry."""
+    partial = target.with_name(target.name + ".part")
+    shape = (len(entry["stems"]), entry["frames"], entry["channels"])
+    result = np.lib.format.open_memmap(partial, mode="w+", dtype=np.int16, shape=shape)
+    for i, stem in enumerate(entry["stems"]):
+        if stem in rows and entry["scales"][stem] > 0:
+            result[i] = np.round(rows[stem].T / np.float32(entry["scales"][stem])).astype(np.int16)  # mono fills both
+    result.flush()
+    del result
+    os.replace(partial, target)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,230 @@
+"""Finds tracks: MUSDB18, MUSDB18-HQ, MoisesDB, folders of stems, and solo pools of one stem."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from hyperstem.config import SourceConfig
+from hyperstem.errors import DataError
+
+# The tracks of MUSDB18's training half that are held out for validation, as the musdb package names them.
+MUSDB_VALIDATION = (
+    "Actions - One Minute Smile",
+    "Clara Berry And Wooldog - Waltz For My Victims",
+    "Johnny Lokke - Promises & Lies",
+    "Patrick Talbot - A Reason To Leave",
+    "Triviul - Angelsaint",
+    "Alexander Ross - Goodbye Bolero",
+    "Fergessen - Nos Palpitants",
+    "Leaf - Summerghost",
+    "Skelpolu - Human Mistakes",
+    "Young Griffo - Pennies",
+    "ANiMAL - Rockshow",
+    "James May - On The Line",
+    "Meaxic - Take A Step",
+    "Traffic Experiment - Sirens",
+)
+MUSDB_STREAMS = ("mixture", "drums", "bass", "other", "vocals")
+MOISES_STEMS = {"vocals": "vocals", "drums": "drums", "percussion": "drums", "bass": "bass"}
+MIXTURES = frozenset({"mixture", "mix", "linear_mixture"})
+SUFFIXES = frozenset(".wav .flac .ogg .oga .opus .mp3 .m4a .mp4 .aac .aif .aiff .caf .w64 .wma .webm .mka".split())
+
+
+class Part(NamedTuple):
+    """One sound stream of one file."""
+
+    path: Path
+    stream: int = 0
+
+
+@dataclass(frozen=True)
+class Track:
+    """One recording: for each known stem the parts whose sum it is.
+
+    ``rows`` maps a stem to its parts; a stem without parts is silent. ``sums`` maps the stem at whose row a sum is kept
+    to all the stems that the sum holds.
+    """
+
+    name: str
+    source: str
+    rows: Mapping[str, tuple[Part, ...]]
+    sums: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    solo: bool = False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file the track is read from, once each."""
+        return tuple(dict.fromkeys(part.path for parts in self.rows.values() for part in parts))
+
+
+class Found(NamedTuple):
+    """What a source holds: usable tracks, and one line for each song that cannot be used."""
+
+    tracks: tuple[Track, ...]
+    problems: tuple[str, ...]
+
+
+def find_tracks(source: SourceConfig, root: Path, stems: Sequence[str]) -> Found:
+    """Every track of `source`, sorted by name.
+
+    Args:
+        source: the source's settings.
+        root: folder that ``source.path`` is relative to.
+        stems: names of the model's stems.
+
+    Raises:
+        DataError: the folder is missing, empty, or lacks the subset; a setting names an unknown stem.
+    """
+    _check_names(source, stems)
+    folder = root / source.path
+    if not folder.is_dir():
+        raise DataError(f"source {source.name!r}: no folder {folder}")
+    tracks, problems = [], []
+    for name, parts in _SONGS[source.layout](source, folder):
+        if name in source.exclude:
+            continue
+        try:
+            tracks.append(_track(source, name, parts(), stems))
+        except DataError as error:
+            problems.append(f"{source.name}: {name}: {error}")
+    if not tracks and not problems:
+        raise DataError(f"source {source.name!r}: no {source.layout} tracks in {folder}")
+    return Found(tuple(sorted(tracks, key=lambda track: track.name)), tuple(sorted(problems)))
+
+
+def _check_names(source: SourceConfig, stems: Sequence[str]) -> None:
+    named = [source.stem] if source.stem else []
+    named += [stem for stem in source.aliases.values() if stem] + [stem for sum_ in source.sums.values() for stem in sum_]
+    for name in named:
+        if name not in stems and name not in source.sums:
+            raise DataError(f"source {source.name!r} names stem {name!r}; the model's stems are {', '.join(stems)}")
+
+
+def _track(source: SourceConfig, name: str, parts: Sequence[tuple[str, Part]], stems: Sequence[str]) -> Track:
+    """The track made of `parts`, pairs of a stem's name as the source calls it and a sound stream."""
+    given: dict[str, tuple[Part, ...]] = {}
+    for label, part in parts:
+        target = source.aliases.get(label, label)
+        if not target or (label in MIXTURES and label not in source.aliases):
+            continue
+        if target not in stems and target not in source.sums:
+            raise DataError(f"{part.path.name}: no stem {target!r}; the stems are {', '.join(stems)} "
+                            f'(aliases = {{ "{label}" = "other" }} maps it, "" in place of "other" leaves it out)')
+        given[target] = (*given.get(target, ()), part)
+    sums = {source.sums[name][0]: source.sums[name] for name in given if name in source.sums}
+    _check_complete(source, given, stems)
+    rows = {source.sums[name][0] if name in source.sums else name: parts for name, parts in given.items()}
+    return Track(name, source.name, {stem: rows[stem] for stem in stems if stem in rows}, sums, source.layout == "solo")
+
+
+def _check_complete(source: SourceConfig, given: Mapping[str, tuple[Part, ...]], stems: Sequence[str]) -> None:
+    covered = [stem for name in given for stem in source.sums.get(name, (name,))]
+    for stem in covered:
+        if covered.count(stem) > 1:
+            raise DataError(f"stem {stem!r} is there twice: by itself and in a sum, or in two sums")
+    if not given:
+        raise DataError("no stem at all")
+    lacking = [stem for stem in stems if stem not in covered]
+    if lacking and source.missing == "error" and source.layout != "solo":
+        raise DataError(f"no file for {', '.join(lacking)} (missing = \"silence\" takes a missing file for a silent stem)")
+
+
+def _subset(source: SourceConfig, folder: Path, default: str) -> list[tuple[str, Path]]:
+    """Pairs of subset (train or test) and its folder, for layouts that have them."""
+    wanted = source.subset or default
+    names = {"train": ["train"], "validation": ["train"], "test": ["test"], "all": ["train", "test"]}[wanted]
+    found = [(name, folder / name) for name in names if (folder / name).is_dir()]
+    if not found:
+        there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "none"
+        raise DataError(f"source {source.name!r}: subset {wanted!r} needs the folder {folder / names[0]}; folders there: {there}")
+    return found
+
+
+def _in_subset(source: SourceConfig, subset: str, name: str) -> bool:
+    held_out = subset == "train" and name in MUSDB_VALIDATION
+    return {"train": not held_out, "validation": held_out}.get(source.subset or "train", True)
+
+
+class _Lazy:
+    """Gives a song's parts when called, so that an error concerns that song alone."""
+
+    def __init__(self, function, *arguments) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __call__(self) -> list[tuple[str, Part]]:
+        return self.function(*self.arguments)
+
+
+Songs = Iterator[tuple[str, _Lazy]]
+
+
+def _musdb18(source: SourceConfig, folder: Path) -> Songs:
+    for subset, place in _subset(source, folder, "train"):
+        for path in sorted(place.glob("*.stem.mp4")):
+            name = path.name.removesuffix(".stem.mp4")
+            if _in_subset(source, subset, name):
+                yield name, _Lazy(_streams, path)
+
+
+def _streams(path: Path) -> list[tuple[str, Part]]:
+    return [(label, Part(path, i)) for i, label in enumerate(MUSDB_STREAMS)]
+
+
+def _musdb18_hq(source: SourceConfig, folder: Path) -> Songs:
+    for subset, place in _subset(source, folder, "train"):
+        for song in _visible_folders(place):
+            if _in_subset(source, subset, song.name):
+                yield song.name, _Lazy(_stem_files, song)
+
+
+def _folders(source: SourceConfig, folder: Path) -> Songs:
+    places = [folder] if not source.subset else [place for _, place in _subset(source, folder, "all")]
+    for place in places:
+        for song in _visible_folders(place):
+            yield song.name, _Lazy(_stem_files, song)
+
+
+def _stem_files(song: Path) -> list[tuple[str, Part]]:
+    files = _sound_files(song, deep=False)
+    labels = [path.stem for path in files]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise DataError(f"two files for {label!r}: {', '.join(path.name for path in files if path.stem == label)}")
+    if not files:
+        raise DataError(f"no sound file in {song}")
+    return [(path.stem, Part(path)) for path in files]
+
+
+def _moisesdb(source: SourceConfig, folder: Path) -> Songs:
+    for song in sorted(path.parent for path in folder.glob("**/data.json")):
+        yield str(song.relative_to(folder)), _Lazy(_moises_files, song)
+
+
+def _moises_files(song: Path) -> list[tuple[str, Part]]:
+    """MoisesDB keeps ``<stem>/<track id>.<suffix>``, listed in data.json; eleven kinds of stem become four."""
+    try:
+        stems = json.loads((song / "data.json").read_text(encoding="utf-8"))["stems"]
+        listed = [(stem["stemName"], f"{take['id']}.{take.get('extension', 'wav')}") for stem in stems for take in stem["tracks"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{song / 'data.json'} does not list stems as MoisesDB does: {error!r}") from None
+    return [(MOISES_STEMS.get(kind, "other"), Part(song / kind / file)) for kind, file in listed]
+
+
+def _solo(source: SourceConfig, folder: Path) -> Songs:
+    for path in _sound_files(folder, deep=True):
+        yield str(path.relative_to(folder).with_suffix("")), _Lazy(lambda path=path: [(source.stem, Part(path))])
+
+
+def _visible_folders(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _sound_files(place: Path, deep: bool) -> list[Path]:
+    paths = (Path(folder) / name for folder, _, names in os.walk(place, followlinks=True) for name in names) if deep else place.iterdir()
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+
+
+_SONGS = {"musdb18": _musdb18, "musdb18-hq": _musdb18_hq, "moisesdb": _moisesdb, "folders": _folders, "solo": _solo}
