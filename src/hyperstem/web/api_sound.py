@@ -1,0 +1,179 @@
+"""The sound of a job: files to download, and the samples, outlines and spectrograms that the page shows."""
+
+from pathlib import Path as FilePath
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
+
+from hyperstem.web.api_jobs import JobId, find_job, runner_of
+from hyperstem.web.archive import stream_zip
+from hyperstem.web.jobs import Job
+from hyperstem.web.mix import Lane, out_channels, render, wav_bytes
+from hyperstem.web.peaks import STEP
+from hyperstem.web.schema import errors
+from hyperstem.web.spectrogram import picture
+from hyperstem.web.takes import ORIGINAL, STEMS, Sound, find_sound, read_outline
+
+MAX_FRAMES = 1 << 21
+VOCALS = "vocals"
+MAX_STEP = STEP << 12
+
+router = APIRouter(prefix="/api/jobs/{job_id}", tags=["sound"])
+
+Name = Annotated[str, Path(max_length=100, pattern=r"^[^/\x00]+$", description="A stem, or 'original' where that is heard.")]
+Take = Annotated[str, Query(max_length=20, description="original, preview, standard or full")]
+WAV = {200: {"description": "16-bit PCM.", "content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}}}
+BYTES = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
+
+
+def _done_stem(request: Request, job_id: str, stem: str) -> tuple[Job, FilePath]:
+    job = _done(request, job_id)
+    if stem not in job.stems:
+        raise HTTPException(404, f"there is no stem {stem!r}; this song has {', '.join(job.stems)}")
+    return job, runner_of(request).path(job) / STEMS / f"{stem}.wav"
+
+
+def _done(request: Request, job_id: str) -> Job:
+    job = find_job(request, job_id)
+    if job.state != "done":
+        raise HTTPException(409, f"this song is {job.state}; its files are there when it is done")
+    return job
+
+
+def _title(job: Job) -> str:
+    return FilePath(job.name).stem or "song"
+
+
+def _attachment(name: str) -> dict[str, str]:
+    """The header that names a download (RFC 6266)."""
+    plain = "".join(char if char.isascii() and (char.isalnum() or char in " -_.()") else "_" for char in name)
+    encoded = "".join(chr(byte) if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "-_.") else f"%{byte:02X}"
+                      for byte in name.encode())
+    return {"content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}"}
+
+
+@router.get("/stems/{stem}.wav", response_class=FileResponse,
+            responses={**WAV, 206: {"description": "The range asked for."}, **errors(400, 404, 409, 416)})
+async def download_stem(request: Request, job_id: JobId, stem: Name) -> FileResponse:
+    """One stem, the same bytes as `hyperstem separate` writes."""
+    job, path = _done_stem(request, job_id, stem)
+    return FileResponse(path, media_type="audio/wav", headers=_attachment(f"{_title(job)} - {stem}.wav"))
+
+
+@router.get("/stems.zip", response_class=StreamingResponse, responses={
+    200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}, **errors(404, 409)})
+async def download_all(request: Request, job_id: JobId) -> StreamingResponse:
+    """All stems in one archive."""
+    job = _done(request, job_id)
+    folder = runner_of(request).path(job) / STEMS
+    title = _title(job).replace("/", "_").replace("\\", "_")
+    files = {f"{title}/{stem}.wav": folder / f"{stem}.wav" for stem in job.stems}
+    return StreamingResponse(stream_zip(files), media_type="application/zip", headers=_attachment(f"{title} - stems.zip"))
+
+
+@router.get("/karaoke.wav", response_class=StreamingResponse, responses={**WAV, **errors(404, 409)})
+async def download_karaoke(request: Request, job_id: JobId) -> StreamingResponse:
+    """The song without its vocals."""
+    job = _done(request, job_id)
+    if VOCALS not in job.stems:
+        raise HTTPException(404, "this song has no stem named vocals")
+    lanes = [Lane(_final(request, job, stem)) for stem in job.stems if stem != VOCALS]
+    return _mix(job, lanes, "karaoke")
+
+
+@router.get("/mix.wav", response_class=StreamingResponse, responses={**WAV, **errors(404, 409)})
+async def download_mix(
+    request: Request,
+    job_id: JobId,
+    lane: Annotated[list[str], Query(
+        max_length=64, description="`stem:volume:pan`, once for each stem that sounds; volume 0 to 2, pan -1 to 1.",
+        examples=[["drums:1:0", "vocals:0.5:-0.3"]])],
+) -> StreamingResponse:
+    """The stems named, at those volumes and places; turned down as a whole where their sum would clip."""
+    job = _done(request, job_id)
+    return _mix(job, [_lane(request, job, text) for text in lane], "mix")
+
+
+def _lane(request: Request, job: Job, text: str) -> Lane:
+    stem, _, rest = text.rpartition(":")
+    stem, _, volume = stem.rpartition(":")
+    try:
+        values = float(volume), float(rest)
+    except ValueError:
+        raise HTTPException(422, f"lane {text[:80]!r} must read stem:volume:pan, such as drums:1:0") from None
+    if stem not in job.stems:
+        raise HTTPException(404, f"there is no stem {stem[:80]!r}; this song has {', '.join(job.stems)}")
+    if not (0 <= values[0] <= 2 and -1 <= values[1] <= 1):
+        raise HTTPException(422, f"lane {text[:80]!r}: volume must be 0 to 2, pan -1 to 1")
+    return Lane(_final(request, job, stem), *values)
+
+
+def _final(request: Request, job: Job, stem: str) -> Sound:
+    return _sound(request, job, job.final or "", stem)
+
+
+def _mix(job: Job, lanes: list[Lane], what: str) -> StreamingResponse:
+    channels, frames, rate_hz = job.channels or 1, job.frames or 0, job.rate_hz or 1
+    if frames * out_channels(lanes, channels) * 2 > 0xFFFFFFFF - 36:
+        raise HTTPException(409, "this mix would be larger than a wav file can be (4 GiB)")
+    headers = _attachment(f"{_title(job)} - {what}.wav") | {"content-length": str(wav_bytes(lanes, channels, frames))}
+    return StreamingResponse(render(lanes, channels, frames, rate_hz), media_type="audio/wav", headers=headers)
+
+
+def _sound(request: Request, job: Job, take: str, lane: str) -> Sound:
+    known = [ORIGINAL] if take == ORIGINAL else job.stems
+    if take not in job.takes or lane not in known or job.channels is None:
+        raise HTTPException(404, f"there is no {lane[:80]!r} in take {take!r} of this song yet")
+    sound = find_sound(runner_of(request).path(job), take, lane, job.channels, job.final)
+    if sound is None:
+        raise HTTPException(404, f"there is no {lane[:80]!r} in take {take!r} of this song yet")
+    return sound
+
+
+@router.get("/audio/{lane}", response_class=Response, responses={**BYTES, **errors(404)})
+def read_audio(
+    request: Request, job_id: JobId, lane: Name, take: Take,
+    start: Annotated[int, Query(ge=0, lt=2**48)], frames: Annotated[int, Query(ge=1, le=MAX_FRAMES)],
+) -> Response:
+    """A stretch of a lane, also of one still being separated: interleaved 16-bit little-endian samples."""
+    job = find_job(request, job_id)
+    return _binary(_sound(request, job, take, lane).read(start, frames))
+
+
+@router.get("/peaks/{lane}", response_class=Response, responses={**BYTES, **errors(404)})
+def read_peaks(
+    request: Request, job_id: JobId, lane: Name, take: Take,
+    step: Annotated[int, Query(ge=STEP, le=MAX_STEP, multiple_of=STEP, description="Frames per point.")] = 1024,
+    start: Annotated[int, Query(ge=0, lt=2**40, description="First point.")] = 0,
+) -> Response:
+    """The outline of a lane from a point on: least and greatest sample of each step, int8, full scale 127."""
+    job = find_job(request, job_id)
+    _sound(request, job, take, lane)
+    try:
+        return _binary(read_outline(runner_of(request).path(job), take, lane, step, start))
+    except FileNotFoundError:
+        raise HTTPException(404, f"there is no outline of {lane[:80]!r} yet") from None
+
+
+@router.get("/spectrogram/{lane}", response_class=Response, responses={**BYTES, **errors(404)})
+def read_spectrogram(
+    request: Request, job_id: JobId, lane: Name, take: Take,
+    start: Annotated[int, Query(ge=0, lt=2**48)], frames: Annotated[int, Query(ge=1, lt=2**48)],
+    columns: Annotated[int, Query(ge=1, le=2048)] = 800, rows: Annotated[int, Query(ge=1, le=512)] = 96,
+) -> Response:
+    """Levels of a stretch: uint8 row by row, highest frequency first; 0 is -96 dB, 255 is full scale."""
+    job = find_job(request, job_id)
+    sound = _sound(request, job, take, lane)
+    stretch = sound.mapped()[start : start + frames]
+    if not len(stretch):
+        return _binary(np.zeros((rows, columns), np.uint8))
+    present = max(1, round(columns * len(stretch) / frames))
+    levels = np.zeros((rows, columns), np.uint8)
+    levels[:, :present] = picture(stretch, job.rate_hz or 1, present, rows)
+    return _binary(levels)
+
+
+def _binary(values: np.ndarray) -> Response:
+    return Response(values.tobytes(), media_type="application/octet-stream")

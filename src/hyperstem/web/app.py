@@ -1,0 +1,82 @@
+"""The studio's web application: pages, job API, and the sound of the jobs."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from hyperstem.web import api_jobs, api_sound, pages
+from hyperstem.web.guard import Guard
+from hyperstem.web.runner import Runner
+from hyperstem.web.settings import StudioSettings
+from hyperstem.web.uploads import UploadError
+
+STATIC = Path(__file__).parent / "static"
+
+DESCRIPTION = """Separate songs into stems and listen to them.
+
+Send a song with `POST /api/jobs`, follow it with `GET /api/jobs/{id}` or its events, and fetch its stems when its state is
+`done`. Every refusal is JSON: `{"error": "why, in words"}`. Where the studio was started with a token, send it as
+`Authorization: Bearer TOKEN`."""
+
+
+def create_app(settings: StudioSettings) -> FastAPI:
+    """The studio as an ASGI application; its jobs start and stop with its lifespan."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        runner = Runner(settings)
+        app.state.runner = runner
+        await runner.start()
+        try:
+            yield
+        finally:
+            await runner.stop()
+
+    app = FastAPI(
+        title="hyperstem studio", version=version("hyperstem"), description=DESCRIPTION, lifespan=lifespan,
+        docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", license_info={"name": "MIT"},
+    )
+    app.state.settings = settings
+    app.include_router(api_jobs.router)
+    app.include_router(api_sound.router)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _value_error)
+    app.add_exception_handler(UploadError, _upload_error)
+    app.add_exception_handler(Exception, _internal_error)
+    app.add_middleware(Guard, settings=settings)
+    return app
+
+
+def _json_error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": message}, status, headers)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return _json_error(error.status_code, str(error.detail), dict(error.headers or {}))
+
+
+async def _value_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:])
+    return _json_error(422, f"{place or 'the request'}: {first['msg']}")
+
+
+async def _upload_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, UploadError)
+    # What remains of the upload is not read: the connection cannot be used again.
+    return _json_error(error.status, str(error), {"connection": "close"})
+
+
+async def _internal_error(request: Request, error: Exception) -> JSONResponse:
+    return _json_error(500, "the studio met an internal error; its log says more")

@@ -1,0 +1,145 @@
+"""Who may ask: the right Host, no other site's Origin, the token where there is one; and the headers of every answer."""
+
+import hmac
+import json
+import re
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from ipaddress import ip_address
+from typing import Any
+
+from hyperstem.web.settings import StudioSettings
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+COOKIE = "hyperstem_token"
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+OPEN_PATHS = ("/api/session",)
+"""Paths under /api/ that need no token."""
+
+HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"permissions-policy": b"camera=(), microphone=(), geolocation=(), interest-cohort=()",
+}
+
+
+def content_policy(nonce: str) -> str:
+    """The Content-Security-Policy: everything from this server, no inline script; styles inline only with `nonce`."""
+    return (
+        "default-src 'none'; script-src 'self'; "
+        f"style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
+        "media-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+
+
+def host_name(header: str) -> str:
+    """The name in a Host header, without its port, in lower case; empty when it is not well-formed."""
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?", header.strip())
+    return match[1].strip("[]").lower() if match else ""
+
+
+def host_is_allowed(header: str, settings: StudioSettings) -> bool:
+    """Whether a request with that Host header was meant for this studio.
+
+    A page elsewhere that rebinds its own domain name to this computer's address sends that name: only names of this
+    computer pass, and, when other computers may ask, plain addresses, which cannot be rebound.
+    """
+    name = host_name(header)
+    if not name:
+        return False
+    local = {"localhost", "127.0.0.1", "::1"}
+    if settings.is_loopback:
+        return name in local | {settings.host}
+    if name in local | {settings.host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class Guard:
+    """ASGI middleware: refuses what must not come in, and adds the safety headers to what goes out."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], settings: StudioSettings) -> None:
+        self.app, self.settings = app, settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return
+        nonce = secrets.token_urlsafe(16)
+        scope.setdefault("state", {})["nonce"] = nonce
+        headers = {name.lower(): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+        async def guarded(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": self._with_safety(message.get("headers", []), nonce)}
+            await send(message)
+
+        if refusal := self._refusal(scope, headers):
+            await _answer(guarded, *refusal)
+        else:
+            await self.app(scope, receive, guarded)
+
+    def _with_safety(self, headers: list[tuple[bytes, bytes]], nonce: str) -> list[tuple[bytes, bytes]]:
+        extra = {**HEADERS, b"content-security-policy": content_policy(nonce).encode()}
+        if not any(name.lower() == b"cache-control" for name, _ in headers):
+            extra[b"cache-control"] = b"no-store"
+        return [*headers, *extra.items()]
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, str] | None:
+        host = headers.get(b"host", "")
+        if not host_is_allowed(host, self.settings):
+            return 403, f"this studio does not answer to the host name {host_name(host) or '(none)'!r}"
+        origin = headers.get(b"origin")
+        if origin is not None and not _same_origin(origin, host):
+            return 403, "requests from other sites are refused"
+        site = headers.get(b"sec-fetch-site", "none")
+        crosses = site not in ("none", "same-origin")
+        if crosses and (scope["method"] not in SAFE_METHODS or scope["path"].startswith("/api/")):
+            return 403, "requests from other sites are refused"
+        needs_token = self.settings.token and scope["path"].startswith("/api/") and scope["path"] not in OPEN_PATHS
+        if needs_token and not token_is_right(self.settings, _given_token(headers)):
+            return 401, "a token is needed: send it as 'Authorization: Bearer TOKEN'"
+        return None
+
+
+def _same_origin(origin: str, host: str) -> bool:
+    scheme, _, rest = origin.partition("://")
+    return scheme in ("http", "https") and rest.lower() == host.strip().lower()
+
+
+def token_is_right(settings: StudioSettings, given: str) -> bool:
+    """Whether `given` is the studio's token, compared in constant time."""
+    return settings.token is None or hmac.compare_digest(given.encode(), settings.token.encode())
+
+
+def _given_token(headers: dict[bytes, str]) -> str:
+    scheme, _, token = headers.get(b"authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return token.strip()
+    try:
+        cookie = SimpleCookie(headers.get(b"cookie", ""))
+    except CookieError:
+        return ""
+    return cookie[COOKIE].value if COOKIE in cookie else ""
+
+
+async def _answer(send: Send, status: int, error: str) -> None:
+    body = json.dumps({"error": error}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,63 @@
+"""The pages: the studio itself, the description of its API, and the exchange of the token for a cookie."""
+
+import asyncio
+from pathlib import Path
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from hyperstem.web.guard import COOKIE, token_is_right
+from hyperstem.web.schema import Session, errors
+
+PAGES = Path(__file__).parent / "static"
+YEAR_S = 365 * 86400
+WRONG_TOKEN_S = 0.5
+
+router = APIRouter()
+
+
+def _page(name: str, request: Request) -> HTMLResponse:
+    text = (PAGES / name).read_text(encoding="utf-8")
+    return HTMLResponse(text.replace("{{nonce}}", request.state.nonce))
+
+
+def _keep_token(response: Response, token: str) -> None:
+    response.set_cookie(COOKIE, token, max_age=YEAR_S, httponly=True, samesite="strict", path="/")
+
+
+@router.get("/", include_in_schema=False)
+def index(request: Request, token: str | None = None) -> Response:
+    """The studio; with ``?token=`` the token is kept in a cookie and taken out of the address."""
+    settings = request.app.state.settings
+    if token is not None and settings.token is not None and token.isascii() and token_is_right(settings, token):
+        response = RedirectResponse("/", 303)
+        _keep_token(response, token)
+        return response
+    return _page("index.html", request)
+
+
+@router.get("/docs", include_in_schema=False)
+@router.get("/api", include_in_schema=False)
+def api_description(request: Request) -> HTMLResponse:
+    """The API, described from its OpenAPI document."""
+    return _page("docs.html", request)
+
+
+@router.get("/favicon.ico", include_in_schema=False)
+def favicon() -> Response:
+    """The studio's sign."""
+    return Response((PAGES / "icon.svg").read_bytes(), media_type="image/svg+xml")
+
+
+@router.post("/api/session", tags=["studio"], status_code=204, response_class=Response, responses=errors())
+async def open_session(session: Session, request: Request) -> Response:
+    """Exchanges the token for a cookie, for pages that cannot send headers."""
+    if not session.token.isascii() or not token_is_right(request.app.state.settings, session.token):
+        await asyncio.sleep(WRONG_TOKEN_S)
+        raise HTTPException(401, "this is not the studio's token")
+    response = Response(status_code=204)
+    if request.app.state.settings.token is not None:
+        _keep_token(response, session.token)
+    return response
+
+

@@ -1,0 +1,63 @@
+"""Waveform outlines at any resolution; pure.
+
+An outline is int8 (point, 2): the least and the greatest sample in each step, over all channels, full scale 127.
+"""
+
+import numpy as np
+
+STEP = 64
+"""Frames per point of the finest outline."""
+
+
+def outline(samples: np.ndarray, step: int = STEP) -> np.ndarray:
+    """The outline of a stretch of sound.
+
+    Args:
+        samples: int16 (frame, channel).
+        step: frames per point; the last point may cover fewer.
+
+    Returns:
+        int8 (point, 2).
+    """
+    if not len(samples):
+        return np.zeros((0, 2), np.int8)
+    starts = np.arange(0, len(samples), step)
+    lowest = np.minimum.reduceat(samples.min(axis=1), starts)
+    highest = np.maximum.reduceat(samples.max(axis=1), starts)
+    return _to_int8(np.stack([lowest, highest], axis=1))
+
+
+def _to_int8(extremes: np.ndarray) -> np.ndarray:
+    """Rounded away from zero, so that a quiet sound is still seen."""
+    scaled = extremes.astype(np.float32) * (127 / 32768)
+    return np.where(scaled < 0, np.floor(scaled), np.ceil(scaled)).astype(np.int8)
+
+
+def coarser(points: np.ndarray, factor: int) -> np.ndarray:
+    """The outline with `factor` points merged into one: int8 (point, 2) to int8 (ceil(point / factor), 2)."""
+    if factor == 1 or not len(points):
+        return points
+    starts = np.arange(0, len(points), factor)
+    lowest = np.minimum.reduceat(points[:, 0], starts)
+    highest = np.maximum.reduceat(points[:, 1], starts)
+    return np.stack([lowest, highest], axis=1)
+
+
+class Outliner:
+    """Builds the finest outline of sound that comes in blocks of any length."""
+
+    def __init__(self) -> None:
+        self._rest: np.ndarray | None = None
+
+    def add(self, samples: np.ndarray) -> np.ndarray:
+        """The points that int16 (frame, channel) `samples` completes: int8 (point, 2)."""
+        if self._rest is not None and len(self._rest):
+            samples = np.concatenate([self._rest, samples])
+        whole = len(samples) // STEP * STEP
+        self._rest = samples[whole:].copy()
+        return outline(samples[:whole])
+
+    def finish(self) -> np.ndarray:
+        """The last, shorter point, if there is one."""
+        rest, self._rest = self._rest, None
+        return outline(rest) if rest is not None else np.zeros((0, 2), np.int8)

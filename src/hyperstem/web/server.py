@@ -1,0 +1,88 @@
+"""Runs the studio: one folder, one socket, uvicorn on it."""
+
+import contextlib
+import socket
+import threading
+import webbrowser
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from hyperstem.errors import ConfigError
+from hyperstem.web.app import create_app
+from hyperstem.web.settings import StudioSettings
+
+SHORT_TOKEN = 16
+
+
+def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool) -> int:
+    """Serves the studio until interrupted; prints its address once it can be opened.
+
+    Args:
+        settings: where and what to serve.
+        ports: ports to try in turn, 0 for any free one.
+        open_browser: whether to open the page.
+
+    Raises:
+        ConfigError: another studio uses the folder.
+        OSError: no port is free.
+    """
+    settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _sole_use(settings.folder), _listen(settings.host, ports) as listener:
+        url = page_url(settings, listener.getsockname()[1])
+        config = uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=2,
+                                server_header=False, limit_concurrency=1000, h11_max_incomplete_event_size=64 << 10)
+        print(f"hyperstem studio: {url} (Ctrl-C ends it)", flush=True)
+        if settings.token and len(settings.token) < SHORT_TOKEN:
+            print(f"note: the token has {len(settings.token)} characters; {SHORT_TOKEN} or more are harder to guess", flush=True)
+        if open_browser:
+            threading.Timer(0.8, webbrowser.open, [url]).start()
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def page_url(settings: StudioSettings, port: int) -> str:
+    """The address to open; it carries the token, which the page then keeps in a cookie."""
+    host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(settings.host, settings.host)
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{port}/" + (f"?token={_quoted(settings.token)}" if settings.token else "")
+
+
+def _quoted(token: str) -> str:
+    from urllib.parse import quote
+
+    return quote(token, safe="")
+
+
+def _listen(host: str, ports: Sequence[int]) -> socket.socket:
+    """A listening socket on the first of `ports` that is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in ports:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(256)
+            return listener
+        except OSError as error:
+            listener.close()
+            last = OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror or error}")
+    raise last
+
+
+@contextlib.contextmanager
+def _sole_use(folder: Path) -> Iterator[None]:
+    """Keeps a second studio out of `folder`, where the system can."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"another studio uses {folder}; give this one a --folder of its own") from None
+        yield

@@ -1,0 +1,181 @@
+"""Takes an upload in: streamed to disk, counted as it comes, and looked at (not decoded) before it is accepted."""
+
+import asyncio
+import re
+import unicodedata
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+IDLE_S = 60.0
+FIELD_BYTES = 1000
+OVERHEAD_BYTES = 64 << 10
+"""What a request may hold beside the file itself."""
+
+SUFFIXES = frozenset((".wav .aif .aiff .flac .mp3 .m4a .mp4 .ogg .oga .opus .wma .mkv .webm .mka .aac .ac3 .caf .au .w64 "
+                      ".wv .ape .mov .avi .mpg .ts .3gp .amr .mp2").split())
+FOREIGN = {b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"GIF8": "a picture", b"%PDF": "a PDF document",
+           b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a compressed archive", b"7z\xbc\xaf": "a compressed archive",
+           b"\x7fELF": "a program", b"MZ": "a program", b"SQLite format": "a database"}
+
+
+class UploadError(Exception):
+    """An upload that is refused, with the HTTP status that says so."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Upload(NamedTuple):
+    """An upload on disk: the name its sender gave it, its size, and the form's other fields."""
+
+    name: str
+    size: int
+    fields: dict[str, str]
+
+
+async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
+    """Streams the form's ``file`` to `path`.
+
+    Raises:
+        UploadError: 413 too large, 415 not multipart or plainly no sound, 422 without a file, 400 malformed, 408 stalled.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data":
+        raise UploadError(415, "send the song as multipart/form-data in a field named 'file'")
+    if not options.get(b"boundary"):
+        raise UploadError(400, "the multipart form names no boundary")
+    too_large = UploadError(413, f"this file is larger than the studio takes ({_size(max_bytes)})")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > max_bytes + OVERHEAD_BYTES:
+        raise too_large
+    with path.open("wb") as file:
+        form = _Form(file, max_bytes, too_large)
+        parser = MultipartParser(options[b"boundary"], form.callbacks())
+        try:
+            await _feed(request, parser, max_bytes + OVERHEAD_BYTES, too_large)
+            parser.finalize()
+        except MultipartParseError as error:
+            raise UploadError(400, f"the multipart form is malformed: {error}") from None
+    if form.name is None:
+        raise UploadError(422, "the form has no file in a field named 'file'")
+    if not form.complete:
+        raise UploadError(400, "the upload ends in the middle of the form")
+    check_kind(path)
+    return Upload(clean_name(form.name), form.size, form.fields)
+
+
+async def _feed(request: Request, parser: MultipartParser, max_bytes: int, too_large: UploadError) -> None:
+    chunks, total = aiter(request.stream()), 0
+    while True:
+        try:
+            chunk = await asyncio.wait_for(anext(chunks), IDLE_S)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise UploadError(408, f"the upload stood still for {IDLE_S:.0f} seconds") from None
+        except ClientDisconnect:
+            raise UploadError(400, "the upload was broken off") from None
+        total += len(chunk)
+        if total > max_bytes:
+            raise too_large
+        parser.write(chunk)
+
+
+class _Form:
+    """Collects what the parser finds: the part named ``file`` goes to disk, short other fields to `fields`."""
+
+    def __init__(self, file: BinaryIO, max_bytes: int, too_large: UploadError) -> None:
+        self._file, self._max_bytes, self._too_large = file, max_bytes, too_large
+        self.name: str | None = None
+        self.size = 0
+        self.fields: dict[str, str] = {}
+        self.complete = False
+        self._header, self._value, self._headers = b"", b"", {}
+        self._field: str | None = None
+        self._data = b""
+
+    def callbacks(self) -> dict:
+        return {
+            "on_part_begin": self._begin, "on_part_data": self._part_data, "on_part_end": self._part_end,
+            "on_header_field": self._header_field, "on_header_value": self._header_value,
+            "on_header_end": self._header_end, "on_headers_finished": self._headers_finished, "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._headers, self._field, self._data = {}, None, b""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._header.lower()] = self._value
+        self._header = self._value = b""
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        self._field = options.get(b"name", b"").decode("utf-8", "replace")
+        if self._field == "file":
+            if self.name is not None:
+                raise UploadError(422, "the form has more than one file; send one song at a time")
+            if b"filename" not in options:
+                raise UploadError(422, "the field 'file' holds no file")
+            self.name = options[b"filename"].decode("utf-8", "replace")
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._field == "file":
+            self.size += end - start
+            if self.size > self._max_bytes:
+                raise self._too_large
+            self._file.write(data[start:end])
+        else:
+            self._data += data[start:end]
+            if len(self._data) > FIELD_BYTES:
+                raise UploadError(413, f"the form's field {self._field!r} is longer than {FIELD_BYTES} bytes")
+
+    def _part_end(self) -> None:
+        if self._field != "file" and self._field is not None:
+            self.fields[self._field] = self._data.decode("utf-8", "replace")
+
+    def _end(self) -> None:
+        self.complete = True
+
+
+def check_kind(path: Path) -> None:
+    """Refuses a file that is plainly no sound, by its first bytes.
+
+    Raises:
+        UploadError: 415.
+    """
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if not head:
+        raise UploadError(415, "this file is empty")
+    for magic, what in FOREIGN.items():
+        if head.startswith(magic):
+            raise UploadError(415, f"this file is {what}, not sound")
+    if re.fullmatch(rb"[\t\n\r\x20-\x7e]+", head) and not head.startswith((b"RIFF", b"FORM", b"OggS", b"fLaC", b"ID3")):
+        raise UploadError(415, "this file is text, not sound")
+
+
+def clean_name(name: str) -> str:
+    """The sender's file name as words to show: no folders, no control characters, 200 characters at most."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    visible = "".join(char for char in unicodedata.normalize("NFC", last) if unicodedata.category(char)[0] != "C")
+    return visible.strip()[:200] or "song"
+
+
+def suffix_of(name: str) -> str:
+    """The name's ending if it is a known one for sound, else nothing."""
+    return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.0f} MiB" if count >= 2**20 else f"{count} bytes"

@@ -1,0 +1,31 @@
+"""The studio's song process with a stand-in separator: stems are fixed shares of the song, so they sum to it."""
+
+import os
+import sys
+import time
+
+import numpy as np
+
+from hyperstem import audio
+from hyperstem.web.worker import main
+
+SHARES = {"drums": 0.4, "bass": 0.3, "other": 0.2, "vocals": 0.1}
+
+
+class ShareSeparator:
+    """Separates nothing: every stem is the song at another level. Slowed by HYPERSTEM_TEST_DELAY_S a block."""
+
+    stems = tuple(SHARES)
+
+    def __init__(self, quality: str) -> None:
+        self.rate_hz = {"preview": 8000, "standard": 16000, "full": 32000}[quality]
+        self.delay_s = float(os.environ.get("HYPERSTEM_TEST_DELAY_S", "0")) * (self.rate_hz > 8000)
+
+    def stream(self, source):
+        for block in audio.stream(source, block_frames=1 << 15):
+            time.sleep(self.delay_s)
+            yield {stem: (block * share).astype(np.float32) for stem, share in SHARES.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main(lambda model, quality: ShareSeparator(quality)))
