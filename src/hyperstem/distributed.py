@@ -103,15 +103,3 @@ def from_leader(values: Tensor) -> Tensor:
         values = values.clone()
         dist.broadcast(values, src=0)
     return values
-
-
-def own_share(count: int, here: World) -> slice:
-    """The items of a global batch that are this process's own: one run of equal length for each process.
-
-    Raises:
-        ConfigError: `count` items cannot be shared equally.
-    """
-    if count % here.size:
-        raise ConfigError(f"a batch of {count} cannot be shared equally by {here.size} processes")
-    each = count // here.size
-    return slice(here.rank * each, (here.rank + 1) * each)

@@ -157,6 +157,23 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["base_rate"] * factor
 
 
+def named_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, dict[str, Any]]:
+    """The optimiser's state by parameter name, so that it outlives other groups and other rates."""
+    state = optimizer.state
+    return {name: dict(state[weight]) for name, weight in network.named_parameters() if weight in state}
+
+
+def load_named_state(
+    optimizer: torch.optim.Optimizer, network: nn.Module, state: dict[str, dict[str, Any]]
+) -> None:
+    """Puts back what `named_state` gave; rates and other settings stay the optimiser's own."""
+    names = {weight: name for name, weight in network.named_parameters()}
+    groups = optimizer.state_dict()["param_groups"]
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    numbered = {i: state[names[weight]] for i, weight in enumerate(weights) if names[weight] in state}
+    optimizer.load_state_dict({"state": numbered, "param_groups": groups})
+
+
 def running_average(network: nn.Module, decay: float) -> AveragedModel:
     """A copy of the network whose weights follow an exponential average of the trained ones.
 

@@ -1,0 +1,117 @@
+"""Train a network as a TOML file says.
+
+Weights are kept in RUN/best.safetensors and RUN/last.safetensors, the whole state in RUN/checkpoint, figures in
+RUN/log.jsonl. Ctrl-C and SIGTERM save the state and stop; --resume goes on. For several processes use
+torchrun --nproc-per-node N -m hyperstem train CONFIG.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hyperstem.train.progress import Progress
+
+HELP = "train a network, or go on with a run"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``hyperstem train``."""
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="TOML file: [model], [loss], [data], [train]")
+    parser.add_argument("-o", "--output", type=Path, metavar="RUN",
+                        help="folder of the run (default: runs/NAME of CONFIG)")
+    parser.add_argument("--resume", action="store_true", help="go on from RUN/checkpoint")
+    parser.add_argument("--steps", type=_positive_int, metavar="N", help="stop at N steps since the run's start")
+    parser.add_argument("--minutes", type=_positive, metavar="M", help="stop this call after so many minutes")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
+                        help="set one value, e.g. train.learning_rate=3e-4 or data.sources.0.weight=2 (repeatable)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains; gives 130 after Ctrl-C, else 0."""
+    from hyperstem.train.settings import read
+    from hyperstem.train.start import train
+
+    folder = args.output or Path("runs") / args.config.stem
+    settings = read(args.config, args.assignments)
+    steps = args.steps or settings.train.steps
+    with _Bar(steps, args.quiet) as bar, _stop_signals() as received:
+        outcome = train(settings, folder, resume=args.resume, steps=steps, minutes=args.minutes,
+                        stop=lambda: bool(received), observer=bar)
+    if not bar.leads:
+        return 0
+    best = f", best {outcome.best:.2f} dB" if outcome.best > float("-inf") else ""
+    print(f"{folder}: {outcome.step} of {steps} steps{best}")
+    if outcome.step < steps:
+        sets = "".join(f" --set {assignment}" for assignment in args.assignments)
+        print(f"to go on: hyperstem train {args.config} -o {folder} --resume --steps {steps}{sets}")
+    return 130 if signal.SIGINT in received else 0
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C ends at once."""
+    received: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        if number == signal.SIGINT and number in received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Bar:
+    """Shows a run's progress on standard error."""
+
+    def __init__(self, steps: int, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        from hyperstem.distributed import world
+
+        self.leads = world().leads
+        self._bar = tqdm(total=steps, unit="step", disable=quiet or not self.leads, dynamic_ncols=True, smoothing=0.05,
+                         mininterval=0.5 if sys.stderr.isatty() else 30)
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def stepped(self, step: int) -> None:
+        if step > self._bar.n + 1:
+            self._bar.initial = self._bar.n = step - 1
+        self._bar.update(step - self._bar.n)
+
+    def report(self, progress: "Progress") -> None:
+        skipped = f", {progress.skipped} skipped" if progress.skipped else ""
+        self._bar.set_postfix_str(f"loss {progress.loss:.3f}, {progress.audio_s_per_s:.0f} s audio/s, "
+                                  f"data wait {100 * progress.data_wait:.0f}%{skipped}", refresh=False)
+
+    def note(self, text: str) -> None:
+        self._bar.write(text, file=sys.stderr)

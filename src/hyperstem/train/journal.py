@@ -1,0 +1,82 @@
+"""What a run writes down as it goes: JSON lines, and TensorBoard's files where it is installed."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, Self
+
+
+class Journal:
+    """Appends records to ``log.jsonl``; a record holds the event's name, the step, the time and the event's values."""
+
+    def __init__(self, folder: Path | None, tensorboard: bool = True) -> None:
+        """Opens the log in `folder`; without one, nothing is written."""
+        self._file = self._board = None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
+            self._board = _board(folder) if tensorboard else None
+
+    def write(self, event: str, step: int, **values: Any) -> None:
+        """Appends one record; numbers that are not finite become null."""
+        if self._file is None:
+            return
+        record = {"event": event, "step": step, "time": round(time.time(), 1), **values}
+        self._file.write(json.dumps(_plain(record)) + "\n")
+        self._file.flush()
+        if self._board is not None and event in ("train", "validation"):
+            for name, value in _numbers(values):
+                self._board.add_scalar(f"{event}/{name}", value, step)
+
+    def close(self) -> None:
+        """Closes the files."""
+        for file in (self._file, self._board):
+            if file is not None:
+                file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run that still count: where it was resumed, what came after the resumed step is left out."""
+    records: list[dict[str, Any]] = []
+    for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # a line cut short when the machine went down
+        if record["event"] == "resumed":
+            records = [earlier for earlier in records if earlier["step"] <= record["step"]]
+        records.append(record)
+    return records
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def _numbers(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    found = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found += _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            found.append((f"{prefix}{name}", float(value)))
+    return found

@@ -1,0 +1,80 @@
+"""How well a network separates clips it was not trained on."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hyperstem.config import ModelConfig
+from hyperstem.data.dataset import Clip
+
+
+class Scores(NamedTuple):
+    """Medians over clips in dB, per stem; clips where a stem is silent do not count for it.
+
+    Attributes:
+        sdr: 10 log10(|s|^2 / |s - e|^2) over the whole clip.
+        sdr_fitted: the same after the stems were scaled, per clip, so that their sum comes nearest to the mixture: what
+            a network trained for SI-SNR, whose levels are arbitrary, can reach without knowing the stems.
+        si_snr: SDR after each estimate was scaled by what is best for it.
+    """
+
+    sdr: dict[str, float]
+    sdr_fitted: dict[str, float]
+    si_snr: dict[str, float]
+
+    def mean(self, kind: str) -> float:
+        """The mean over stems of one of the scores, in dB; NaN where no stem has one."""
+        values = [value for value in getattr(self, kind).values() if np.isfinite(value)]
+        return float(np.mean(values)) if values else float("nan")
+
+
+@torch.no_grad()
+def validate(network: nn.Module, clips: Iterable[Clip], config: ModelConfig, device: torch.device) -> Scores:
+    """Separates every clip whole and scores the last stage."""
+    was_training = network.training
+    network.eval()
+    rows = []
+    for clip in clips:
+        outputs = network([wave.to(device) for wave in clip.mixture])
+        rows.append(clip_scores(outputs[-1].stems[0].float().cpu(), clip.stems[-1][0], clip.mixture[-1][0]))
+    network.train(was_training)
+    with np.errstate(all="ignore"):
+        table = np.asarray(rows)                                                # (clip, score, stem)
+    medians = [{stem: _median(table[:, score, i]) for i, stem in enumerate(config.stems)} for score in range(3)]
+    return Scores(*medians)
+
+
+def _median(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if values.size else float("nan")
+
+
+def clip_scores(estimates: Tensor, stems: Tensor, mixture: Tensor) -> np.ndarray:
+    """SDR, fitted SDR and SI-SNR of one clip.
+
+    Args:
+        estimates: (stem, [channel,] time).
+        stems: (stem, [channel,] time).
+        mixture: ([channel,] time).
+
+    Returns:
+        (3, stem) in dB; NaN for silent stems.
+    """
+    estimate = estimates.flatten(1).double().numpy()                            # (stem, time): channels join time
+    stem, mix = stems.flatten(1).double().numpy(), mixture.flatten().double().numpy()
+    factors = np.linalg.lstsq(estimate.T, mix, rcond=None)[0] if np.isfinite(estimate).all() else np.ones(len(stem))
+    power = np.square(stem).sum(-1, keepdims=True)
+    target = (stem * estimate).sum(-1, keepdims=True) / np.maximum(power, 1e-20) * stem
+    scores = np.stack([_sdr(stem, estimate), _sdr(stem, estimate * factors[:, None]), _sdr(target, estimate)])
+    scores[:, power[:, 0] < 1e-9 * stem.shape[-1]] = np.nan
+    return scores
+
+
+def _sdr(stem: np.ndarray, estimate: np.ndarray) -> np.ndarray:
+    """(stem, time) twice to (stem,) in dB, between -100 and 100."""
+    error = np.square(stem - estimate).sum(-1)
+    power = np.square(stem).sum(-1)
+    return np.clip(10 * np.log10(np.maximum(power, 1e-20) / np.maximum(error, 1e-20)), -100, 100)
