@@ -1,0 +1,132 @@
+"""Score a model, or a folder of separated stems, on songs whose true stems are known.
+
+DATASET is MUSDB18 or MUSDB18-HQ (with train/ and test/), MoisesDB, or any folder of <song>/<stem>.<suffix>. Songs that
+are scored already are not scored again, so a stopped evaluation goes on where it was. Scores are BSS Eval v4 (the numbers
+of museval), SI-SDR and plain SDR; the mixture, an oracle mask and the paper's published numbers stand beside them.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "score a model, or somebody's stems, on songs with known stems"
+
+
+class _Estimates(argparse.Action):
+    """--estimates takes the model's place: MODEL and DATASET are then not both needed."""
+
+    positionals: tuple[argparse.Action, ...] = ()
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        setattr(namespace, self.dest, values)
+        for action in self.positionals:
+            action.required = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the subcommand's arguments."""
+    model = parser.add_argument("model", metavar="MODEL", help="a model's name or file (not with --estimates)")
+    dataset = parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of songs with stems")
+    estimates = parser.add_argument(
+        "--estimates",
+        type=Path,
+        metavar="DIR",
+        action=_Estimates,
+        help="score the stems in DIR/[subset/]<song>/<stem>.<suffix> in place of a model's",
+    )
+    assert isinstance(estimates, _Estimates)
+    estimates.positionals = (model, dataset)
+    parser.add_argument(
+        "--subset",
+        choices=("test", "validation", "train", "all"),
+        help="songs to take (default: test, or all where there are no subsets)",
+    )
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (default: one a processor core)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder for scores and tables (default: evaluation/NAME-SUBSET)",
+    )
+    parser.add_argument(
+        "--quality", default="full", help="the model's quality setting, as for separate (default: full)"
+    )
+    parser.add_argument(
+        "--stems",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="A,B,...",
+        help="stems to score (default: the model's; drums,bass,other,vocals with --estimates)",
+    )
+    parser.add_argument(
+        "--missing", choices=("error", "silence"), default="error", help="what a missing stem file means"
+    )
+    parser.add_argument(
+        "--compare", type=Path, metavar="OLD_DIR", help="show the change against an older evaluation's folder"
+    )
+    parser.add_argument("--no-baselines", action="store_true", help="do not score the mixture and the oracle mask")
+    parser.add_argument(
+        "--engine",
+        choices=("fast", "museval"),
+        default="fast",
+        help="compute BSS Eval here, or call museval itself, which is slower (default: fast)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scores and prints; the status is 1 if some song could not be scored."""
+    import json
+
+    from hyperstem.errors import DataError
+    from hyperstem.evaluate import Settings, report, score_dataset, summary
+
+    model, dataset = args.model, args.dataset
+    if args.estimates is not None:
+        if model is not None and dataset is not None:
+            raise DataError("--estimates takes the place of MODEL; give only DATASET with it")
+        model, dataset = None, dataset or (Path(model) if model is not None else None)
+        if dataset is None:
+            raise DataError("give a DATASET to score the estimates on")
+    name = args.estimates.resolve().name if args.estimates else Path(model).stem
+    folder = args.output or Path("evaluation") / f"{name}-{args.subset or 'default'}"
+    settings = Settings(
+        dataset,
+        folder,
+        model,
+        args.estimates,
+        args.subset,
+        args.quality,
+        args.stems,
+        args.missing,
+        not args.no_baselines,
+        args.engine,
+        args.jobs,
+        args.compare,
+    )
+    result = score_dataset(settings, _show)
+    if args.json:
+        print(json.dumps(summary(result), indent=2))
+    else:
+        songs = max(len(songs) for songs in result.scored.values())
+        print(f"{songs} songs ({result.subset}), median over 1 s frames, then over songs\n")
+        print(report.shell_table(result.rows, result.stems))
+        for line in result.rows:
+            if any(line.left_out.values()):
+                counts = ", ".join(f"{stem} {count}" for stem, count in line.left_out.items())
+                print(f"\n{line.label}: of {line.frames} frames left out because a stem is silent: {counts}", end="")
+        print()
+        if result.differences:
+            print("\n" + report.difference_table(result.differences, str(args.compare)))
+        print(f"\nwritten: {', '.join(str(path) for path in result.files)}")
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for problem in result.problems:
+        print(f"hyperstem: not scored: {problem}", file=sys.stderr)
+    return 1 if result.problems else 0
+
+
+def _show(done: int, total: int, outcome) -> None:
+    state = "failed" if outcome.error else f"{outcome.seconds:.1f} s"
+    print(f"[{done}/{total}] {outcome.name}: {state}", file=sys.stderr, flush=True)

@@ -1,0 +1,70 @@
+"""The box plot of an evaluation, if matplotlib is installed."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hyperstem.evaluate.report import song_medians
+from hyperstem.evaluate.scores import SongScores
+
+
+def box_plot(
+    path: Path,
+    scored: Mapping[str, Sequence[SongScores]],
+    stems: Sequence[str],
+    marks: Mapping[str, float] | None = None,
+) -> bool:
+    """Writes a picture of every song's SDR: one group of boxes a stem, one box a method.
+
+    Args:
+        path: a file ending in .png, .svg or .pdf.
+        scored: for each method its songs.
+        stems: the groups.
+        marks: for each stem a published number, drawn as a line across the group.
+
+    Returns:
+        Whether it was written: False if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(2 + 1.8 * len(stems), 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    width = 0.8 / len(scored)
+    for i, (label, songs) in enumerate(scored.items()):
+        positions = [group - 0.4 + (i + 0.5) * width for group in range(len(stems))]
+        boxes = axes.boxplot(
+            [song_medians(songs, stem) for stem in stems],
+            positions=positions,
+            widths=0.85 * width,
+            patch_artist=True,
+            manage_ticks=False,
+            medianprops={"color": "black"},
+        )
+        for box in boxes["boxes"]:
+            box.set_facecolor(f"C{i}")
+        axes.plot([], [], color=f"C{i}", linewidth=8, label=label)
+    for group, stem in enumerate(stems):
+        if marks and stem in marks:
+            axes.hlines(
+                marks[stem],
+                group - 0.45,
+                group + 0.45,
+                colors="black",
+                linestyles="dotted",
+                label="published, Meta-TasNet" if group == 0 else None,
+            )
+    axes.set_xticks(range(len(stems)), stems)
+    axes.set_ylabel("SDR (BSS Eval v4), dB; one value a song")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize="small")
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        figure.savefig(partial, dpi=120)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,159 @@
+"""Tables of an evaluation: for the shell, as Markdown, CSV and plain values."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hyperstem.evaluate.change import Difference
+from hyperstem.evaluate.scores import MEASURES, Cell, SongScores, over_songs
+
+PUBLISHED_LABEL = "Meta-TasNet, published (MUSDB18 test)"
+PUBLISHED_SDR = {"drums": 5.91, "bass": 5.58, "other": 4.19, "vocals": 6.40}
+"""Source: Samuel, Ganeshan, Naradowsky, "Meta-learning Extractors for Music Source Separation", ICASSP 2020."""
+
+SHELL_MEASURES = ("SDR", "SI-SDR", "track SDR")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's line in every table."""
+
+    label: str
+    cells: Mapping[str, Mapping[str, Cell]]
+    """Measure, then stem."""
+    frames: int
+    left_out: Mapping[str, int]
+    """For each stem how many of the frames have no score."""
+
+
+def row(label: str, songs: Sequence[SongScores], stems: Sequence[str]) -> Row:
+    """A method's medians over frames, then over songs."""
+    frames = sum(max((values.shape[1] for values in song.frames.values()), default=0) for song in songs)
+    cells = {measure: {stem: over_songs(songs, stem, measure) for stem in stems} for measure in MEASURES}
+    left_out = {stem: sum(song.left_out(stem) for song in songs if stem in song.frames) for stem in stems}
+    return Row(label, cells, frames, left_out)
+
+
+def published_row(stems: Sequence[str]) -> Row | None:
+    """The paper's own numbers, for tables of its four stems."""
+    if set(stems) != set(PUBLISHED_SDR):
+        return None
+    cells = {"SDR": {stem: Cell(PUBLISHED_SDR[stem], 50) for stem in stems}}
+    return Row(PUBLISHED_LABEL, cells, 0, {})
+
+
+def average(cells: Mapping[str, Cell]) -> float:
+    """Mean over the stems; NaN if one has no value."""
+    return sum(cell.value for cell in cells.values()) / len(cells)
+
+
+def shell_table(rows: Sequence[Row], stems: Sequence[str], measures: Sequence[str] = SHELL_MEASURES) -> str:
+    """Aligned columns, one block a measure."""
+    width = max(len(line.label) for line in rows)
+    blocks = []
+    for measure in measures:
+        head = f"{measure + ', dB':<{width}}" + "".join(f"{name:>9}" for name in (*stems, "average"))
+        lines = [
+            f"{line.label:<{width}}" + "".join(f"{value:>9}" for value in _values(line, measure, stems))
+            for line in rows
+            if measure in line.cells
+        ]
+        blocks.append("\n".join([head, *lines]))
+    return "\n\n".join(blocks)
+
+
+def markdown(rows: Sequence[Row], stems: Sequence[str], songs: int, where: str) -> str:
+    """All measures as Markdown, with what was left out."""
+    parts = [
+        f"# Evaluation on {where}\n",
+        f"{songs} songs. SDR, ISR, SIR, SAR: BSS Eval v4, 1 s frames, median over frames, then over songs. "
+        "SI-SDR and track SDR: whole songs, median over songs. All in dB. The average is over stems.\n",
+    ]
+    for measure in MEASURES:
+        parts += [f"## {measure}\n", f"| | {' | '.join((*stems, 'average'))} |", "|---|" + "---:|" * (len(stems) + 1)]
+        parts += [
+            f"| {line.label} | {' | '.join(_values(line, measure, stems))} |" for line in rows if measure in line.cells
+        ]
+        parts.append("")
+    parts += [
+        "## Frames left out\n",
+        "A frame in which some stem is silent has no score (NaN) and counts in no median.\n",
+        f"| | {' | '.join(stems)} | of |",
+        "|---|" + "---:|" * (len(stems) + 1),
+    ]
+    parts += [
+        f"| {line.label} | {' | '.join(str(line.left_out[stem]) for stem in stems)} | {line.frames} |"
+        for line in rows
+        if line.left_out
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _values(line: Row, measure: str, stems: Sequence[str]) -> list[str]:
+    cells = line.cells[measure]
+    return [_decimal(value) for value in (*(cells[stem].value for stem in stems), average(cells))]
+
+
+def _decimal(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def csv_table(scored: Mapping[str, Sequence[SongScores]], stems: Sequence[str]) -> str:
+    """One line per method, song and stem: the song's values in dB (empty where there is none) and its frames."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["method", "song", "stem", *MEASURES, "frames", "frames left out"])
+    for label, songs in scored.items():
+        for song in songs:
+            for stem in stems:
+                if stem in song.frames:
+                    values = (song.median(stem, measure) for measure in MEASURES)
+                    numbers = ["" if math.isnan(value) else round(value, 5) for value in values]
+                    writer.writerow([label, song.name, stem, *numbers, song.frames[stem].shape[1], song.left_out(stem)])
+    return out.getvalue()
+
+
+def plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows as JSON values; None where there is no number."""
+    return [
+        {
+            "method": line.label,
+            "published": line.label == PUBLISHED_LABEL,
+            "median": {
+                measure: {stem: _or_none(cell.value) for stem, cell in cells.items()}
+                for measure, cells in line.cells.items()
+            },
+            "average": {measure: _or_none(average(cells)) for measure, cells in line.cells.items()},
+            "frames": line.frames,
+            "frames_left_out": dict(line.left_out),
+        }
+        for line in rows
+    ]
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 5)
+
+
+def difference_table(differences: Mapping[str, Difference], label: str) -> str:
+    """The change of SDR against an older evaluation, as aligned text."""
+    lines = [f"SDR against {label}, dB", f"{'':<10}{'old':>8}{'new':>8}{'change':>9}{'95% interval':>19}{'songs':>7}"]
+    for stem, found in differences.items():
+        interval = f"{_signed(found.low)} to {_signed(found.high)}"
+        lines.append(
+            f"{stem:<10}{_decimal(found.old):>8}{_decimal(found.new):>8}{_signed(found.change):>9}{interval:>19}{found.songs:>7}"
+        )
+    return "\n".join(lines)
+
+
+def _signed(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:+.2f}"
+
+
+def song_medians(songs: Sequence[SongScores], stem: str, measure: str = "SDR") -> list[float]:
+    """Each song's value, without those that have none: what a box of the box plot shows."""
+    values = (song.median(stem, measure) for song in songs)
+    return [value for value in values if not math.isnan(value)]

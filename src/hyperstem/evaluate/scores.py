@@ -1,0 +1,142 @@
+"""Scores of songs: museval's JSON in and out, and the medians over frames, then over songs."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hyperstem.errors import DataError
+from hyperstem.evaluate.bss import WINDOW_S, FrameScores
+
+MUSEVAL_VERSION = "0.4.1"
+"""The museval whose numbers these are."""
+FRAME_MEASURES = ("SDR", "ISR", "SIR", "SAR")
+TRACK_MEASURES = ("SI-SDR", "track SDR")
+MEASURES = FRAME_MEASURES + TRACK_MEASURES
+
+
+@dataclass(frozen=True)
+class SongScores:
+    """One method's scores on one song."""
+
+    name: str
+    frames: Mapping[str, np.ndarray]
+    """For each stem (4, frame): FRAME_MEASURES in dB, NaN where there is none."""
+    whole: Mapping[str, Mapping[str, float]]
+    """For each stem the TRACK_MEASURES in dB."""
+
+    def median(self, stem: str, measure: str) -> float:
+        """The song's value of `measure`: the median over its frames, or the whole track's; NaN if it has none."""
+        if measure in TRACK_MEASURES:
+            return self.whole.get(stem, {}).get(measure, float("nan"))
+        return nanmedian(self.frames[stem][FRAME_MEASURES.index(measure)]) if stem in self.frames else float("nan")
+
+    def left_out(self, stem: str) -> int:
+        """Frames of `stem` that have no SDR."""
+        return int(np.isnan(self.frames[stem][0]).sum())
+
+
+class Cell(NamedTuple):
+    """One number of a table."""
+
+    value: float  # dB; NaN if no song has one
+    songs: int  # how many songs it is the median of
+
+
+def nanmedian(values: np.ndarray | Sequence[float]) -> float:
+    """Median of what is not NaN; NaN if nothing is."""
+    array = np.asarray(values, np.float64)
+    array = array[~np.isnan(array)]
+    return float(np.median(array)) if array.size else float("nan")
+
+
+def over_songs(songs: Sequence[SongScores], stem: str, measure: str) -> Cell:
+    """Median over songs of each song's own value."""
+    values = [song.median(stem, measure) for song in songs]
+    return Cell(nanmedian(values), int(np.count_nonzero(~np.isnan(values))))
+
+
+def build(name: str, stems: Sequence[str], frames: FrameScores, whole: Mapping[str, np.ndarray]) -> SongScores:
+    """SongScores of arrays whose first axis is the stem; rounded to 1e-5 dB as museval does."""
+    stacked = np.round(np.stack([frames.sdr, frames.isr, frames.sir, frames.sar]), 5)
+    return SongScores(
+        name,
+        {stem: stacked[:, i] for i, stem in enumerate(stems)},
+        {stem: {key: round(float(values[i]), 5) for key, values in whole.items()} for i, stem in enumerate(stems)},
+    )
+
+
+def save(path: Path, song: SongScores, engine: str) -> None:
+    """Writes museval's JSON; the whole track's measures stand beside each target's frames, where museval ignores them.
+
+    Args:
+        path: the file; folders are made.
+        song: what to write.
+        engine: who computed the frames; ``museval`` or ``fast`` (museval's numbers, reached faster).
+    """
+    targets = []
+    for stem, values in song.frames.items():
+        frames = [_frame(i, column) for i, column in enumerate(values.T)]
+        targets.append({"name": stem, "frames": frames, "track": dict(song.whole[stem])})
+    text = json.dumps({"targets": targets, "museval_version": MUSEVAL_VERSION, "engine": engine}, indent=2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text)
+
+
+def _frame(index: int, column: np.ndarray) -> dict[str, Any]:
+    metrics = dict(zip(FRAME_MEASURES, column.tolist(), strict=True))
+    return {"time": index * WINDOW_S, "duration": WINDOW_S, "metrics": metrics}
+
+
+def load(path: Path) -> SongScores:
+    """Reads a song's JSON, ours or museval's (which has no whole-track measures).
+
+    Raises:
+        DataError: the file is not such a JSON.
+    """
+    try:
+        targets = json.loads(path.read_text(encoding="utf-8"))["targets"]
+        frames = {str(target["name"]): _columns(target["frames"]) for target in targets}
+        whole = {
+            str(target["name"]): {key: _number(value) for key, value in target.get("track", {}).items()}
+            for target in targets
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is no score file: {error!r}") from None
+    return SongScores(path.stem, frames, whole)
+
+
+def _columns(frames: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    return np.array([[_number(frame["metrics"][key]) for frame in frames] for key in FRAME_MEASURES])
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def load_folder(folder: Path) -> list[SongScores]:
+    """The scores in ``folder/<subset>/*.json``, sorted by name.
+
+    Raises:
+        DataError: there are none, or one is damaged.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}")
+    found = [load(path) for path in sorted(folder.glob("*/*.json"))]
+    if not found:
+        raise DataError(f"no scores in {folder}: expected {folder}/<subset>/<song>.json, as `evaluate -o` writes them")
+    return found
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes `text` so that the file appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
