@@ -76,18 +76,17 @@ def _other(song: Song, samples: int, rate_hz: int) -> np.ndarray:
         rng = stream(song.seed, 42, i)
         timbre = vary(TIMBRES[part.instrument], rng)
         wave = render_notes(part.notes, timbre, song.seed, i + 1, samples, rate_hz)
-        trim = dsp.impulse_of(dsp.high_pass(float(rng.uniform(60, 180)), 2.0), rate_hz, 4096)
-        wave = dsp.convolve(wave, trim)
+        trim = dsp.impulse_of(dsp.high_pass(float(rng.uniform(60, 180)), 2.0), rate_hz, 2048)
         placed = dsp.pan(wave, part.position)
         if part.instrument in ("power", "acoustic", "strings", "pad", "saw") and rng.random() < 0.6:   # a second take
             twin = render_notes(part.notes, vary(timbre, rng), song.seed, i + 101, samples, rate_hz)
-            placed = 0.7 * (dsp.pan(wave, -0.8) + dsp.pan(dsp.convolve(twin, trim), 0.8))
+            placed = 0.7 * (dsp.pan(wave, -0.8) + dsp.pan(twin, 0.8))
         if part.instrument in ("epiano", "electric", "organ") and rng.random() < 0.4:
             time_s = np.arange(samples, dtype=np.float32) / rate_hz
             sway = np.float32(0.35) * np.sin(2 * np.pi * np.float32(rng.uniform(0.8, 6.0)) * time_s)
             placed *= np.stack([1 + sway, 1 - sway])
-        wet = dsp.convolve(placed, dsp.room(float(rng.uniform(0.4, 2.2)), rate_hz, rng, 0.5))
-        mix += np.float32(dsp.db(part.gain_db)) * (placed + np.float32(rng.uniform(0.05, 0.35)) * wet)
+        space = dsp.with_room(dsp.room(float(rng.uniform(0.4, 2.2)), rate_hz, rng, 0.5), trim, float(rng.uniform(0.05, 0.35)))
+        mix += dsp.convolve(placed, space * np.float32(dsp.db(part.gain_db)))
     return mix
 
 
@@ -101,10 +100,11 @@ def _vocals(song: Song, samples: int, rate_hz: int) -> np.ndarray:
     mix = np.stack([lead, lead])
     takes: list[tuple[list, float, float]] = []
     if rng.random() < 0.35:
-        takes += [(phrases, -0.7, 0.35), (phrases, 0.7, 0.35)]
+        level = float(rng.uniform(0.15, 0.35))
+        takes += [(phrases, -0.6, level), (phrases, 0.6, level)]
     if rng.random() < 0.45:
         steps = int(rng.choice([2, 4, -3, 5]))
-        takes += [(harmony(song, phrases, steps, singer.low, singer.high), side, 0.4) for side in (-0.5, 0.55)]
+        takes += [(harmony(song, phrases, steps, singer.low, singer.high), side, 0.3) for side in (-0.5, 0.55)]
     for i, (sung, side, gain) in enumerate(takes):
         again = singer._replace(unsteady=singer.unsteady * 1.2, vibrato_hz=singer.vibrato_hz * float(rng.uniform(0.93, 1.07)))
         mix += np.float32(gain) * dsp.pan(render_voice(sung, again, song.seed, i + 1, samples, rate_hz), side)
@@ -115,16 +115,16 @@ def _vocals(song: Song, samples: int, rate_hz: int) -> np.ndarray:
             mix += np.float32(0.25) * dsp.pan(render_voice(held, other, song.seed, 50 + i, samples, rate_hz), float(rng.uniform(-1, 1)))
     colour = dsp.product(dsp.high_pass(float(rng.uniform(70, 140))), dsp.random_equaliser(rng, 2.0),
                          dsp.peaks((4500.0, 2.0, float(rng.normal(1, 2)))))
-    mix = dsp.convolve(mix, dsp.impulse_of(colour, rate_hz, 2048))
     hall = dsp.room(float(rng.uniform(0.5, 2.5)), rate_hz, rng, 0.6, float(rng.uniform(0.005, 0.05)))
-    wet = dsp.convolve(mix, hall) * np.float32(rng.uniform(0.05, 0.4))
+    placed = dsp.convolve(mix, dsp.with_room(hall, dsp.impulse_of(colour, rate_hz, 2048), float(rng.uniform(0.03, 0.3))))
     if rng.random() < 0.3:
         echo = int(60 / song.bpm * float(rng.choice([0.5, 0.75, 1.0])) * rate_hz)
+        dry = placed.copy()
         for i, gain in enumerate((0.22, 0.1, 0.04)):
             late = (i + 1) * echo
             if late < samples:
-                wet[:, late:] += np.float32(gain) * mix[:, : samples - late]
-    return mix + wet
+                placed[:, late:] += np.float32(gain) * dry[:, : samples - late]
+    return placed
 
 
 def balance(stems: dict[str, np.ndarray], seed: int, rate_hz: int) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ PIECES = ("kick", "snare", "rim", "clap", "hat", "open", "ride", "crash", "china
 _PLACES = {"kick": 0.0, "snare": 0.08, "rim": 0.1, "clap": 0.0, "hat": 0.45, "open": 0.45, "ride": -0.5, "crash": -0.35,
            "china": 0.6, "tom": 0.35, "mid": 0.0, "floor": -0.4, "shaker": 0.55, "tambourine": -0.5, "cowbell": 0.3,
            "conga": -0.3}
-_LEVELS_DB = {"kick": 0.0, "snare": -2.0, "rim": -9.0, "clap": -6.0, "hat": -17.0, "open": -16.0, "ride": -17.0, "crash": -11.0,
+_LEVELS_DB = {"kick": -2.5, "snare": 0.0, "rim": -9.0, "clap": -6.0, "hat": -17.0, "open": -16.0, "ride": -17.0, "crash": -11.0,
               "china": -12.0, "tom": -4.0, "mid": -4.0, "floor": -3.0, "shaker": -20.0, "tambourine": -18.0, "cowbell": -15.0,
               "conga": -9.0}
 
@@ -30,8 +30,9 @@ class Kit:
         self.snare_hz = float(draw(160, 240))
         self.snare_s = float(draw(0.12, 0.35))
         self.wires = float(draw(0.6, 1.6))
+        self.wire_hz = float(draw(200, 600))
         self.snare_tone_hz = float(draw(2500, 7000))
-        self.hat_hz = float(draw(5500, 9500))
+        self.hat_hz = float(draw(3500, 8500))
         self.tom_hz = float(draw(95, 140))
         self.metal = np.sort(2.0 ** draw(np.log2(280), np.log2(11000), 46))
         self.takes: dict[tuple[str, int], list[np.ndarray]] = {}
@@ -71,17 +72,17 @@ class Kit:
         body = self._modes(life_s * 1.2, [self.kick_hz, self.kick_hz * 1.7], [1.0, 0.25 * (self.kind != "electro")],
                            [life_s, life_s * 0.5], self.kick_sweep * (0.7 + 0.3 * strength))
         slap = self._noise(0.05, dsp.band(3500, 1.6)) * dsp.decay(int(0.05 * self.rate_hz), 0.03, self.rate_hz)
-        thud = self._noise(0.12, dsp.band(180, 2.0)) * dsp.decay(int(0.12 * self.rate_hz), 0.09, self.rate_hz)
+        thud = self._noise(0.12, dsp.band(300, 3.0)) * dsp.decay(int(0.12 * self.rate_hz), 0.09, self.rate_hz)
         body[: len(slap)] += slap[: len(body)] * dsp.db(self.click_db) * strength * 3
-        body[: len(thud)] += thud[: len(body)] * (0.5 if self.kind != "electro" else 0.1)
+        body[: len(thud)] += thud[: len(body)] * (0.8 if self.kind != "electro" else 0.1)
         return dsp.saturate(body, 1.5)
 
     def _snare(self, strength: float) -> np.ndarray:
         life_s = self.snare_s * self.rng.uniform(0.93, 1.07)
         base = self.snare_hz * self.rng.uniform(0.99, 1.01)
-        body = self._modes(life_s * 1.6, [base, base * 1.6, base * 2.2, base * 2.9], [0.8, 0.5, 0.25, 0.15],
+        body = self._modes(life_s * 1.6, [base, base * 1.6, base * 2.2, base * 2.9], [0.7, 0.55, 0.4, 0.3],
                            [life_s, life_s * 0.7, life_s * 0.5, life_s * 0.4], 0.5)
-        response = dsp.product(dsp.high_pass(900, 1.5), dsp.low_pass(self.snare_tone_hz * (0.6 + 0.6 * strength), 1.2))
+        response = dsp.product(dsp.high_pass(self.wire_hz, 1.2), dsp.low_pass(self.snare_tone_hz * (0.6 + 0.6 * strength), 1.0))
         wires = self._noise(life_s * 1.6, response)
         wires /= np.std(wires) + 1e-6
         wires *= dsp.decay(len(wires), life_s * (1.3 if self.kind != "tight" else 0.9), self.rate_hz)
@@ -124,13 +125,13 @@ class Kit:
         return self._cymbal(self.rng.uniform(0.28, 0.5), self.hat_hz * 0.9, 0.7, strength)
 
     def _ride(self, strength: float) -> np.ndarray:
-        return self._cymbal(1.6, 3200, 0.3, strength, 0.6)
+        return self._cymbal(1.6, 1500, 0.3, strength, 0.6)
 
     def _crash(self, strength: float) -> np.ndarray:
-        return self._cymbal(2.8, 2200, 0.9, strength)
+        return self._cymbal(2.8, 900, 0.9, strength)
 
     def _china(self, strength: float) -> np.ndarray:
-        return self._cymbal(1.5, 1800, 1.1, strength)
+        return self._cymbal(1.5, 800, 1.1, strength)
 
     def _drum(self, hz: float, strength: float) -> np.ndarray:
         life_s = float(self.rng.uniform(0.35, 0.5)) * (110.0 / hz) ** 0.4

@@ -89,19 +89,20 @@ def shaped_noise(magnitudes: np.ndarray, hop: int, samples: int, rng: np.random.
         float32 (samples,), at unit level where the magnitudes are 1.
     """
     frames = min(len(magnitudes), -(-samples // hop) + 1)
-    size = 2 * (magnitudes.shape[1] - 1)
-    window = np.sqrt(np.hanning(2 * hop + 1)[:-1]).astype(np.float32)   # overlapping powers add to one
-    blocks = rng.standard_normal((frames, 2 * hop), dtype=np.float32) * window
-    size = max(size, smooth_size(3 * hop))
+    sounding = np.flatnonzero(magnitudes[:frames].any(axis=1))
+    magnitudes = magnitudes[sounding]
+    size = max(2 * (magnitudes.shape[1] - 1), smooth_size(3 * hop))
     if size // 2 + 1 != magnitudes.shape[1]:
         at = np.linspace(0, magnitudes.shape[1] - 1, size // 2 + 1)
         low = np.minimum(at.astype(int), magnitudes.shape[1] - 2)
         magnitudes = magnitudes[:, low] + (at - low) * (magnitudes[:, low + 1] - magnitudes[:, low])
-    shaped = np.fft.irfft(np.fft.rfft(blocks, size, axis=1) * magnitudes[:frames], size, axis=1)[:, : 2 * hop]
-    shaped = shaped.astype(np.float32)
+    window = np.sqrt(np.hanning(2 * hop + 1)[:-1]).astype(np.float32)   # overlapping powers add to one
+    blocks = rng.standard_normal((len(sounding), 2 * hop), dtype=np.float32) * window
+    spectrum = np.fft.rfft(blocks, size, axis=1) * magnitudes.astype(np.float32)
+    shaped = np.fft.irfft(spectrum, size, axis=1)[:, : 2 * hop]
     out = np.zeros((frames + 1, hop), np.float32)
-    out[:-1] += shaped[:, :hop]
-    out[1:] += shaped[:, hop:]
+    out[sounding] += shaped[:, :hop]
+    out[sounding + 1] += shaped[:, hop:]
     flat = out.reshape(-1)[hop:]
     return np.pad(flat, (0, max(0, samples - len(flat))))[:samples]
 
@@ -249,6 +250,13 @@ def room(seconds: float, rate_hz: int, rng: np.random.Generator, brightness: flo
             tail[:, at] += rng.normal(0, 3.0, 2) * np.exp(-at / (0.03 * rate_hz))
     tail = np.pad(tail, ((0, 0), (int(gap_s * rate_hz), 0)))
     return (tail / np.sqrt(np.sum(np.square(tail), axis=1, keepdims=True) + 1e-9)).astype(np.float32)
+
+
+def with_room(tail: np.ndarray, colour: np.ndarray, wet: float) -> np.ndarray:
+    """One impulse response for an equaliser (taps,) and, behind it, a room's `tail` (2, taps) at level `wet`."""
+    impulse = convolve(np.pad(np.float32(wet) * tail, ((0, 0), (0, len(colour)))), colour)
+    impulse[:, : len(colour)] += colour
+    return impulse
 
 
 def pan(wave: np.ndarray, position: float) -> np.ndarray:

@@ -28,7 +28,7 @@ def play_vocals(song: Song, low: float, high: float) -> tuple[str, list[list[Syl
         lift = 0.6 if section.kind == "chorus" else 0.35
         texts = [[int(rng.integers(len(words))) for _ in range(8)] for _ in range(2)]
         for bar in range(0, section.bars, 2):
-            if rng.random() < 0.06:
+            if bar and rng.random() < 0.06:
                 continue
             which = (bar // 2) % 2
             phrase = _phrase(song, section, bar, motifs[which], [words[i] for i in texts[which]], manner,

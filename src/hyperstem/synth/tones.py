@@ -8,7 +8,7 @@ import numpy as np
 from hyperstem.synth import dsp
 from hyperstem.synth.score import Note, stream
 
-HOP = 256
+HOP = 512
 
 
 class Timbre(NamedTuple):
@@ -100,7 +100,8 @@ def source(wave: str, harmonics: int, pluck: float) -> np.ndarray:
     return 1.0 / number
 
 
-def _note(timbre: Timbre, note: Note, rate_hz: int, rng: np.random.Generator, glide_from: float | None) -> np.ndarray:
+def _note(timbre: Timbre, note: Note, rate_hz: int, rng: np.random.Generator, glide_from: float | None,
+          knock: np.ndarray) -> np.ndarray:
     """One note, float32 (time,)."""
     held_s = min(note.duration_s, 20.0)
     frequency = float(dsp.hz(note.pitch)) * 2.0 ** (rng.normal(0, 2) / 1200)
@@ -121,23 +122,39 @@ def _note(timbre: Timbre, note: Note, rate_hz: int, rng: np.random.Generator, gl
     if life_s:
         gain = gain * np.exp(-6.9 * time_s / life_s * (1.0 + timbre.damping * (number - 1)))
     spectra = (source(timbre.wave, count, timbre.pluck) * gain * np.exp(0.3j * rng.standard_normal(count))).astype(np.complex64)
-    pitch = np.full(total, frequency)
-    if glide_from is not None:
-        pitch *= 2.0 ** ((glide_from - note.pitch) / 12 * np.exp(-np.arange(total) / (0.045 * rate_hz)))
-    if timbre.vibrato:
-        seconds = np.arange(total) / rate_hz
-        depth = timbre.vibrato / 1200 * np.minimum(seconds / 0.4, 1.0)
-        pitch *= 2.0 ** (depth * np.sin(2 * np.pi * rng.uniform(4.6, 6.2) * seconds + rng.uniform(0, 6)))
+    phase = _phase(timbre, note, frequency, total, rate_hz, rng, glide_from)
     cents = (-timbre.detune, timbre.detune * rng.uniform(0.7, 1.0)) if timbre.detune else (0.0,)
     wave = np.zeros(total, np.float32)
     for offset in cents:
-        wave += dsp.scan(dsp.phase_of(pitch * 2.0 ** (offset / 1200), rate_hz, rng.random()), spectra, HOP)
+        wave += dsp.scan(phase * 2.0 ** (offset / 1200) + rng.random(), spectra, HOP)
     wave *= dsp.envelope(total, min(timbre.attack_s, 0.4 * held_s), timbre.release_s, rate_hz) * np.float32(1 / len(cents))
-    if timbre.knock:
-        knock = dsp.noise_burst(int(0.04 * rate_hz), dsp.band(1800.0 + 25 * frequency**0.7, 3.0), rate_hz, rng)
-        knock *= dsp.decay(len(knock), 0.03, rate_hz) * np.float32(timbre.knock * 2 * note.velocity)
-        wave[: len(knock)] += knock[: len(wave)]
+    if len(knock):
+        wave[: len(knock)] += knock[: len(wave)] * np.float32(note.velocity * rng.uniform(0.7, 1.2))
     return wave * np.float32(note.velocity)
+
+
+def _phase(timbre: Timbre, note: Note, frequency: float, total: int, rate_hz: int, rng: np.random.Generator,
+           glide_from: float | None) -> np.ndarray:
+    """The note's running phase in cycles, with glide and vibrato: float64 (total,)."""
+    if glide_from is None and not timbre.vibrato:
+        return np.arange(total) * (frequency / rate_hz)
+    octaves = np.zeros(total)
+    seconds = np.arange(total) / rate_hz
+    if glide_from is not None:
+        octaves += (glide_from - note.pitch) / 12 * np.exp(-seconds / 0.045)
+    if timbre.vibrato:
+        depth = timbre.vibrato / 1200 * np.minimum(seconds / 0.4, 1.0)
+        octaves += depth * np.sin(2 * np.pi * rng.uniform(4.6, 6.2) * seconds + rng.uniform(0, 6))
+    return dsp.phase_of(frequency * np.exp2(octaves), rate_hz)
+
+
+def _knocks(timbre: Timbre, rate_hz: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """A few takes of the noise with which finger, pick or hammer meets the string."""
+    if not timbre.knock:
+        return [np.zeros(0, np.float32)]
+    centre_hz = float(2.0 ** rng.uniform(np.log2(1500), np.log2(4000)))
+    takes = [dsp.noise_burst(int(0.04 * rate_hz), dsp.band(centre_hz, 3.0), rate_hz, rng) for _ in range(5)]
+    return [take * dsp.decay(len(take), 0.03, rate_hz) * np.float32(2 * timbre.knock) for take in takes]
 
 
 def vary(timbre: Timbre, rng: np.random.Generator) -> Timbre:
@@ -158,11 +175,13 @@ def render_notes(notes: Sequence[Note], timbre: Timbre, seed: int, part: int, sa
     rng = stream(seed, 20, part)
     dry = np.zeros(samples, np.float32)
     before: Note | None = None
-    for note in notes:
+    knocks = _knocks(timbre, rate_hz, rng)
+    for i, note in enumerate(notes):
         start = int(note.start_s * rate_hz)
         if start < samples:
             near = before is not None and glide and note.start_s - before.start_s - before.duration_s < 0.03
-            dsp.add_at(dry, _note(timbre, note, rate_hz, rng, before.pitch if near and before else None), start)
+            glide_from = before.pitch if near and before else None
+            dsp.add_at(dry, _note(timbre, note, rate_hz, rng, glide_from, knocks[i % len(knocks)]), start)
         before = note
     level = float(np.sqrt(np.mean(dry[np.abs(dry) > 1e-4] ** 2))) if np.any(np.abs(dry) > 1e-4) else 0.0
     if level < 1e-6:

@@ -70,11 +70,11 @@ def draw_singer(rng: np.random.Generator, manner: str = "lyric") -> Singer:
     return Singer(
         low=low, high=low + float(rng.uniform(13, 19)), tract=0.93 + 0.27 * height + float(rng.normal(0, 0.03)),
         tilt_hz=float(2.0 ** rng.uniform(np.log2(900), np.log2(5000))) * (1.6 if manner == "shouted" else 1.0),
-        open_quotient=float(rng.uniform(0.4, 0.75)), breath=float(10 ** rng.uniform(-2.3, -0.9)),
+        open_quotient=float(rng.uniform(0.4, 0.75)), breath=float(10 ** rng.uniform(-2.0, -0.7)),
         vibrato_hz=float(rng.uniform(4.5, 6.8)), vibrato_cents=0.0 if tuned else float(rng.uniform(8, 35)) * trained,
         vibrato_delay_s=float(rng.uniform(0.1, 0.45)), portamento_s=0.008 if tuned else float(rng.uniform(0.02, 0.11)),
-        scoop_cents=0.0 if tuned else float(rng.choice([0, 30, 80, 150])), unsteady=0.2 if tuned else float(rng.uniform(0.5, 1.6)),
-        ring=float(rng.uniform(0, 1)) * trained, growl=rough)
+        scoop_cents=0.0 if tuned else float(rng.choice([20, 60, 120, 200])), unsteady=0.2 if tuned else float(rng.uniform(0.5, 1.6)),
+        ring=0.5 * float(rng.uniform(0, 1)) * trained, growl=rough)
 
 
 class _Track(NamedTuple):
@@ -105,7 +105,7 @@ def _smooth(curve: np.ndarray, frames: float) -> np.ndarray:
 
 def _targets(name: str, singer: Singer) -> np.ndarray:
     low = np.array([*_TRACTS[name], 3500.0, 4500.0])
-    low[3:] -= 350 * min(singer.ring, 1.0) * np.array([1.0, 1.9])   # resonances cluster when trained
+    low[3:] -= 500 * min(singer.ring, 0.7) * np.array([1.0, 1.9])   # resonances cluster when trained
     return low * singer.tract
 
 
@@ -127,14 +127,15 @@ def _plan(phrase: list[Syllable], start_s: float, frames: int, frame_hz: float, 
         sung = (at >= syllable.start_s) & (at < stop_s)
         lead = (at >= syllable.start_s - onset_s) & (at < syllable.start_s)
         pitch[at >= syllable.start_s - onset_s * 0.5] = syllable.pitch
-        if singer.scoop_cents and (syllable.breath or rng.random() < 0.25):
-            rise = (at >= syllable.start_s - 0.03) & (at < syllable.start_s + 0.09)
-            pitch[rise] -= singer.scoop_cents / 100 * rng.uniform(0.3, 1.0)
+        _gesture(pitch, at, syllable, stop_s, singer, rng)
         if talk:
             pitch[sung] -= np.linspace(-1.0, 2.5, int(sung.sum())) * rng.uniform(0.3, 1.5)
         voiced[sung] = syllable.velocity
         effort[sung | lead] = syllable.velocity
         formants[at >= syllable.start_s - 0.3 * onset_s] = _targets(syllable.vowel, singer) * rng.uniform(0.96, 1.04)
+        if rng.random() < 0.4:   # a diphthong
+            glide = at >= syllable.start_s + float(rng.uniform(0.4, 0.75)) * (stop_s - syllable.start_s)
+            formants[glide] = _targets(str(rng.choice(["i", "u", "uh", "e"])), singer)
         breath[sung] = singer.breath * (1.3 - 0.6 * syllable.velocity)
         consonant = syllable.consonant
         if consonant in _TRACTS:
@@ -153,6 +154,26 @@ def _plan(phrase: list[Syllable], start_s: float, frames: int, frame_hz: float, 
             inhale = (at >= syllable.start_s - onset_s - 0.4) & (at < syllable.start_s - onset_s - 0.08)
             hiss[inhale] += dsp.product(dsp.band(1600, 2.5), dsp.high_pass(500))(bins) * 0.05 * rng.uniform(0.3, 1.5)
     return _Track(pitch, voiced, effort, formants, nasal, breath, hiss)
+
+
+def _gesture(pitch: np.ndarray, at: np.ndarray, syllable: Syllable, stop_s: float, singer: Singer,
+             rng: np.random.Generator) -> None:
+    """Bends a note's pitch in place, as singers do: a scoop into it, a fall at its end, a bend in its middle."""
+    reach = singer.scoop_cents / 100
+    if not reach:
+        return
+    length_s = stop_s - syllable.start_s
+    if syllable.breath or rng.random() < 0.45:
+        rise_s = min(float(rng.uniform(0.05, 0.22)), 0.5 * length_s)
+        inside = (at >= syllable.start_s - 0.05) & (at < syllable.start_s + rise_s)
+        pitch[inside] -= reach * rng.uniform(0.3, 1.6) * np.clip((syllable.start_s + rise_s - at[inside]) / rise_s, 0, 1)
+    if rng.random() < 0.3:
+        fall_s = min(float(rng.uniform(0.08, 0.3)), 0.5 * length_s)
+        inside = (at >= stop_s - fall_s) & (at < stop_s + 0.2)
+        pitch[inside] -= 1.5 * reach * rng.uniform(0.3, 1.8) * np.clip((at[inside] - stop_s + fall_s) / fall_s, 0, 1.5)
+    elif length_s > 0.25 and rng.random() < 0.25:
+        inside = (at >= syllable.start_s) & (at < stop_s)
+        pitch[inside] += reach * rng.normal(0, 0.8) * np.sin(np.pi * (at[inside] - syllable.start_s) / length_s) ** 2
 
 
 def _settle(track: _Track, phrase: list[Syllable], start_s: float, frame_hz: float, singer: Singer,
@@ -190,9 +211,21 @@ def _tract(frequency: np.ndarray, formants: np.ndarray, nasal: np.ndarray) -> np
             width = width + 120.0 * nasal[:, None].astype(np.float32)
         ratio = (frequency / centre).astype(np.float32)
         gain /= 1.0 - ratio**2 + 1j * (width / centre) * ratio
-    far = np.minimum(frequency / (formants[:, -1:] * 1.1), 3.0)   # the resonances above the last one lift the fall
-    gain *= (1.0 + far.astype(np.float32) ** 2) ** np.float32(2.2)
-    return gain * (1.0 - 0.6 * nasal[:, None].astype(np.float32) / (1 + ((frequency - 900) / 350.0) ** 2)).astype(np.float32)
+    gain *= _upper(frequency, float(formants[0, -1]))
+    notch = np.float32(0.6) * nasal[:, None].astype(np.float32) / (1 + ((frequency - 900) / 350.0) ** 2)
+    return gain * (1.0 - notch).astype(np.float32)
+
+
+def _upper(frequency: np.ndarray, fifth_hz: float) -> np.ndarray:
+    """The resonances above the fifth, which stand still: looked up on a grid of 20 Hz."""
+    grid = np.arange(0.0, max(float(frequency.max()), fifth_hz) + 40.0, 20.0)
+    gain = np.ones(len(grid), np.complex128)
+    for i in range(1, 9):
+        centre = fifth_hz * (1 + 0.235 * i)
+        gain /= 1.0 - (grid / centre) ** 2 + 1j * (0.045 + 0.012 * i) * grid / centre
+    # Resonances beyond the eighth would keep lifting the level; a slope stands for them.
+    gain *= (1.0 + (grid / (fifth_hz * 2.2)) ** 2) ** 1.7
+    return gain.astype(np.complex64)[(frequency * 0.05 + 0.5).astype(np.int32)]
 
 
 def _glottis(frequency: np.ndarray, f0: np.ndarray, effort: np.ndarray, singer: Singer) -> np.ndarray:
@@ -220,19 +253,22 @@ def sing_phrase(phrase: list[Syllable], singer: Singer, rate_hz: int, rng: np.ra
     samples = (frames - 1) * hop
     f0 = np.asarray(dsp.hz(track.pitch))
     count = int(np.clip(0.45 * rate_hz / f0.min(), 1, _HARMONICS))
-    frequency = f0[:, None] * np.arange(1, count + 1)
-    spectra = _glottis(frequency, f0[:, None], track.effort[:, None], singer) * _tract(frequency, track.formants, track.nasal)
+    half = slice(None, None, 2)   # the voice needs half as many spectra as the noise
+    frequency = (f0[half, None] * np.arange(1, count + 1)).astype(np.float32)
+    spectra = _glottis(frequency, f0[half, None], track.effort[half, None], singer)
+    spectra *= _tract(frequency, track.formants[half], track.nasal[half])
     if singer.ring:
         spectra *= 1.0 + singer.ring * dsp.band(2900 * singer.tract, 0.5)(frequency).astype(np.float32)
-    spectra *= (track.voiced[:, None] / (1.0 + (frequency / (0.43 * rate_hz)) ** 16)).astype(np.float32)
+    spectra *= (track.voiced[half, None] / (1.0 + (frequency / (0.43 * rate_hz)) ** 16)).astype(np.float32)
     phase = dsp.phase_of(dsp.to_samples(f0, hop, samples), rate_hz)
-    wave = dsp.scan(phase, spectra, hop)
+    wave = dsp.scan(phase, spectra, 2 * hop)
     if singer.growl:
-        rough = 1.0 + singer.growl * np.sin(np.pi * phase + 0.7 * np.sin(2 * np.pi * 27.0 * np.arange(samples) / rate_hz))
+        flutter = 0.7 * np.sin(2 * np.pi * 27.0 * np.arange(samples) / rate_hz)
+        rough = 1.0 + singer.growl * np.sin(np.pi * phase + flutter)
         wave *= rough.astype(np.float32)
     level = float(np.sqrt(np.mean(wave**2))) + 1e-6
     bins = np.linspace(0, rate_hz / 2, 129)
-    air = np.abs(_tract(bins[None, :], track.formants, track.nasal)) * dsp.high_pass(400, 1)(bins)
+    air = np.abs(_tract(bins[None, :], track.formants, track.nasal)) * dsp.high_pass(800, 1)(bins)
     air *= (track.breath / (np.mean(air) + 1e-9))[:, None]
     pulses = 0.6 + 0.4 * np.cos(2 * np.pi * phase)   # breath flows with the open glottis
     noise = dsp.shaped_noise(air, hop, samples, rng) * pulses.astype(np.float32) * np.float32(2.0)
