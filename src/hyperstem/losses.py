@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hyperstem import distributed
 from hyperstem.config import LossConfig
 
 POWER_EPS = 1e-8
@@ -123,7 +124,7 @@ def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
     """
     first, second = zip(*combinations(range(latents.shape[1]), 2), strict=True)
     magnitude = latents.abs()
-    count = (active[:, first] * active[:, second]).sum() + POWER_EPS
+    count = _count(active[:, first] * active[:, second])
     cosine = F.cosine_similarity(magnitude[:, first], magnitude[:, second], dim=2)      # (batch, pair, frame)
     return (cosine * (active[:, first] * active[:, second]).unsqueeze(-1)).sum((0, 1)).mean() / count
 
@@ -136,15 +137,26 @@ def similarity(latents: Tensor, active: Tensor) -> Tensor:
         active: (batch, stem), 1 where a stem sounds.
 
     Returns:
-        A scalar in [-1, 1]; each item is compared with the one before it, the first with the last.
+        A scalar in [-1, 1]; each item is compared with the one before it, the first with the last (several processes
+        each compare the items of their own share).
 
     Source:
         The paper, equation 6.
     """
     both = active * active.roll(1, 0)
-    count = both.sum().clamp(min=POWER_EPS)
+    count = _count(both)
     cosine = F.cosine_similarity(latents, latents.roll(1, 0), dim=2)                    # (batch, stem, frame)
     return (cosine * both.unsqueeze(-1)).sum((0, 1)).mean() / count
+
+
+def _count(weights: Tensor, axis: int | None = None, least: float = POWER_EPS) -> Tensor:
+    """What a weighted sum is divided by to be a mean.
+
+    With several processes it is the weight in all of them per process, so that the average of their losses, which is
+    what their gradients are averaged to, is the loss of the whole batch however unevenly stems sound in its parts.
+    """
+    weight = weights.sum() if axis is None else weights.sum(axis)
+    return distributed.total(weight).clamp(min=least) / distributed.processes()
 
 
 class Objective(nn.Module):
@@ -253,7 +265,7 @@ class Objective(nn.Module):
             scores = scores * config.l1_scale
         if config.snr_mix > 0 and config.kind == "si_snr":
             scores = (1 - config.snr_mix) * scores + config.snr_mix * snr(estimates, stems, config.snr_threshold_db)
-        return (scores * active).sum(0) / active.sum(0).clamp(min=POWER_EPS)
+        return (scores * active).sum(0) / _count(active, 0)
 
 
 def _leakage_db(estimates: Tensor, mixture: Tensor, active: Tensor, merge: Tensor | None) -> Tensor:
@@ -269,4 +281,4 @@ def _leakage_db(estimates: Tensor, mixture: Tensor, active: Tensor, merge: Tenso
     if merge is not None:
         silent = silent * (merge.sum(-1) > 0).to(silent.dtype)
     ratio = estimates.square().sum(-1) / (mixture.square().sum(-1, keepdim=True) + POWER_EPS)
-    return (10 * torch.log10(1 + 100 * ratio) * silent).sum() / silent.sum().clamp(min=1.0)
+    return (10 * torch.log10(1 + 100 * ratio) * silent).sum() / _count(silent, least=1.0)
