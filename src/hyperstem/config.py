@@ -145,7 +145,7 @@ def assigned(tables: Mapping[str, Any], assignment: str) -> dict[str, Any]:
 
 def _position(items: list[Any], name: str, assignment: str) -> int:
     if not name.isdecimal() or int(name) >= len(items):
-        raise ConfigError(f"--set {assignment!r}: {name!r} is no position in a list of {len(items)} (they count from 0)")
+        raise ConfigError(f"--set {assignment!r}: {name!r} is no position in a list of {len(items)} (from 0)")
     return int(name)
 
 
@@ -468,7 +468,8 @@ class SourceConfig:
         require((self.layout == "solo") == bool(self.stem),
                 f"source {self.name!r}: stem is {self.stem!r}; a solo source names its stem, the others do not")
         for name, members in self.sums.items():
-            require(len(set(members)) == len(members) >= 2, f"sums.{name} is {members!r}; two or more different stems are needed")
+            require(len(set(members)) == len(members) >= 2,
+                    f"sums.{name} is {members!r}; two or more different stems are needed")
 
 
 @dataclass(frozen=True)
@@ -491,7 +492,8 @@ class MixingConfig:
             require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
         require(len(self.gain) == 2 and 0 < self.gain[0] <= self.gain[1],
                 f"gain is {self.gain!r}; give the least and the greatest factor")
-        require(self.loudness_jitter_db >= 0, f"loudness_jitter_db is {self.loudness_jitter_db}; it must not be negative")
+        require(0 <= self.loudness_jitter_db < math.inf,
+                f"loudness_jitter_db is {self.loudness_jitter_db}; it must not be negative")
 
 
 @dataclass(frozen=True)
@@ -517,7 +519,8 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         for name in (name for name in vars(self) if name.endswith("_share")):
             require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
-        for name, most in {"speed": 0.5, "pitch_semitones": 12, "gain_db": 40, "eq_db": 40, "reverb_s": 5, "clip_db": 40}.items():
+        limits = {"speed": 0.5, "pitch_semitones": 12, "gain_db": 40, "eq_db": 40, "reverb_s": 5, "clip_db": 40}
+        for name, most in limits.items():
             require(0 <= getattr(self, name) <= most, f"{name} is {getattr(self, name)}; allowed are 0 to {most}")
 
 
@@ -544,11 +547,13 @@ class DataConfig:
         require(len(self.sources) >= 1, "sources is empty; at least one [[data.sources]] is needed")
         names = [source.name for source in self.sources + self.validation]
         for name in names:
-            require(names.count(name) == 1, f"two sources are named {name!r}; every source and validation set needs its own name")
+            require(names.count(name) == 1,
+                    f"two sources are named {name!r}; every source and validation set needs its own name")
         require(any(source.layout != "solo" and source.weight > 0 for source in self.sources),
                 "every source is solo or has weight 0; at least one with whole songs is needed")
         require(all(source.layout != "solo" for source in self.validation), "a solo source cannot validate")
-        require(self.segment_s is None or 0 < self.segment_s < math.inf, f"segment_s is {self.segment_s}; it must be positive")
+        require(self.segment_s is None or 0 < self.segment_s < math.inf,
+                f"segment_s is {self.segment_s}; it must be positive")
         require(self.workers >= 0, f"workers is {self.workers}; 0 or more are allowed")
         require(self.prefetch >= 1, f"prefetch is {self.prefetch}; at least 1 is needed")
         require(self.seed >= 0, f"seed is {self.seed}; it must not be negative")
@@ -556,13 +561,27 @@ class DataConfig:
     def resolved(self, base: Path) -> Self:
         """The same settings with absolute folders; `base` is the folder of the config file.
 
+        ``root`` may stay open, with a variable that is not set: only what reads the recordings themselves needs it.
+
         Raises:
-            ConfigError: a path names an environment variable that is not set.
+            ConfigError: ``prepared`` names an environment variable that is not set.
         """
-        return dataclasses.replace(self, root=_absolute(self.root, base, "root"), prepared=_absolute(self.prepared, base, "prepared"))
+        prepared = _absolute(self.prepared, base)
+        require("$" not in prepared, f"data.prepared is {self.prepared!r}, and that environment variable is not set")
+        return dataclasses.replace(self, root=_absolute(self.root, base), prepared=prepared)
+
+    def recordings(self) -> Path:
+        """The folder that the sources' paths are relative to.
+
+        Raises:
+            ConfigError: ``root`` names an environment variable that is not set.
+        """
+        require("$" not in self.root, f"data.root is {self.root!r}, and that environment variable is not set; "
+                "set it, or --set data.root=FOLDER")
+        return Path(self.root)
 
 
-def _absolute(path: str, base: Path, key: str) -> str:
-    expanded = os.path.expanduser(os.path.expandvars(path))
-    require("$" not in expanded, f"data.{key} is {path!r}, and that environment variable is not set; set it, or data.{key}")
-    return str((base / expanded).resolve())
+def _absolute(path: str, base: Path) -> str:
+    """`path` without ``~`` and variables, relative to `base`; unchanged while a variable is not set."""
+    expanded = os.path.expandvars(path)
+    return path if "$" in expanded else str((base / Path(expanded).expanduser()).resolve())

@@ -20,7 +20,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="TOML file with [model] and [data]")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
                         help="replace one value, e.g. data.root=/music (may be given often)")
-    parser.add_argument("--stages", type=int, metavar="K", help="as for a model of the first K stages: a lower top rate")
+    parser.add_argument("--stages", type=int, metavar="K", help="as for a model of the first K stages")
 
 
 def read_settings(args: argparse.Namespace) -> DataSettings:

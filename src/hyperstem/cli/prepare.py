@@ -15,7 +15,8 @@ HELP = "decode training recordings for fast reading"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add_config_arguments(parser)
-    parser.add_argument("-j", "--jobs", type=int, default=2, metavar="N", help="songs decoded at the same time (default: 2)")
+    parser.add_argument("-j", "--jobs", type=int, default=2, metavar="N",
+                        help="songs decoded at the same time (default: 2)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 

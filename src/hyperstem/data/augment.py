@@ -66,7 +66,7 @@ def _stretch(wave: np.ndarray, factor: float, rate_hz: int) -> np.ndarray:
 
 
 def colour(wave: np.ndarray, config: AugmentConfig, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """One stem (channel, time) with random equaliser, reverb, soft clipping, polarity and gain, as often as `config` says."""
+    """One stem (channel, time) with random equaliser, reverb, clipping, polarity, gain, as often as `config` says."""
     equalise, reverberate, clip, flip = rng.random(4) < (
         config.eq_share, config.reverb_share, config.clip_share, config.polarity_share)
     if equalise or reverberate:
@@ -94,7 +94,7 @@ def _filtered(wave: np.ndarray, config: AugmentConfig, rate_hz: int, rng: np.ran
 
 
 def eq_curve(size: int, rate_hz: int, most_db: float, rng: np.random.Generator) -> np.ndarray:
-    """Random gain per bin of an FFT of `size`: a low shelf, a high shelf and a bell, smooth in log frequency; (bin,)."""
+    """Random gain per bin of an FFT of `size`, (bin,): two shelves and a bell, smooth in log frequency."""
     octaves = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / rate_hz), 10.0)).astype(np.float32)
     low, high = np.log2(60.0), np.log2(rate_hz / 2)
     corners, gains_db = rng.uniform(low, high, 3), rng.uniform(-most_db, most_db, 3)
@@ -106,7 +106,7 @@ def eq_curve(size: int, rate_hz: int, most_db: float, rng: np.random.Generator) 
 
 
 def impulse_response(channels: int, length: int, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """A made-up room: the direct sound and decaying noise 6 to 20 dB under it, apart for each channel; (channel, length)."""
+    """A made-up room, (channel, length): the direct sound, and decaying noise 6 to 20 dB under it."""
     times = np.arange(max(length, 1), dtype=np.float32)
     decay = 6.9 / (rng.uniform(0.3, 1.0) * max(length, 1))  # 60 dB within the length
     tail = rng.standard_normal((channels, len(times)), dtype=np.float32) * np.exp(-decay * times)

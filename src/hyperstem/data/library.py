@@ -67,25 +67,34 @@ class PreparedTrack:
 
     def active_s(self, stem: str) -> float:
         """Seconds in which the stem sounds."""
-        blocks = np.asarray(self.blocks_db.get(stem, ()), int)
-        return float((blocks > SILENT_DB).sum()) * BLOCK_S
+        active = np.asarray(self.blocks_db.get(stem, ()), int) > SILENT_DB
+        missing_s = len(active) * BLOCK_S - self.frames / self.rate_hz  # the last block is shorter
+        return float(active.sum()) * BLOCK_S - (missing_s if active[-1:].any() else 0.0)
 
     def active_starts(self, stem: str, length: int) -> np.ndarray:
-        """Blocks at which a cut of `length` samples may begin so that the stem sounds in enough of it; (count,) int."""
+        """(count,) int: blocks at which a cut of `length` samples may begin so that the stem sounds in it."""
         active = np.asarray(self.blocks_db.get(stem, ()), int) > SILENT_DB
         wide = min(max(1, round(length / self.rate_hz / BLOCK_S)), max(1, len(active)))
         sums = np.concatenate([[0], np.cumsum(active)])
         return np.flatnonzero(sums[wide:] - sums[:-wide] >= ACTIVE_SHARE * wide)
 
 
+class Source(NamedTuple):
+    """A source with its prepared tracks."""
+
+    config: SourceConfig
+    tracks: tuple[PreparedTrack, ...]
+
+
 class Library(NamedTuple):
     """Every prepared training track, by source."""
 
-    songs: tuple[tuple[SourceConfig, tuple[PreparedTrack, ...]], ...]
-    solos: tuple[tuple[SourceConfig, tuple[PreparedTrack, ...]], ...]
+    songs: tuple[Source, ...]
+    solos: tuple[Source, ...]
 
 
-def load_source(config: DataConfig, source: SourceConfig, stems: Sequence[str], rate_hz: int) -> tuple[PreparedTrack, ...]:
+def load_source(config: DataConfig, source: SourceConfig, stems: Sequence[str],
+                rate_hz: int) -> tuple[PreparedTrack, ...]:
     """The prepared tracks of one source.
 
     Raises:
@@ -95,7 +104,8 @@ def load_source(config: DataConfig, source: SourceConfig, stems: Sequence[str], 
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"source {source.name!r} is not prepared at {rate_hz} Hz (no {path}); run hyperstem prepare") from None
+        raise DataError(f"source {source.name!r} is not prepared at {rate_hz} Hz (no {path}); "
+                        "run hyperstem prepare") from None
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}); run hyperstem prepare again") from None
     if manifest.get("format") != FORMAT or manifest.get("stems") != list(stems):
@@ -124,19 +134,20 @@ def load_library(config: DataConfig, stems: Sequence[str], rate_hz: int) -> Libr
     Raises:
         DataError: a source is not prepared, or a validation recording is among the training recordings.
     """
-    pairs = [(source, load_source(config, source, stems, rate_hz)) for source in config.sources if source.weight > 0]
+    sources = [Source(each, load_source(config, each, stems, rate_hz)) for each in config.sources if each.weight > 0]
     for held_out in config.validation:
-        _check_apart(pairs, load_source(config, held_out, stems, rate_hz))
-    return Library(tuple(pair for pair in pairs if pair[0].layout != "solo"),
-                   tuple(pair for pair in pairs if pair[0].layout == "solo"))
+        _check_apart(sources, load_source(config, held_out, stems, rate_hz))
+    return Library(tuple(source for source in sources if source.config.layout != "solo"),
+                   tuple(source for source in sources if source.config.layout == "solo"))
 
 
-def _check_apart(pairs: Sequence[tuple[SourceConfig, Sequence[PreparedTrack]]], held_out: Sequence[PreparedTrack]) -> None:
+def _check_apart(sources: Sequence[Source], held_out: Sequence[PreparedTrack]) -> None:
     hashes = {digest: track for track in held_out for digest in track.hashes}
     names = {track.name.casefold(): track for track in held_out}
-    for source, tracks in pairs:
+    for source, tracks in sources:
         for track in tracks:
-            twin = names.get(track.name.casefold()) or next((hashes[each] for each in track.hashes if each in hashes), None)
+            same = [hashes[each] for each in track.hashes if each in hashes]
+            twin = names.get(track.name.casefold()) or (same[0] if same else None)
             if twin is not None:
                 raise DataError(f"source {source.name!r} trains on {track.name!r}, which validates as {twin.name!r} "
                                 f"in {twin.source!r}; leave it out with exclude")

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyperstem.config import DataConfig, SourceConfig
+from hyperstem.config import DataConfig
 from hyperstem.data.augment import change_speed, colour, draw_pitch, draw_speed, place, shift_pitch
-from hyperstem.data.library import Library, PreparedTrack
+from hyperstem.data.library import Library, PreparedTrack, Source
 from hyperstem.errors import DataError
 
 MATCH_LIMIT_DB = 20.0
@@ -50,14 +50,14 @@ class Mixer:
         self.config, self.stems = config, tuple(stems)
         self.rate_hz, self.channels, self.length = rate_hz, channels, length
         draw = config.mixing.draw
-        self._songs = _pool([(source, [(track, track.frames / rate_hz) for track in tracks])
-                             for source, tracks in library.songs], draw)
-        self._known = {stem: _pool(_with_stem(library.songs, stem), draw) for stem in stems}
-        self._solo = {stem: _pool(_with_stem(library.solos, stem), draw) for stem in stems}
+        songs = _pool(library.songs, draw)
+        if songs is None:
+            raise DataError("no source with whole songs has a track")
+        self._songs = songs
+        self._known = {stem: _pool(library.songs, draw, stem) for stem in stems}
+        self._solo = {stem: _pool(library.solos, draw, stem) for stem in stems}
         self._typical_db = {stem: _median_level(library, stem) for stem in stems}
         self._starts: dict[tuple[str, str, str, int], np.ndarray] = {}
-        if self._songs is None:
-            raise DataError("no source with whole songs has a track")
 
     def example(self, rng: np.random.Generator, remix: bool) -> Example:
         """One example: cuts of one song at one place, or, with `remix`, each stem from a song of its own."""
@@ -66,7 +66,6 @@ class Mixer:
 
     def _song(self, rng: np.random.Generator) -> tuple[np.ndarray, Mapping[str, tuple[str, ...]]]:
         """One song's stems at one place, (stem, channel, time), and its sums."""
-        assert self._songs is not None
         track = self._songs.draw(rng)
         sounding = [stem for stem in self.stems if track.sounds(stem)] or list(self.stems)
         focus = sounding[rng.integers(len(sounding))]
@@ -82,7 +81,6 @@ class Mixer:
         """Stems of different songs, (stem, channel, time); no sums."""
         mixing = self.config.mixing
         match = rng.random() < mixing.loudness_match
-        assert self._songs is not None
         reference = self._songs.draw(rng)
         result = np.zeros((len(self.stems), self.channels, self.length), np.float32)
         for i, stem in enumerate(self.stems):
@@ -91,7 +89,8 @@ class Mixer:
             pool = solo if use_solo else known
             if pool is None:
                 continue
-            wave = self._cut(pool.draw(rng), stem, rng, self._target_db(reference, stem) if match or use_solo else None)
+            target_db = self._target_db(reference, stem) if match or use_solo else None
+            wave = self._cut(pool.draw(rng), stem, rng, target_db)
             if known is not None and rng.random() < mixing.double:
                 second = self._cut(known.draw(rng), stem, rng, None)
                 wave = wave + second * np.float32(rng.uniform(0.3, 1.0))
@@ -141,7 +140,8 @@ class Mixer:
         return wave[..., ::-1, :] if choice < self.config.augment.swap_share else wave
 
     def _target_db(self, reference: PreparedTrack, stem: str) -> float:
-        return reference.level_db[stem] if reference.sounds(stem) and stem in reference.single else self._typical_db[stem]
+        known = reference.sounds(stem) and stem in reference.single
+        return reference.level_db[stem] if known else self._typical_db[stem]
 
     def _dropped(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Silences some stems, but never all that sound."""
@@ -152,7 +152,8 @@ class Mixer:
         return stems
 
     def _gained(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        gains = rng.uniform(*self.config.mixing.gain, len(stems)).astype(np.float32)
+        least, greatest = self.config.mixing.gain
+        gains = rng.uniform(least, greatest, len(stems)).astype(np.float32)
         return stems * gains[:, None, None]
 
     def _finish(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -163,25 +164,29 @@ class Mixer:
         return stems
 
 
-def _with_stem(sources: Sequence[tuple[SourceConfig, Sequence[PreparedTrack]]],
-               stem: str) -> list[tuple[SourceConfig, list[tuple[PreparedTrack, float]]]]:
-    """Tracks in which `stem` is known by itself and sounds, with its active seconds."""
-    return [(source, [(track, track.active_s(stem)) for track in tracks if stem in track.single and track.active_s(stem) > 0])
-            for source, tracks in sources]
+def _pool(sources: Sequence[Source], draw: str, stem: str | None = None) -> _Pool | None:
+    """The sources' tracks, each source's weight shared among its own.
 
-
-def _pool(sources: Sequence[tuple[SourceConfig, Sequence[tuple[PreparedTrack, float]]]], draw: str) -> _Pool | None:
-    """A pool with each source's weight shared among its tracks."""
+    Args:
+        draw: what a track's share grows with; see `MixingConfig.draw`.
+        stem: takes only tracks in which this stem is known by itself and sounds; None takes whole songs.
+    """
     power = {"uniform": 0.0, "sqrt": 0.5, "length": 1.0}[draw]
     tracks, shares = [], []
-    for source, listed in sources:
-        sizes = np.array([seconds ** power for _, seconds in listed])
-        tracks += [track for track, _ in listed]
-        shares += list(source.weight * sizes / sizes.sum()) if len(listed) else []
+    for source in sources:
+        usable = [(track, _seconds(track, stem)) for track in source.tracks if stem is None or stem in track.single]
+        usable = [(track, seconds) for track, seconds in usable if seconds > 0]
+        sizes = np.array([seconds ** power for _, seconds in usable])
+        tracks += [track for track, _ in usable]
+        shares += list(source.config.weight * sizes / sizes.sum()) if usable else []
     if not tracks:
         return None
     cumulative = np.cumsum(shares)
     return _Pool(tuple(tracks), cumulative / cumulative[-1])
+
+
+def _seconds(track: PreparedTrack, stem: str | None) -> float:
+    return track.frames / track.rate_hz if stem is None else track.active_s(stem)
 
 
 def _median_level(library: Library, stem: str) -> float:

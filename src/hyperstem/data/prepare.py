@@ -26,7 +26,7 @@ BLOCK_S = 0.5
 """Length of a block of the level index, in seconds."""
 FLOOR_DB = -120
 """Level given to digital silence."""
-SILENT_DB = -70
+SILENT_DB = -60
 """Blocks below this level, in dB of full scale, do not count as active."""
 
 
@@ -70,10 +70,12 @@ def prepare(config: DataConfig, stems: Sequence[str], rate_hz: int, *, jobs: int
         Counts, and one line for each song that could not be read; the others are prepared nevertheless.
 
     Raises:
+        ConfigError: the recordings' folder depends on an environment variable that is not set.
         DataError: a source's folder is missing, empty or lacks the subset.
     """
     sources = config.sources + config.validation
-    found = [find_tracks(source, Path(config.root), stems) for source in sources]
+    root = config.recordings()
+    found = [find_tracks(source, root, stems) for source in sources]
     total, done = sum(len(each.tracks) for each in found), 0
     problems, warnings, kept, prepared, seconds = [], [], 0, 0, 0.0
     for source, (tracks, unusable) in zip(sources, found, strict=True):
@@ -81,7 +83,7 @@ def prepare(config: DataConfig, stems: Sequence[str], rate_hz: int, *, jobs: int
         folder = source_folder(config, source, rate_hz)
         folder.mkdir(parents=True, exist_ok=True)
         entries = []
-        for track, outcome in _outcomes(tracks, Path(config.root), folder, stems, rate_hz, jobs):
+        for track, outcome in _outcomes(tracks, root, folder, stems, rate_hz, jobs):
             done += 1
             if isinstance(outcome, _Done):
                 entries.append(outcome.entry)
@@ -139,7 +141,8 @@ def _identity(track: Track, root: Path, stems: Sequence[str], rate_hz: int) -> d
         "format": FORMAT, "name": track.name, "rate_hz": rate_hz, "solo": track.solo,
         "stems": [stem for stem in stems if stem in track.rows] if track.solo else list(stems),
         "sums": {first: list(members) for first, members in track.sums.items()},
-        "parts": {stem: [[_relative(part.path, root), part.stream] for part in parts] for stem, parts in track.rows.items()},
+        "parts": {stem: [[_relative(part.path, root), part.stream] for part in parts]
+                  for stem, parts in track.rows.items()},
     }
 
 
@@ -170,7 +173,8 @@ def _unchanged(path: Path, known: dict[str, Any]) -> bool:
 
 def _fingerprint(path: Path, root: Path) -> dict[str, Any]:
     status = path.stat()
-    return {"path": _relative(path, root), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": _sha256(path)}
+    return {"path": _relative(path, root), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns,
+            "sha256": _sha256(path)}
 
 
 def _sha256(path: Path) -> str:
@@ -257,10 +261,10 @@ def _write_rows(target: Path, rows: dict[str, np.ndarray], stems: Sequence[str],
             result[i] = np.round(rows[stem].T / np.float32(entry["scales"][stem])).astype(np.int16)  # mono fills both
     result.flush()
     del result
-    os.replace(partial, target)
+    partial.replace(target)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     partial = path.with_name(path.name + ".part")
     partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)

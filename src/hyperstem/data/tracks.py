@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,8 @@ MUSDB_VALIDATION = (
 MUSDB_STREAMS = ("mixture", "drums", "bass", "other", "vocals")
 MOISES_STEMS = {"vocals": "vocals", "drums": "drums", "percussion": "drums", "bass": "bass"}
 MIXTURES = frozenset({"mixture", "mix", "linear_mixture"})
-SUFFIXES = frozenset(".wav .flac .ogg .oga .opus .mp3 .m4a .mp4 .aac .aif .aiff .caf .w64 .wma .webm .mka".split())
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".caf",
+                      ".w64", ".wma", ".webm", ".mka"})
 
 
 class Part(NamedTuple):
@@ -97,9 +99,9 @@ def find_tracks(source: SourceConfig, root: Path, stems: Sequence[str]) -> Found
 
 def _check_names(source: SourceConfig, stems: Sequence[str]) -> None:
     named = [source.stem] if source.stem else []
-    named += [stem for stem in source.aliases.values() if stem] + [stem for sum_ in source.sums.values() for stem in sum_]
-    for name in named:
-        if name not in stems and name not in source.sums:
+    named += [member for members in source.sums.values() for member in members]
+    for name in [*named, *(alias for alias in source.aliases.values() if alias and alias not in source.sums)]:
+        if name not in stems:
             raise DataError(f"source {source.name!r} names stem {name!r}; the model's stems are {', '.join(stems)}")
 
 
@@ -129,7 +131,7 @@ def _check_complete(source: SourceConfig, given: Mapping[str, tuple[Part, ...]],
         raise DataError("no stem at all")
     lacking = [stem for stem in stems if stem not in covered]
     if lacking and source.missing == "error" and source.layout != "solo":
-        raise DataError(f"no file for {', '.join(lacking)} (missing = \"silence\" takes a missing file for a silent stem)")
+        raise DataError(f"no file for {', '.join(lacking)} (missing = \"silence\" takes that for silence)")
 
 
 def _subset(source: SourceConfig, folder: Path, default: str) -> list[tuple[str, Path]]:
@@ -139,7 +141,8 @@ def _subset(source: SourceConfig, folder: Path, default: str) -> list[tuple[str,
     found = [(name, folder / name) for name in names if (folder / name).is_dir()]
     if not found:
         there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "none"
-        raise DataError(f"source {source.name!r}: subset {wanted!r} needs the folder {folder / names[0]}; folders there: {there}")
+        raise DataError(f"source {source.name!r}: subset {wanted!r} needs the folder {folder / names[0]}; "
+                        f"folders there: {there}")
     return found
 
 
@@ -148,17 +151,8 @@ def _in_subset(source: SourceConfig, subset: str, name: str) -> bool:
     return {"train": not held_out, "validation": held_out}.get(source.subset or "train", True)
 
 
-class _Lazy:
-    """Gives a song's parts when called, so that an error concerns that song alone."""
-
-    def __init__(self, function, *arguments) -> None:
-        self.function, self.arguments = function, arguments
-
-    def __call__(self) -> list[tuple[str, Part]]:
-        return self.function(*self.arguments)
-
-
-Songs = Iterator[tuple[str, _Lazy]]
+Songs = Iterator[tuple[str, Callable[[], list[tuple[str, Part]]]]]
+"""Names of songs, each with what gives its parts when called, so that an error concerns that song alone."""
 
 
 def _musdb18(source: SourceConfig, folder: Path) -> Songs:
@@ -166,7 +160,7 @@ def _musdb18(source: SourceConfig, folder: Path) -> Songs:
         for path in sorted(place.glob("*.stem.mp4")):
             name = path.name.removesuffix(".stem.mp4")
             if _in_subset(source, subset, name):
-                yield name, _Lazy(_streams, path)
+                yield name, partial(_streams, path)
 
 
 def _streams(path: Path) -> list[tuple[str, Part]]:
@@ -177,14 +171,14 @@ def _musdb18_hq(source: SourceConfig, folder: Path) -> Songs:
     for subset, place in _subset(source, folder, "train"):
         for song in _visible_folders(place):
             if _in_subset(source, subset, song.name):
-                yield song.name, _Lazy(_stem_files, song)
+                yield song.name, partial(_stem_files, song)
 
 
 def _folders(source: SourceConfig, folder: Path) -> Songs:
     places = [folder] if not source.subset else [place for _, place in _subset(source, folder, "all")]
     for place in places:
         for song in _visible_folders(place):
-            yield song.name, _Lazy(_stem_files, song)
+            yield song.name, partial(_stem_files, song)
 
 
 def _stem_files(song: Path) -> list[tuple[str, Part]]:
@@ -200,14 +194,15 @@ def _stem_files(song: Path) -> list[tuple[str, Part]]:
 
 def _moisesdb(source: SourceConfig, folder: Path) -> Songs:
     for song in sorted(path.parent for path in folder.glob("**/data.json")):
-        yield str(song.relative_to(folder)), _Lazy(_moises_files, song)
+        yield str(song.relative_to(folder)), partial(_moises_files, song)
 
 
 def _moises_files(song: Path) -> list[tuple[str, Part]]:
     """MoisesDB keeps ``<stem>/<track id>.<suffix>``, listed in data.json; eleven kinds of stem become four."""
     try:
         stems = json.loads((song / "data.json").read_text(encoding="utf-8"))["stems"]
-        listed = [(stem["stemName"], f"{take['id']}.{take.get('extension', 'wav')}") for stem in stems for take in stem["tracks"]]
+        listed = [(stem["stemName"], f"{take['id']}.{take.get('extension', 'wav')}")
+                  for stem in stems for take in stem["tracks"]]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{song / 'data.json'} does not list stems as MoisesDB does: {error!r}") from None
     return [(MOISES_STEMS.get(kind, "other"), Part(song / kind / file)) for kind, file in listed]
@@ -215,7 +210,11 @@ def _moises_files(song: Path) -> list[tuple[str, Part]]:
 
 def _solo(source: SourceConfig, folder: Path) -> Songs:
     for path in _sound_files(folder, deep=True):
-        yield str(path.relative_to(folder).with_suffix("")), _Lazy(lambda path=path: [(source.stem, Part(path))])
+        yield str(path.relative_to(folder).with_suffix("")), partial(_one, source.stem, path)
+
+
+def _one(stem: str, path: Path) -> list[tuple[str, Part]]:
+    return [(stem, Part(path))]
 
 
 def _visible_folders(place: Path) -> list[Path]:
@@ -223,7 +222,8 @@ def _visible_folders(place: Path) -> list[Path]:
 
 
 def _sound_files(place: Path, deep: bool) -> list[Path]:
-    paths = (Path(folder) / name for folder, _, names in os.walk(place, followlinks=True) for name in names) if deep else place.iterdir()
+    below = (Path(folder) / name for folder, _, names in os.walk(place, followlinks=True) for name in names)
+    paths = below if deep else place.iterdir()
     return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
