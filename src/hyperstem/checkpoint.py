@@ -1,5 +1,6 @@
 """The state of a training run in one file: written whole or not at all, read without running code from it."""
 
+import io
 import json
 import os
 import pickle
@@ -61,13 +62,13 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_file():
         raise ModelError(f"no checkpoint {path}: nothing to resume")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(
             f"{path} is no hyperstem checkpoint: it is damaged, or holds more than tensors and plain values"
         ) from None
-    except (RuntimeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelError(f"checkpoint {path} is damaged: {str(error).splitlines()[0]}") from None
+    except (RuntimeError, EOFError, LookupError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise ModelError(f"checkpoint {path} is damaged: {(str(error).splitlines() or ['it ends early'])[0]}") from None
     if not isinstance(content, dict) or content.keys() != {"format", "config", "state"}:
         raise ModelError(f"{path} is no hyperstem checkpoint")
     if content["format"] != FORMAT:
