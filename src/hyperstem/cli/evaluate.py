@@ -1,8 +1,8 @@
 """Score a model, or a folder of separated stems, on songs whose true stems are known.
 
 DATASET is MUSDB18 or MUSDB18-HQ (with train/ and test/), MoisesDB, or any folder of <song>/<stem>.<suffix>. Songs that
-are scored already are not scored again, so a stopped evaluation goes on where it was. Scores are BSS Eval v4 (the numbers
-of museval), SI-SDR and plain SDR; the mixture, an oracle mask and the paper's published numbers stand beside them.
+are scored already are not scored again, so a stopped evaluation goes on where it was. Scores are BSS Eval v4 (museval's
+numbers), SI-SDR and plain SDR; the mixture, an oracle mask and the paper's published numbers stand beside them.
 """
 
 import argparse
