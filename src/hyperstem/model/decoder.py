@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from hyperstem.config import StageConfig
 from hyperstem.model.encoder import frame_padding
+from hyperstem.model.generator import mix_channels
 
 
 class Decoder(nn.Module):
@@ -27,7 +28,7 @@ class Decoder(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Latents (batch, latent, frame) to waveforms (batch, channel, frame * hop)."""
-        parts = F.relu(self.split(latent)).split(self.widths, dim=1)
+        parts = F.relu(mix_channels(self.split.weight.squeeze(-1), latent)).split(self.widths, dim=1)
         waves = [self._convolve(part, layer.weight) for part, layer in zip(parts, self.filters, strict=True)]
         return torch.stack(waves).sum(0) if len(waves) > 1 else waves[0]
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hyperstem.config import StageConfig
+from hyperstem.model.generator import mix_channels
 from hyperstem.model.spectrogram import Spectrogram
 
 
@@ -38,7 +39,8 @@ class Encoder(nn.Module):
         frames = wave.shape[-1] // self.hop
         features = [F.relu(self._convolve(wave, layer)) for layer in self.filters]
         features.append(self.spectrogram(wave, frames).to(features[0].dtype))
-        return self.mix(F.relu(self.join(torch.cat(features, 1))))
+        joined = F.relu(mix_channels(self.join.weight.squeeze(-1), torch.cat(features, 1)))
+        return mix_channels(self.mix.weight.squeeze(-1), joined)
 
     def _convolve(self, wave: Tensor, layer: nn.Module) -> Tensor:
         kernel = layer.kernel_size[0]

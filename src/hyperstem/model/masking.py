@@ -9,15 +9,11 @@ from hyperstem.model.generator import (
     StemConv,
     StemNorm,
     depthwise,
-    norm_affine,
+    group_norm,
     normed_pointwise,
     pointwise,
+    prelu,
 )
-
-
-def prelu(x: Tensor, slope: Tensor) -> Tensor:
-    """``max(x, 0) + slope * min(x, 0)`` with one learned slope."""
-    return F.prelu(x, slope.to(x.dtype))
 
 
 def slope() -> nn.Parameter:
@@ -43,15 +39,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor | None) -> tuple[Tensor, Tensor]:
         """The residual stream (batch, stem, bottleneck, frame) to what is added to it and to the sum of skips."""
-        x = prelu(pointwise(x, self.expand(embedding)[0]), self.expand_slope)   # (batch, stem, hidden, frame)
-        affine = norm_affine([x], self.expand_norm(embedding), self.groups)
-        x = x * affine.gain.unsqueeze(-1).to(x.dtype) + affine.offset.unsqueeze(-1).to(x.dtype)
-        kernel, _ = self.dilated(embedding)
-        x = prelu(depthwise(x, kernel.to(x.dtype), self.dilation), self.dilated_slope)
-        affine = norm_affine([x], self.dilated_norm(embedding), self.groups)
+        x = prelu(pointwise(x, *self.expand(embedding)), self.expand_slope)     # (batch, stem, hidden, frame)
+        x = group_norm(x, self.expand_norm(embedding), self.groups)
+        x = prelu(depthwise(x, self.dilated(embedding)[0], self.dilation), self.dilated_slope)
+        x = group_norm(x, self.dilated_norm(embedding), self.groups)
         (residual, residual_bias), (skip, skip_bias) = self.residual(embedding), self.skip(embedding)
-        bias = None if residual_bias is None or skip_bias is None else torch.cat([residual_bias, skip_bias], 1)
-        both = normed_pointwise([x], affine, torch.cat([residual, skip], 1), bias)
+        bias = None if residual_bias is None else torch.cat([residual_bias, skip_bias], 1)
+        both = pointwise(x, torch.cat([residual, skip], 1), bias)               # one product for both
         return both.chunk(2, dim=2)                                             # each (batch, stem, bottleneck, frame)
 
 
@@ -98,20 +92,15 @@ class Masking(nn.Module):
         if previous is not None:
             previous = previous.flatten(1, 2).unsqueeze(1) if self.joins_previous else previous
             parts.append(prelu(previous, self.entry_slope))
-        entry_norm, kernel = self.entry_norm(embedding), self.entry(embedding)[0]
-        x = normed_pointwise(parts, norm_affine(parts, entry_norm, self.groups), kernel)
+        x = normed_pointwise(parts, self.entry_norm(embedding), self.groups, self.entry(embedding)[0])
         x = prelu(x, self.stream_slope)                                         # (batch, stem, bottleneck, frame)
-        affine = norm_affine([x], self.stream_norm(embedding), self.groups)
-        x = x * affine.gain.unsqueeze(-1).to(x.dtype) + affine.offset.unsqueeze(-1).to(x.dtype)
+        x = group_norm(x, self.stream_norm(embedding), self.groups)
 
         skips = torch.zeros_like(x)
         for block in self.blocks:
             residual, skip = block(x, embedding)
             x, skips = x + residual, skips + skip
 
-        skips = prelu(skips, self.skip_slope)
-        affine = norm_affine([skips], self.skip_norm(embedding), self.groups)
-        scores = normed_pointwise([skips], affine, self.exit(embedding)[0])     # (batch, stem, latent, frame)
-        scores = prelu(scores, self.exit_slope)
-        affine = norm_affine([scores], self.exit_norm(embedding), self.groups)
-        return F.softmax(scores * affine.gain.unsqueeze(-1) + affine.offset.unsqueeze(-1), dim=1)
+        skips = group_norm(prelu(skips, self.skip_slope), self.skip_norm(embedding), self.groups)
+        scores = prelu(pointwise(skips, self.exit(embedding)[0]), self.exit_slope)
+        return F.softmax(group_norm(scores, self.exit_norm(embedding), self.groups), dim=1)
