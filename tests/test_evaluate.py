@@ -1,0 +1,322 @@
+"""Whole evaluations: songs found and read, scores kept, tables written."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluate_signals import noise
+from hyperstem.cli import main
+from hyperstem.config import STEMS
+from hyperstem.errors import DataError
+from hyperstem.evaluate import Settings, bss, change, methods, oracle, report, runner, score_dataset, scores, songs
+from hyperstem.resample import resample
+
+RATE_HZ = 8000
+SECONDS = 2
+
+
+def stem(song, name, channels=1):
+    level = {"drums": 0.2, "bass": 0.15, "other": 0.1, "vocals": 0.12}.get(name, 0.1)
+    return noise(f"{song} {name}", channels, SECONDS * RATE_HZ) * np.float32(level)
+
+
+def write(path, wave, rate_hz=RATE_HZ):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, wave.T, rate_hz, subtype="PCM_16")
+
+
+@pytest.fixture(autouse=True)
+def short_filters(monkeypatch):
+    """BSS Eval's filters cut to 16 samples: these tests are about everything around them."""
+    monkeypatch.setattr(bss, "FILTER_SAMPLES", 16)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """MUSDB18-HQ's layout: two test songs of four mono stems and their mixture."""
+    for song in ("One", "Two"):
+        folder = tmp_path / "dataset" / "test" / song
+        for name in STEMS:
+            write(folder / f"{name}.wav", stem(song, name))
+        write(folder / "mixture.wav", sum(stem(song, name) for name in STEMS))
+    return tmp_path / "dataset"
+
+
+@pytest.fixture
+def estimates(tmp_path, dataset):
+    """Stems in which a tenth of the mixture is left."""
+    for song in ("One", "Two"):
+        mixture = sum(stem(song, name) for name in STEMS)
+        for name in STEMS:
+            write(tmp_path / "estimates" / song / f"{name}.wav", stem(song, name) + 0.1 * mixture)
+    return tmp_path / "estimates"
+
+
+def evaluate(*arguments):
+    return main(["evaluate", *map(str, arguments), "--jobs", "1"])
+
+
+def test_estimates_are_scored_beside_the_baselines(dataset, estimates, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert evaluate("--estimates", estimates, dataset, "-o", out) == 0
+    text = capsys.readouterr().out
+    assert "2 songs (test)" in text
+    assert "Meta-TasNet, published (MUSDB18 test)     5.91     5.58     4.19     6.40     5.52" in text
+    lines = {(row["method"], row["song"], row["stem"]): row for row in csv.DictReader((out / "scores.csv").open())}
+    assert len(lines) == 3 * 2 * 4
+    line = lines["estimates", "One", "drums"]
+    true = stem("One", "drums")
+    expected = 10 * np.log10(np.square(true).sum() / np.square(0.1 * sum(stem("One", name) for name in STEMS)).sum())
+    assert float(line["track SDR"]) == pytest.approx(expected, abs=0.01)
+    assert float(line["SDR"]) == pytest.approx(expected, abs=0.2)
+    assert (line["frames"], line["frames left out"]) == ("2", "0")
+    table = (out / "table.md").read_text()
+    assert "| estimates |" in table and "| ideal ratio mask |" in table and "## SIR" in table
+    found = {row["method"]: row["average"]["SDR"] for row in json.loads((out / "summary.json").read_text())["methods"]}
+    assert found["mixture"] < 0 < found["ideal ratio mask"] < 10 < found["estimates"]
+
+
+def test_scores_are_musevals_json(dataset, estimates, tmp_path):
+    out = tmp_path / "out"
+    assert evaluate("--estimates", estimates, dataset, "-o", out, "--no-baselines") == 0
+    written = json.loads((out / "test" / "One.json").read_text())
+    assert [target["name"] for target in written["targets"]] == list(STEMS)
+    frame = written["targets"][0]["frames"][1]
+    assert (frame["time"], frame["duration"]) == (1.0, 1.0)
+    assert set(frame["metrics"]) == {"SDR", "ISR", "SIR", "SAR"}
+    assert set(written["targets"][0]["track"]) == {"SI-SDR", "track SDR"}
+
+
+def test_what_is_scored_is_not_scored_again(dataset, estimates, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    arguments = ("--estimates", estimates, dataset, "-o", out, "--no-baselines")
+    assert evaluate(*arguments) == 0
+    (out / "test" / "Two.json").write_text('{"targets": [')
+    done = []
+    perform = runner.perform
+    monkeypatch.setattr(runner, "perform", lambda task: done.append(task.entry.name) or perform(task))
+    assert evaluate(*arguments) == 0
+    assert done == ["Two"]
+    first = (out / "scores.csv").read_bytes()
+    write(estimates / "One" / "drums.wav", noise("new", 1, SECONDS * RATE_HZ))
+    assert evaluate(*arguments) == 0
+    assert done == ["Two", "One"]
+    assert (out / "scores.csv").read_bytes() != first
+
+
+def test_a_folder_keeps_one_evaluation(dataset, estimates, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert evaluate("--estimates", estimates, dataset, "-o", out, "--no-baselines") == 0
+    assert evaluate("--estimates", estimates, dataset, "-o", out, "--stems", "drums,bass") == 1
+    assert "holds an evaluation with stems" in capsys.readouterr().err
+
+
+def test_several_processes_give_the_same_scores(dataset, estimates, tmp_path, monkeypatch):
+    monkeypatch.undo()  # the other processes have the full filters
+    arguments = ["evaluate", "--estimates", str(estimates), str(dataset), "--no-baselines", "--stems", "drums", "-o"]
+    assert main([*arguments, str(tmp_path / "one"), "--jobs", "1"]) == 0
+    assert main([*arguments, str(tmp_path / "two"), "--jobs", "2"]) == 0
+    for song in ("One", "Two"):
+        one, two = (scores.load(tmp_path / name / "test" / f"{song}.json") for name in ("one", "two"))
+        np.testing.assert_allclose(one.frames["drums"], two.frames["drums"], atol=1e-4)
+
+
+class Separated(dict):
+    rate_hz = 2 * RATE_HZ
+
+
+class QuarterSeparator:
+    """Stands for a model: every stem is a quarter of the mixture, at twice the rate."""
+
+    stems = STEMS
+
+    def separate(self, wave, rate_hz):
+        return Separated({name: resample(wave / 4, rate_hz, Separated.rate_hz) for name in STEMS})
+
+
+def test_a_model_is_scored_at_the_songs_rate(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "_separator", lambda model, quality, threads: QuarterSeparator())
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(b"any")
+    result = score_dataset(Settings(dataset, tmp_path / "out", model=str(model), jobs=1))
+    assert list(result.scored) == ["mine", "mixture", "ideal ratio mask"]
+    quarter, mixture = (line.cells["SDR"]["other"].value for line in result.rows[:2])
+    assert mixture < -3 < quarter
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["sha256"]
+
+
+def test_a_song_that_cannot_be_scored_is_named_and_the_rest_goes_on(dataset, estimates, tmp_path, capsys):
+    shutil.rmtree(estimates / "One")
+    assert evaluate("--estimates", estimates, dataset, "-o", tmp_path / "out", "--no-baselines") == 1
+    captured = capsys.readouterr()
+    assert "1 songs" in captured.out
+    assert "no estimates of 'One'" in captured.err
+    assert (tmp_path / "out" / "test" / "Two.json").exists()
+
+
+def test_a_broken_file_is_named(dataset, estimates, tmp_path, capsys):
+    (dataset / "test" / "One" / "bass.wav").write_bytes(b"no sound")
+    assert evaluate("--estimates", estimates, dataset, "-o", tmp_path / "out", "--no-baselines") == 1
+    assert "bass.wav" in capsys.readouterr().err
+
+
+def test_json_output_is_json_even_without_numbers(dataset, estimates, tmp_path, capsys):
+    for song in ("One", "Two"):
+        write(dataset / "test" / song / "vocals.wav", 0 * stem(song, "vocals"))
+    assert evaluate("--estimates", estimates, dataset, "-o", tmp_path / "out", "--no-baselines", "--json") == 0
+    printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    row = printed["methods"][0]
+    assert row["median"]["SDR"]["vocals"] is None and row["median"]["SDR"]["drums"] > 0
+    assert row["frames_left_out"] == {"drums": 0, "bass": 0, "other": 0, "vocals": 4}
+
+
+@pytest.mark.parametrize("subset", ["validation", "train"])
+def test_a_subset_that_is_not_there(dataset, estimates, tmp_path, capsys, subset):
+    assert evaluate("--estimates", estimates, dataset, "-o", tmp_path / "out", "--subset", subset) == 1
+    assert "train" in capsys.readouterr().err
+
+
+def test_a_plain_folder_of_songs_is_scored_whole_and_has_no_subsets(dataset, estimates, tmp_path, capsys):
+    plain = dataset / "test"
+    assert evaluate("--estimates", estimates, plain, "-o", tmp_path / "out", "--no-baselines") == 0
+    assert "2 songs (all)" in capsys.readouterr().out
+    assert evaluate("--estimates", estimates, plain, "-o", tmp_path / "out2", "--subset", "test") == 1
+    assert "no subset 'test'" in capsys.readouterr().err
+
+
+def test_arguments_in_any_order(dataset, estimates, tmp_path, capsys):
+    assert evaluate(dataset, "--estimates", estimates, "-o", tmp_path / "out", "--no-baselines") == 0
+    assert evaluate("model", dataset, "--estimates", estimates) == 1
+    assert "takes the place of MODEL" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(dataset)])
+
+
+def test_songs_of_unequal_files_are_cut_and_noted(dataset, estimates, tmp_path, capsys):
+    write(dataset / "test" / "One" / "bass.wav", stem("One", "bass")[:, :-100])
+    assert evaluate("--estimates", estimates, dataset, "-o", tmp_path / "out", "--no-baselines") == 0
+    assert "15900 to 16000 samples" in capsys.readouterr().err
+
+
+def test_rates_that_differ_are_an_error(dataset):
+    write(dataset / "test" / "One" / "bass.wav", stem("One", "bass"), 16000)
+    entry = songs.find_songs(dataset, "test", STEMS).songs[0]
+    with pytest.raises(DataError, match=r"sample rates differ: .*bass\.wav 16000 Hz"):
+        songs.read_song(entry, STEMS)
+
+
+def test_estimates_of_another_rate_are_an_error(dataset, estimates, tmp_path, capsys):
+    write(estimates / "One" / "drums.wav", stem("One", "drums"), 44100)
+    assert evaluate("--estimates", estimates, dataset, "-o", tmp_path / "out", "--no-baselines") == 1
+    assert "drums.wav has 44100 Hz, the reference 8000 Hz" in capsys.readouterr().err
+
+
+def test_some_stems_only(dataset, estimates, tmp_path):
+    result = score_dataset(Settings(dataset, tmp_path / "out", estimates=estimates, stems=("vocals",), jobs=1))
+    assert result.rows[0].cells["SDR"]["vocals"].songs == 2
+    mixture, masked = (line.cells["SDR"]["vocals"].value for line in result.rows[1:3])
+    assert masked > mixture + 3  # the mask is made from the other stems too
+    assert all(line.label != report.PUBLISHED_LABEL for line in result.rows)
+
+
+def test_nan_estimates_are_refused(dataset):
+    song = songs.read_song(songs.find_songs(dataset, "test", STEMS).songs[0], STEMS)
+    with pytest.raises(DataError, match="NaN"):
+        runner.score_song(song, [np.full_like(song.references, np.nan)])
+
+
+def test_compare_shows_change_and_interval(dataset, estimates, tmp_path, capsys):
+    assert evaluate("--estimates", estimates, dataset, "-o", tmp_path / "old", "--no-baselines") == 0
+    worse = tmp_path / "worse"
+    for song in ("One", "Two"):
+        mixture = sum(stem(song, name) for name in STEMS)
+        for name in STEMS:
+            write(worse / song / f"{name}.wav", stem(song, name) + 0.2 * mixture)
+    capsys.readouterr()
+    arguments = ("--estimates", worse, dataset, "-o", tmp_path / "new", "--no-baselines", "--compare", tmp_path / "old")
+    assert evaluate(*arguments) == 0
+    text = capsys.readouterr().out
+    line = next(line for line in text.splitlines() if line.startswith("average"))
+    assert line.split()[3] == "-6.02"
+    assert evaluate("--estimates", worse, dataset, "-o", tmp_path / "new", "--compare", tmp_path / "none") == 1
+
+
+def made_up(values):
+    return [scores.SongScores(str(i), {"drums": np.full((4, 1), value)}, {}) for i, value in enumerate(values)]
+
+
+@given(values=st.lists(st.floats(-20, 20), min_size=1, max_size=9), shift=st.floats(-5, 5))
+def test_a_shift_of_all_songs_has_no_uncertainty(values, shift):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(change, "RESAMPLES", 50)
+        found = change.compare(made_up([value + shift for value in values]), made_up(values), ["drums"])["drums"]
+    np.testing.assert_allclose([found.change, found.low, found.high], shift, atol=1e-9)
+
+
+def test_the_interval_covers_the_spread_of_the_changes():
+    rng = np.random.default_rng(3)
+    changes = rng.normal(1.0, 1.0, 40)
+    found = change.compare(made_up(changes), made_up(np.zeros(40)), ["drums"])["drums"]
+    assert found.low < found.change < found.high
+    assert 0.2 < found.high - found.low < 1.5  # about 4 * 1.25 / sqrt(40)
+
+
+def test_compare_uses_common_songs_and_leaves_out_nan():
+    old = [*made_up([1.0, np.nan, 3.0]), scores.SongScores("extra", {"drums": np.zeros((4, 1))}, {})]
+    found = change.compare(made_up([2.0, 5.0, 4.0]), old, ["drums"])["drums"]
+    assert (found.old, found.new, found.songs) == (2.0, 3.0, 2)
+    with pytest.raises(DataError, match="in common"):
+        change.compare(made_up([1.0]), [scores.SongScores("else", {}, {})], ["drums"])
+
+
+@given(st.lists(st.one_of(st.floats(-9, 9), st.just(float("nan"))), min_size=1, max_size=8))
+def test_medians_leave_out_nan(values):
+    ours, other = scores.nanmedian(values), change._nanmedian(np.array(values)[:, None])[0]
+    expected = np.nanmedian(values) if not np.isnan(values).all() else np.nan
+    np.testing.assert_allclose([ours, other], expected)
+
+
+def test_the_median_is_over_frames_then_over_songs():
+    one = scores.SongScores("one", {"drums": np.array([[1.0, np.nan, 5.0, 9.0]] * 4)}, {})
+    two = scores.SongScores("two", {"drums": np.array([[2.0, 2.0, 2.0, 2.0]] * 4)}, {})
+    line = report.row("x", [one, two], ["drums"])
+    assert line.cells["SDR"]["drums"].value == 3.5
+    assert (line.frames, line.left_out) == (8, {"drums": 1})
+
+
+def test_oracle_masks_add_up_to_the_mixture_and_part_tones():
+    time = np.arange(30000) / RATE_HZ
+    stems = np.stack([np.sin(2 * np.pi * hz * time)[None] for hz in (200.0, 1500.0)]).astype(np.float32)
+    found = oracle.ideal_ratio_mask(stems, stems.sum(axis=0))
+    assert found.shape == stems.shape
+    np.testing.assert_allclose(found.sum(axis=0), stems.sum(axis=0), atol=1e-5)
+    middle = slice(3000, -3000)
+    assert np.abs(found - stems)[..., middle].max() < 0.02
+
+
+@given(st.integers(1, 5000))
+def test_oracle_gives_back_a_lone_stem_of_any_length(samples):
+    wave = noise("lone", 2, samples)
+    np.testing.assert_allclose(oracle.ideal_ratio_mask(wave[None], wave)[0], wave, atol=1e-5)
+
+
+def test_box_plot(tmp_path):
+    pytest.importorskip("matplotlib")
+    from hyperstem.evaluate.figure import box_plot
+
+    assert box_plot(tmp_path / "a.png", {"x": made_up([1.0, 2.0]), "y": made_up([np.nan])}, ["drums"], {"drums": 5.91})
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_lossy_references_are_rounded_to_16_bits(tmp_path):
+    soundfile.write(tmp_path / "song.ogg", stem("x", "drums").T, RATE_HZ)
+    wave = songs._read(songs.Part(tmp_path / "song.ogg"))
+    np.testing.assert_array_equal(wave * 32768, np.round(wave * 32768))
+    assert np.abs(wave).max() > 0.1
