@@ -1,6 +1,9 @@
 """Fixed-point samples: full scale 1 is 2**(bits - 1) steps, both ways."""
 
+from pathlib import Path
+
 import numpy as np
+import soundfile
 
 
 def to_steps(wave: np.ndarray, bits: int) -> np.ndarray:
@@ -15,3 +18,11 @@ def to_steps(wave: np.ndarray, bits: int) -> np.ndarray:
 def interleaved_steps(wave: np.ndarray, bits: int) -> np.ndarray:
     """(channel, time) float, or steps already, as (time, channel) steps in memory order."""
     return np.ascontiguousarray(wave.T if wave.dtype.kind == "i" else to_steps(wave.T, bits))
+
+
+def read_steps(path: Path, bits: int, start: int, count: int) -> np.ndarray:
+    """(channel, count) int32 steps of a fixed-point file, from sample `start` on."""
+    with soundfile.SoundFile(str(path)) as file:
+        file.seek(start)
+        steps = np.asarray(file.read(count, dtype="int32", always_2d=True), np.int32)  # (time, channel), in the top bits
+    return steps.T >> (32 - bits)

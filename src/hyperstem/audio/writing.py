@@ -33,8 +33,8 @@ class _AtomicWriter:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.frames = 0
-        self._temporary = temporary_beside(self.path)
-        self._file: BinaryIO | None = self._temporary.open("w+b", buffering=1 << 18)
+        self.temporary = temporary_beside(self.path)
+        self._file: BinaryIO | None = self.temporary.open("w+b", buffering=1 << 18)
         try:
             self._encoder = self._start(self._file)
         except BaseException:
@@ -44,27 +44,37 @@ class _AtomicWriter:
     def _start(self, file: BinaryIO) -> Encoder:
         raise NotImplementedError
 
-    def close(self) -> None:
-        """Finishes the file and puts it in its place."""
-        if self._file is None:
+    def finish(self) -> None:
+        """Completes the file under its temporary name; nothing can be written any more."""
+        if self._file is None or self._file.closed:
             return
         try:
             self._encoder.finish()
             self._file.close()
-            self._temporary.replace(self.path)
+        except BaseException:
+            self.abort()
+            raise
+
+    def close(self) -> None:
+        """Finishes the file and puts it in its place."""
+        if self._file is None:
+            return
+        self.finish()
+        try:
+            self.temporary.replace(self.path)
         except BaseException:
             self.abort()
             raise
         self._file = None
 
     def abort(self) -> None:
-        """Takes back everything written."""
+        """Takes back everything written, unless `close` has been called."""
         if self._file is None:
             return
         file, self._file = self._file, None
         with contextlib.suppress(OSError, ValueError):
             file.close()
-        self._temporary.unlink(missing_ok=True)
+        self.temporary.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self

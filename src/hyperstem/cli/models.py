@@ -1,0 +1,91 @@
+"""List the models that come with hyperstem, or show one: sizes, rates, stems, and what its model card says."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hyperstem.config import ModelConfig
+    from hyperstem.weights import ModelFiles
+
+HELP = "list the models, or show one"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show")
+    listing = actions.add_parser("list", help="name every model")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    show = actions.add_parser("show", help="everything known of one model")
+    show.add_argument("model", nargs="?", default="default", metavar="NAME|PATH",
+                      help="model name or file (default: default)")
+    show.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints what was asked for."""
+    import json
+
+    from hyperstem import weights
+
+    if args.action == "list":
+        facts = [_facts(name) for name in weights.names()]
+        if args.json:
+            print(json.dumps(facts, ensure_ascii=False))
+        else:
+            for fact in facts:
+                print(f"{fact['name']:<12} {', '.join(fact['stems'])}; {fact['rates_hz'][-1]} Hz, "
+                      f"{fact['channels']} channel{'s' if fact['channels'] > 1 else ''}, "
+                      f"{fact['bytes'] / 1e6:.1f} MB{'' if fact['trained'] else '; untrained'}")
+            if not facts:
+                print("no models are installed")
+        return 0
+    facts = _facts(args.model)
+    print(json.dumps(facts, indent=2, ensure_ascii=False) if args.json else _table(facts))
+    return 0
+
+
+def _facts(name: str) -> dict:
+    """What the model's files and card say."""
+    from hyperstem import weights
+    from hyperstem.engines import is_trained
+
+    files = weights.find(name)
+    config = _config(files)
+    paths = [path for path in (files.onnx, files.safetensors) if path is not None]
+    return {
+        "name": files.name, "stems": list(config.stems), "rates_hz": list(config.rates_hz), "stages": config.stages,
+        "channels": config.audio_channels, "segment_s": config.segment_s, "trained": is_trained(files.card),
+        "bytes": paths[0].stat().st_size, "files": {path.name: weights.sha256(path) for path in paths},
+        "card": files.card,
+    }
+
+
+def _config(files: "ModelFiles") -> "ModelConfig":
+    if files.onnx is not None:
+        from hyperstem import runtime
+
+        return runtime.load(files.onnx, threads=1).config
+    from hyperstem import weights
+
+    assert files.safetensors is not None
+    return weights.load(files.safetensors).config
+
+
+def _table(facts: dict) -> str:
+    rows = {
+        "name": facts["name"], "stems": ", ".join(facts["stems"]),
+        "rates": ", ".join(f"{rate} Hz" for rate in facts["rates_hz"]), "channels": facts["channels"],
+        "segment": f"{facts['segment_s']:g} s", "size": f"{facts['bytes'] / 1e6:.1f} MB",
+        "trained": "yes" if facts["trained"] else "no",
+    }
+    rows |= {f"sha256 {name}": digest for name, digest in facts["files"].items()}
+    told = ("sha256", "name", "stems", "trained")
+    rows |= {key: _text(value) for key, value in facts["card"].items() if key not in told}
+    width = max(map(len, rows))
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in rows.items())
+
+
+def _text(value: object) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

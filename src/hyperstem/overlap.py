@@ -1,0 +1,152 @@
+"""Cuts a stream into overlapping segments and sums what comes back, cross-faded. Pure, in flat memory.
+
+Every segment has the same length, because the network's norms see the whole of it. The last one is shifted back over
+sound that was already seen; a stream shorter than one segment is continued by its own mirror image.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hyperstem.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a stream is cut, in samples."""
+
+    length: int
+    """Of every segment."""
+    hop: int
+    """From one segment's start to the next."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.hop <= self.length:
+            raise ConfigError(f"a hop of {self.hop} samples; allowed are 1 to the segment's {self.length}")
+
+    @property
+    def fade(self) -> int:
+        """Samples of the cross-fade at either end of a segment."""
+        return min(self.length - self.hop, self.length // 2)
+
+    def window(self) -> np.ndarray:
+        """(length,) float32 weights, all positive: ramps at both ends that add up to 1 where two segments meet."""
+        window = np.ones(self.length, np.float32)
+        ramp = np.sin(np.pi / 2 * (np.arange(self.fade) + 0.5) / max(self.fade, 1)) ** 2
+        window[: self.fade] = ramp
+        window[self.length - self.fade :] *= ramp[::-1].astype(np.float32)
+        return window
+
+
+class Segment(NamedTuple):
+    """One cut."""
+
+    start: int
+    """Its first sample in the stream."""
+    wave: np.ndarray
+    """(channel, length) float32; beyond `sound` its samples are made up."""
+    sound: int
+    """Samples of the stream in it: the whole length, but for streams shorter than that."""
+
+
+class Segmenter:
+    """Cuts blocks of any length into segments."""
+
+    def __init__(self, channels: int, cut: Cut) -> None:
+        self._cut = cut
+        self._held = np.zeros((channels, 0), np.float32)
+        self._held_start = 0
+        self._next = 0
+
+    def push(self, block: np.ndarray) -> Iterator[Segment]:
+        """Takes (channel, time) and gives the segments that are now whole."""
+        self._held = np.concatenate([self._held, block], axis=1)
+        while self._next + self._cut.length <= self._end:
+            yield self._segment(self._next)
+            self._next += self._cut.hop
+            self._drop(self._next - self._cut.hop)
+
+    def finish(self) -> Iterator[Segment]:
+        """The last segment, unless the one before reached the end of the stream."""
+        length, end = self._cut.length, self._end
+        covered = self._next - self._cut.hop + length if self._next else 0
+        if end <= covered:
+            return
+        if end >= length:
+            yield self._segment(end - length)
+        else:
+            yield Segment(0, np.ascontiguousarray(mirrored(self._held, length)), end)
+
+    @property
+    def _end(self) -> int:
+        return self._held_start + self._held.shape[1]
+
+    def _segment(self, start: int) -> Segment:
+        at = start - self._held_start
+        return Segment(start, np.ascontiguousarray(self._held[:, at : at + self._cut.length]), self._cut.length)
+
+    def _drop(self, before: int) -> None:
+        """Forgets samples before `before`: a last segment shifted back begins after the latest one's start."""
+        gone = before - self._held_start
+        self._held, self._held_start = self._held[:, gone:], before
+
+
+def mirrored(wave: np.ndarray, length: int) -> np.ndarray:
+    """(channel, time) continued to (channel, length) by its mirror image, back and forth."""
+    time = wave.shape[1]
+    index = np.arange(length) % (2 * time)
+    return wave[:, np.where(index < time, index, 2 * time - 1 - index)]
+
+
+class OverlapAdd:
+    """Sums segments in order of their starts, weighted by the window and divided by the weights' sum."""
+
+    def __init__(self, cut: Cut) -> None:
+        self._cut = cut
+        self._window = cut.window()
+        self._sum: np.ndarray | None = None
+        self._weight = np.zeros(0, np.float32)
+        self._start = 0
+
+    def push(self, start: int, wave: np.ndarray) -> np.ndarray:
+        """Adds one segment.
+
+        Args:
+            start: its first sample in the stream, at or after the one before.
+            wave: (..., length or less) float32; changed in place.
+
+        Returns:
+            (..., ready) samples that later segments cannot change.
+        """
+        length = wave.shape[-1]
+        ready = self._take(start - self._start, wave)
+        fade, window = self._cut.fade, self._window[:length]
+        wave[..., :fade] *= window[:fade]
+        wave[..., self._cut.length - fade :] *= window[self._cut.length - fade :]
+        if self._sum is None or self._sum.shape[-1] == 0:
+            self._sum, self._weight = wave, window.copy()
+            return ready
+        held = self._sum.shape[-1]
+        self._sum += wave[..., :held]
+        self._weight += window[:held]
+        self._sum = np.concatenate([self._sum, wave[..., held:]], axis=-1)
+        self._weight = np.concatenate([self._weight, window[held:]])
+        return ready
+
+    def finish(self) -> np.ndarray:
+        """(..., rest): what is still held, once every segment has come."""
+        if self._sum is None:
+            raise ValueError("no segment came")
+        return self._take(self._sum.shape[-1], self._sum)
+
+    def _take(self, count: int, like: np.ndarray) -> np.ndarray:
+        if self._sum is None:
+            return like[..., :0]
+        ready, weight = self._sum[..., :count], self._weight[:count]
+        if not (weight == 1).all():
+            ready = ready / weight
+        self._sum, self._weight = self._sum[..., count:], self._weight[count:]
+        self._start += count
+        return ready

@@ -1,0 +1,84 @@
+"""Makes stems sum to their mixture: what is missing is shared out by each stem's local energy. Pure, in flat memory."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+CELL = 512
+"""Samples over which energies are taken, on a grid from the song's start, so that blocks of any size give the same."""
+_BATCH = 64
+"""Cells worked on at once: few enough to stay in the processor's cache."""
+_TINY = 1e-20
+"""Energy that each stem is taken to have at least: where all are silent, all get the same."""
+
+
+class Shared(NamedTuple):
+    """Finished samples."""
+
+    mixture: np.ndarray
+    """(channel, time) float32."""
+    stems: np.ndarray
+    """(stem, channel, time) float32; their sum is the mixture."""
+
+
+class ResidualSharing:
+    """Takes mixture and stems block by block and gives stems that sum to the mixture.
+
+    A stem's share at a sample is linear between the borders of cells; at a border it is its part of the energy of the
+    two cells that meet there.
+    """
+
+    def __init__(self, stems: int, channels: int) -> None:
+        self._mixture = np.zeros((channels, 0), np.float32)
+        self._stems = np.zeros((stems, channels, 0), np.float32)
+        self._before = np.zeros((stems, channels, 1), np.float32)  # energy of the cell before the first one held
+        self._ramp = ((np.arange(CELL, dtype=np.float32) + 0.5) / CELL)[None, None]
+
+    def push(self, mixture: np.ndarray, stems: np.ndarray, last: bool = False) -> Shared:
+        """Adds samples and gives those that are finished.
+
+        Args:
+            mixture: (channel, time) float32.
+            stems: (stem, channel, time) float32, equally long.
+            last: nothing follows; everything comes out.
+        """
+        mixture = np.concatenate([self._mixture, mixture], axis=-1)
+        stems = np.concatenate([self._stems, stems], axis=-1)
+        time = mixture.shape[-1]
+        if last:
+            spare = -time % CELL
+            mixture = np.pad(mixture, [(0, 0), (0, spare)])
+            stems = np.pad(stems, [(0, 0), (0, 0), (0, spare)])
+        cells = mixture.shape[-1] // CELL
+        done = cells if last else max(0, cells - 1)
+        if done:
+            self._share(mixture, stems, cells, done)
+        end = done * CELL
+        self._mixture, self._stems = mixture[..., end:], stems[..., end:]
+        end = min(end, time)
+        return Shared(mixture[..., :end], stems[..., :end])
+
+    def _share(self, mixture: np.ndarray, stems: np.ndarray, cells: int, done: int) -> None:
+        """Adds to `stems`, in place, their shares in the first `done` of `cells`."""
+        grid = (*stems.shape[:-1], cells, CELL)
+        stem_cells = stems[..., : cells * CELL].reshape(grid)  # (stem, channel, cell, sample)
+        mixture_cells = mixture[..., : cells * CELL].reshape(grid[1:])
+        if not np.shares_memory(stem_cells, stems):
+            raise AssertionError("cells must be a view")
+        energy = np.einsum("scnk,scnk->scn", stem_cells, stem_cells)
+        shares = _border_shares(np.concatenate([self._before, energy, energy[..., -1:]], axis=-1))
+        self._before = energy[..., done - 1 : done].copy()
+        for at in range(0, done, _BATCH):
+            batch = slice(at, min(at + _BATCH, done))
+            missing = mixture_cells[:, batch] - stem_cells[:, :, batch].sum(axis=0)  # (channel, cell, sample)
+            rising = missing * self._ramp
+            for stem, share in zip(stem_cells, shares, strict=True):
+                left, right = share[:, batch, None], share[:, batch.start + 1 : batch.stop + 1, None]
+                stem[:, batch] += missing * left
+                stem[:, batch] += rising * (right - left)
+
+
+def _border_shares(energy: np.ndarray) -> np.ndarray:
+    """(stem, channel, cell + 2) energies to (stem, channel, cell + 1) shares at the borders, adding up to 1."""
+    border = energy[..., :-1] + energy[..., 1:] + np.float32(_TINY)
+    return border / border.sum(axis=0)

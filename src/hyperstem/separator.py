@@ -1,0 +1,402 @@
+"""Separates songs: a file or an array in, the waves of its stems out, in memory that does not grow with the song."""
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from hyperstem import audio, engines
+from hyperstem.config import ModelConfig
+from hyperstem.errors import AudioError, ConfigError, HyperstemError, ModelError
+from hyperstem.outputs import Output, OutputSettings, StemFiles
+from hyperstem.overlap import Cut, OverlapAdd, Segment, Segmenter
+from hyperstem.pipeline import ordered_map, prefetch
+from hyperstem.resample import Resampler, fit, normalise, pyramid
+from hyperstem.residual import ResidualSharing
+
+Quality = Literal["preview", "standard", "full"]
+QUALITIES: tuple[Quality, ...] = ("preview", "standard", "full")
+OVERLAP = 0.1
+"""Part of a segment that is cross-faded with the next: docs/separation.md has the measurement."""
+LARGEST_OVERLAP = 0.9
+QUIET = 1e-6
+"""A segment whose samples all lie below (-120 dBFS) is not given to the network; all stems share it."""
+
+Progress = Callable[[float, float | None], None]
+"""Called with the seconds done and, where it is known, the seconds in all."""
+
+
+class Cancelled(HyperstemError):
+    """The caller's `cancel` event was set."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Finished samples of every stem."""
+
+    start: int
+    """First sample, counted from the first one separated."""
+    rate_hz: int
+    names: tuple[str, ...]
+    """Of the stems."""
+    mixture: np.ndarray
+    """(channel, time) float32: the input."""
+    waves: np.ndarray
+    """(stem, channel, time) float32; their sum is the mixture."""
+
+    @property
+    def stems(self) -> dict[str, np.ndarray]:
+        """Name to (channel, time)."""
+        return dict(zip(self.names, self.waves, strict=True))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.names:
+            raise KeyError(f"no stem {name!r}; there are {', '.join(self.names)}")
+        return self.waves[self.names.index(name)]
+
+
+class Stems(Mapping[str, np.ndarray]):
+    """A separated song: stem name to float32 (channel, time); the stems sum to the mixture.
+
+    Attributes:
+        rate_hz: sample rate of all, that of the input.
+        mixture: the input, (channel, time).
+        waves: (stem, channel, time).
+    """
+
+    def __init__(self, names: tuple[str, ...], waves: np.ndarray, mixture: np.ndarray, rate_hz: int,
+                 tags: Mapping[str, str] | None = None) -> None:
+        self.names, self.waves, self.mixture, self.rate_hz = names, waves, mixture, rate_hz
+        self.tags = dict(tags or {})
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.names:
+            raise KeyError(f"no stem {name!r}; there are {', '.join(self.names)}")
+        return self.waves[self.names.index(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        channels, time = self.mixture.shape
+        return f"Stems({', '.join(self.names)}: {channels} x {time / self.rate_hz:.2f} s at {self.rate_hz} Hz)"
+
+    def save(self, folder: str | Path, format: str = "wav", subtype: str = "pcm16") -> Output:
+        """Writes one file per stem (for "stem.mp4" one in all) into a folder, which is made where it is missing.
+
+        Returns:
+            The paths, and the gain that brought peaks above 1 down in fixed-point formats.
+
+        Raises:
+            AudioError: the format cannot hold this.
+            OSError: a file cannot be written.
+        """
+        kind = audio.named_format(format)
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        names = ("stems",) if kind.multitrack else self.names
+        paths = {name: folder / f"{name}.{kind.name}" for name in names}
+        settings = OutputSettings(kind, subtype)
+        with StemFiles(paths, settings, self.names, self.rate_hz, len(self.mixture), self.tags) as files:
+            step = 1 << 18
+            for at in range(0, self.mixture.shape[1], step):
+                files.write(self.mixture[:, at : at + step], self.waves[..., at : at + step])
+            return files.close()
+
+
+class _Piece(NamedTuple):
+    """What travels to the network: a segment and the input that came with it."""
+
+    mixture: np.ndarray
+    """(channel, time) input since the piece before."""
+    segment: Segment
+
+
+class _Separated(NamedTuple):
+    """What comes back from the network."""
+
+    mixture: np.ndarray
+    start: int
+    waves: np.ndarray
+    """(stem, channel, time) at the model's rate."""
+
+
+class Separator:
+    """A loaded model that separates songs; load once, use many times, from any thread.
+
+    Attributes:
+        stems: names of the stems, in the model's order.
+        rate_hz: rate of the highest stage run; content above it is shared out by the stems' energy.
+        model_name: name or path of the model.
+        model_sha256: of the model file.
+        trained: False for a stand-in without training.
+    """
+
+    def __init__(self, loaded: engines.Loaded, quality: Quality = "full", segment_s: float | None = None,
+                 overlap: float = OVERLAP) -> None:
+        config = loaded.engine.config
+        if quality not in QUALITIES:
+            raise ConfigError(f"quality is {quality!r}; allowed are {', '.join(QUALITIES)}")
+        if not 0 <= overlap <= LARGEST_OVERLAP:
+            raise ConfigError(f"overlap is {overlap}; allowed are 0 to {LARGEST_OVERLAP}")
+        segment_s = config.segment_s if segment_s is None else segment_s
+        if not (math.isfinite(segment_s) and segment_s >= 0.1):
+            raise ConfigError(f"segment is {segment_s} s; at least 0.1 is needed")
+        stages = min(config.stages, {"preview": 1, "standard": 2, "full": config.stages}[quality])
+        self.quality, self.stages, self.overlap = quality, stages, overlap
+        self.stems = config.stems
+        self.rate_hz = config.rates_hz[stages - 1]
+        self.model_name, self.model_sha256, self.trained = loaded.name, loaded.sha256, loaded.trained
+        self._loaded, self._config = loaded, config
+        self._cut = _cut(config, stages, segment_s, overlap)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path = "default", quality: Quality = "full", device: str = "auto",
+             threads: int | None = None, segment_s: float | None = None, overlap: float = OVERLAP) -> "Separator":
+        """Loads a model.
+
+        Args:
+            name_or_path: a named model, its folder, or a model file.
+            quality: "preview", "standard" or "full": one, two or all stages are run.
+            device: "cpu" or "cuda"; "auto" takes the exported network on the processor where there is one.
+            threads: processor threads; None takes all cores.
+            segment_s: length of the cuts; None takes the model's own, which is what it was trained for.
+            overlap: part of a segment, 0 to 0.9, that is cross-faded with the next.
+
+        Raises:
+            ModelError: no such model, or a damaged one.
+            ConfigError: a setting is out of range.
+        """
+        return cls(engines.load(name_or_path, device, threads), quality, segment_s, overlap)
+
+    @property
+    def segment_s(self) -> float:
+        """Length of the cuts in seconds."""
+        return self._cut.length / self.rate_hz
+
+    def separate(self, wave: np.ndarray, rate_hz: int, progress: Progress | None = None,
+                 cancel: threading.Event | None = None) -> Stems:
+        """Separates an array.
+
+        Args:
+            wave: (channel, time) float with full scale 1, at any level; or (time,) for one channel.
+            rate_hz: its sample rate.
+            progress: called with the seconds done and in all.
+            cancel: set it from another thread to stop.
+
+        Raises:
+            AudioError: no samples, or samples that are not finite.
+            Cancelled: `cancel` was set.
+        """
+        wave = np.atleast_2d(np.asarray(wave, np.float32))
+        if wave.ndim != 2 or wave.size == 0:
+            raise AudioError(f"a wave of shape {wave.shape}; expected (channel, time) with at least one sample")
+        if not math.isfinite(np.abs(wave).max()):
+            raise AudioError("the wave has samples that are NaN or infinite; they must be finite")
+        waves = np.empty((len(self.stems), *wave.shape), np.float32)
+        for block in self.stream_blocks(_array_blocks(wave), rate_hz, wave.shape[1] / rate_hz, progress, cancel):
+            waves[..., block.start : block.start + block.waves.shape[-1]] = block.waves
+        return Stems(self.stems, waves, wave, rate_hz)
+
+    def separate_file(self, path: str | Path, start_s: float = 0.0, duration_s: float | None = None,
+                      progress: Progress | None = None, cancel: threading.Event | None = None) -> Stems:
+        """Separates a file, or a part of it, into memory.
+
+        Raises:
+            AudioError: nothing can be decoded, or samples are not finite.
+            Cancelled: `cancel` was set.
+        """
+        info = audio.probe(path)
+        blocks = list(self.stream(path, start_s, duration_s, progress, cancel))
+        mixture = np.concatenate([block.mixture for block in blocks], axis=-1)
+        waves = np.concatenate([block.waves for block in blocks], axis=-1)
+        return Stems(self.stems, waves, mixture, info.rate_hz, info.tags)
+
+    def stream(self, path: str | Path, start_s: float = 0.0, duration_s: float | None = None,
+               progress: Progress | None = None, cancel: threading.Event | None = None) -> Generator[Block, None, None]:
+        """Separates a file, or a part of it, in flat memory.
+
+        Yields:
+            Blocks, in order, as they are ready.
+
+        Raises:
+            AudioError: nothing can be decoded, or samples are not finite.
+            Cancelled: `cancel` was set.
+        """
+        info = audio.probe(path)
+        total_s = info.duration_s and max(0.0, info.duration_s - start_s)
+        if duration_s is not None:
+            total_s = min(duration_s, total_s or duration_s)
+        waves = audio.stream(path, start_s=start_s, duration_s=duration_s)
+        yield from self.stream_blocks(waves, info.rate_hz, total_s, progress, cancel)
+
+    def stream_blocks(self, waves: Iterator[np.ndarray], rate_hz: int, total_s: float | None = None,
+                      progress: Progress | None = None, cancel: threading.Event | None = None) -> Generator[Block, None, None]:
+        """Separates blocks of any length, (channel, time) float32 each, in flat memory: decoding, network and the rest
+        run at the same time.
+
+        Yields:
+            Blocks, in order, as they are ready.
+        """
+        pieces = prefetch(self._cut_up(waves, rate_hz, cancel), depth=2)
+        separated = ordered_map(self._run, pieces, self._loaded.workers)
+        for block in prefetch(self._put_together(separated, rate_hz, cancel), depth=1):
+            yield block
+            if progress is not None:
+                progress((block.start + block.mixture.shape[1]) / rate_hz, total_s)
+
+    def _cut_up(self, waves: Iterator[np.ndarray], rate_hz: int, cancel: threading.Event | None) -> Iterator[_Piece]:
+        """Input blocks to segments at the model's rate."""
+        resampler = segmenter = None
+        held: list[np.ndarray] = []
+        for wave in waves:
+            _check(cancel)
+            if resampler is None or segmenter is None:
+                resampler = Resampler(len(wave), rate_hz, self.rate_hz)
+                segmenter = Segmenter(len(wave), self._cut)
+            held.append(wave)
+            for segment in segmenter.push(resampler.push(wave)):
+                yield _Piece(_joined(held), segment)
+                held = [wave[:, :0]]
+        if resampler is None or segmenter is None:
+            raise AudioError("no samples")
+        for segment in segmenter.push(resampler.push(held[-1][:, :0], last=True)):
+            yield _Piece(_joined(held), segment)
+            held = [held[-1][:, :0]]
+        for segment in segmenter.finish():
+            yield _Piece(_joined(held), segment)
+            held = [held[-1][:, :0]]
+        if held[0].shape[1] or len(held) > 1:  # input that the last segment already covered
+            empty = Segment(-1, np.zeros((len(held[0]), 0), np.float32), 0)
+            yield _Piece(_joined(held), empty)
+
+    def _run(self, piece: _Piece) -> _Separated:
+        """The network on one segment, at the level it was trained for."""
+        mixture, segment = piece
+        if segment.start < 0:
+            return _Separated(mixture, -1, np.zeros((len(self.stems), *segment.wave.shape), np.float32))
+        items = _as_items(segment.wave, self._config.audio_channels)  # (batch, model channel, time)
+        loud = np.abs(items).max(axis=(1, 2)) >= QUIET
+        result = np.zeros((len(items), len(self.stems), *items.shape[1:]), np.float32)
+        if loud.any():
+            stages = normalise(pyramid(items[loud], self.rate_hz, self._config.rates_hz[: self.stages]))
+            stems = self._loaded.engine.separate(stages.waves)[..., : items.shape[-1]]  # (batch, stem, channel, time)
+            stems = stems * stages.scales[-1][:, None]
+            if not math.isfinite(np.abs(stems).max()):
+                raise ModelError(f"model {self.model_name} gave samples that are not finite")
+            result[loud] = stems
+        waves = _as_channels(result, len(segment.wave))  # (stem, channel, time)
+        return _Separated(mixture, segment.start, waves[..., : segment.sound])
+
+    def _put_together(self, results: Iterator[_Separated], rate_hz: int,
+                      cancel: threading.Event | None) -> Iterator[Block]:
+        """Segments at the model's rate to blocks at the input's, whose stems sum to the input."""
+        join = OverlapAdd(self._cut)
+        inputs: deque[np.ndarray] = deque()
+        back = sharing = None
+        start = channels = 0
+        try:
+            for mixture, at, waves in results:
+                _check(cancel)
+                if back is None or sharing is None:
+                    channels = len(mixture)
+                    back = Resampler(len(self.stems) * channels, self.rate_hz, rate_hz)
+                    sharing = ResidualSharing(len(self.stems), channels)
+                inputs.append(mixture)
+                if at < 0:
+                    continue
+                ready = back.push(_flat(join.push(at, waves)))
+                stems = ready.reshape(len(self.stems), channels, -1)
+                shared = sharing.push(_taken(inputs, stems.shape[-1]), stems)
+                if shared.mixture.shape[1]:
+                    yield Block(start, rate_hz, self.stems, *shared)
+                    start += shared.mixture.shape[1]
+            assert back is not None and sharing is not None
+            ready = back.push(_flat(join.finish()), last=True)
+            left = sum(block.shape[1] for block in inputs)
+            stems = fit(ready, left).reshape(len(self.stems), channels, left)
+            yield Block(start, rate_hz, self.stems, *sharing.push(_taken(inputs, left), stems, last=True))
+        finally:
+            results.close()  # type: ignore[attr-defined]
+
+
+def separate(path: str | Path, model: str | Path = "default", quality: Quality = "full") -> Stems:
+    """Separates a file into memory.
+
+    Args:
+        path: any file that soundfile or PyAV reads.
+        model: a named model, its folder, or a model file.
+        quality: "preview", "standard" or "full": one, two or all stages are run.
+
+    Returns:
+        Stem name to float32 (channel, time) at the file's rate, with `Stems.save`.
+
+    Raises:
+        AudioError: nothing can be decoded, or samples are not finite.
+        ModelError: no such model, or a damaged one.
+    """
+    audio.probe(path)
+    return Separator.load(model, quality).separate_file(path)
+
+
+def _cut(config: ModelConfig, stages: int, segment_s: float, overlap: float) -> Cut:
+    """Whole frames of every stage."""
+    frame = config.hop << (stages - 1)
+    length = max(1, round(segment_s * config.rates_hz[stages - 1] / frame)) * frame
+    step = 1 << (stages - 1)
+    return Cut(length, max(step, round(length * (1 - overlap) / step) * step))
+
+
+def _as_items(wave: np.ndarray, model_channels: int) -> np.ndarray:
+    """(channel, time) to (batch, model channel, time): one by one, or in pairs, an odd one doubled."""
+    if model_channels == 2 and len(wave) % 2:
+        wave = np.concatenate([wave, wave[-1:]])
+    return wave.reshape(-1, model_channels, wave.shape[-1])
+
+
+def _as_channels(result: np.ndarray, channels: int) -> np.ndarray:
+    """(batch, stem, model channel, time) to (stem, channel, time), the inverse of `_as_items`."""
+    waves = np.moveaxis(result, 0, 1)  # (stem, batch, model channel, time)
+    waves = waves.reshape(waves.shape[0], -1, waves.shape[-1])
+    if waves.shape[1] > channels:
+        waves[:, channels - 1] = (waves[:, channels - 1] + waves[:, channels]) / 2
+    return waves[:, :channels]
+
+
+def _flat(waves: np.ndarray) -> np.ndarray:
+    """(stem, channel, time) to (stem * channel, time)."""
+    return waves.reshape(waves.shape[0] * waves.shape[1], waves.shape[2])
+
+
+def _joined(blocks: list[np.ndarray]) -> np.ndarray:
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+
+
+def _taken(blocks: deque[np.ndarray], count: int) -> np.ndarray:
+    """The first `count` samples of the blocks, which lose them."""
+    taken: list[np.ndarray] = [blocks[0][:, :0]]
+    while count:
+        block = blocks.popleft()
+        taken.append(block[:, :count])
+        if block.shape[1] > count:
+            blocks.appendleft(block[:, count:])
+        count -= taken[-1].shape[1]
+    return np.concatenate(taken, axis=1)
+
+
+def _array_blocks(wave: np.ndarray) -> Iterator[np.ndarray]:
+    for at in range(0, wave.shape[1], audio.reading.BLOCK_FRAMES):
+        yield wave[:, at : at + audio.reading.BLOCK_FRAMES]
+
+
+def _check(cancel: threading.Event | None) -> None:
+    if cancel is not None and cancel.is_set():
+        raise Cancelled("cancelled")
