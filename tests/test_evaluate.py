@@ -135,6 +135,7 @@ class QuarterSeparator:
     """Stands for a model: every stem is a quarter of the mixture, at twice the rate."""
 
     stems = STEMS
+    model_sha256 = "abc"
 
     def separate(self, wave, rate_hz):
         return Separated({name: resample(wave / 4, rate_hz, Separated.rate_hz) for name in STEMS})
@@ -142,13 +143,13 @@ class QuarterSeparator:
 
 def test_a_model_is_scored_at_the_songs_rate(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(methods, "_separator", lambda model, quality, threads: QuarterSeparator())
-    model = tmp_path / "mine.onnx"
-    model.write_bytes(b"any")
-    result = score_dataset(Settings(dataset, tmp_path / "out", model=str(model), jobs=1))
+    result = score_dataset(Settings(dataset, tmp_path / "out", model="some/mine.onnx", jobs=1))
     assert list(result.scored) == ["mine", "mixture", "ideal ratio mask"]
     quarter, mixture = (line.cells["SDR"]["other"].value for line in result.rows[:2])
     assert mixture < -3 < quarter
-    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["sha256"]
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["sha256"] == "abc"
+    with pytest.raises(DataError, match="no stem 'piano'; some/mine.onnx separates drums, bass, other, vocals"):
+        score_dataset(Settings(dataset, tmp_path / "out", model="some/mine.onnx", stems=("piano",)))
 
 
 def test_a_song_that_cannot_be_scored_is_named_and_the_rest_goes_on(dataset, estimates, tmp_path, capsys):

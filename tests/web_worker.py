@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,15 @@ from hyperstem import audio
 from hyperstem.web.worker import main
 
 SHARES = {"drums": 0.4, "bass": 0.3, "other": 0.2, "vocals": 0.1}
+
+
+class Block(NamedTuple):
+    mixture: np.ndarray
+    waves: np.ndarray
+
+    @property
+    def stems(self):
+        return dict(zip(SHARES, self.waves, strict=True))
 
 
 class ShareSeparator:
@@ -24,7 +34,7 @@ class ShareSeparator:
     def stream(self, source):
         for block in audio.stream(source, block_frames=1 << 15):
             time.sleep(self.delay_s)
-            yield {stem: (block * share).astype(np.float32) for stem, share in SHARES.items()}
+            yield Block(block, np.stack([block * np.float32(share) for share in SHARES.values()]))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Who may ask: the right Host, no other site's Origin, the token where there is one; and the headers of every answer."""
 
+import functools
 import hmac
 import json
 import re
@@ -58,13 +59,18 @@ def host_is_allowed(header: str, settings: StudioSettings) -> bool:
     local = {"localhost", "127.0.0.1", "::1"}
     if settings.is_loopback:
         return name in local | {settings.host}
-    if name in local | {settings.host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}:
+    if name in local | _own_names() | {settings.host.lower()}:
         return True
     try:
         ip_address(name)
     except ValueError:
         return False
     return True
+
+
+@functools.cache
+def _own_names() -> frozenset[str]:
+    return frozenset({socket.gethostname().lower(), socket.getfqdn().lower()})
 
 
 class Guard:

@@ -99,6 +99,8 @@ class Runner:
 
     async def submit(self, job: Job) -> None:
         """Puts a job whose source is in place at the end of the queue."""
+        if task := self._running.get(job.id):  # its last process is just ending
+            await asyncio.wait([task])
         self._reset(job)
         self._waiting.append(job.id)
         self._notify()
@@ -184,25 +186,21 @@ class Runner:
                 await process.stdin.drain()
             try:
                 async with asyncio.timeout(self.settings.time_limit_s):
-                    await self._follow(job, process)
-                    status = await process.wait()
+                    if not await self._follow(job, process):
+                        self._end(job, "failed", self._why(await process.wait()))
             except TimeoutError:
                 self._end(job, "failed", self._too_slow())
-            else:
-                if not job.ended:
-                    self._end(job, "failed", self._why(status))
         finally:
             errors.close()
             await _kill(process)
             if job.state == "failed":
                 shutil.rmtree(self.path(job) / "takes", ignore_errors=True)
 
-    async def _follow(self, job: Job, process: asyncio.subprocess.Process) -> None:
+    async def _follow(self, job: Job, process: asyncio.subprocess.Process) -> bool:
+        """Takes in what the process reports, and tells whether it has said how the job ended."""
         assert process.stdout is not None
         clock = _Clock()
         while line := await process.stdout.readline():
-            if job.ended:
-                return
             message: dict[str, Any] = json.loads(line)
             match message.pop("event"):
                 case "format":
@@ -219,8 +217,11 @@ class Runner:
                     self._notify()
                 case "done":
                     self._done(job, message)
+                    return True
                 case "failed":
                     self._end(job, "failed", message["error"])
+                    return True
+        return False
 
     def _done(self, job: Job, message: dict[str, Any]) -> None:
         job.final, job.gain, job.warnings = message["take"], message["gain"], message["warnings"]

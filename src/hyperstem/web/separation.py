@@ -10,6 +10,7 @@ from typing import Any
 
 from hyperstem import audio
 from hyperstem.errors import AudioError
+from hyperstem.outputs import OutputSettings, StemFiles
 from hyperstem.web.peaks import Outliner
 from hyperstem.web.takes import ORIGINAL, STEMS, TakeWriter, wav_sound
 
@@ -75,7 +76,7 @@ def run_preview(separator: Any, source: Path, folder: Path, total_s: float, send
     writer = TakeWriter(folder, "preview")
     try:
         for block in separator.stream(source):
-            report(writer.add(block), rate_hz)
+            report(writer.add(block.stems), rate_hz)
     finally:
         writer.close()
     report(writer.frames, rate_hz, last=True)
@@ -92,17 +93,19 @@ def run_final(separator: Any, source: Path, folder: Path, quality: str, total_s:
     writer = TakeWriter(folder, quality)
     part = folder / (STEMS + ".part")
     part.mkdir()
-    with contextlib.ExitStack() as stack:
-        stack.callback(writer.close)
-        files = {stem: stack.enter_context(audio.Writer(part / f"{stem}.wav", info.rate_hz, info.channels))
-                 for stem in separator.stems}
+    paths = {stem: part / f"{stem}.wav" for stem in separator.stems}
+    settings = OutputSettings(audio.named_format("wav"))
+    with contextlib.closing(writer), \
+            StemFiles(paths, settings, separator.stems, info.rate_hz, info.channels, info.tags) as files:
         for block in separator.stream(source):
-            for stem, wave in block.items():
-                files[stem].write(wave)
-            report(writer.add(block), info.rate_hz)
+            files.write(block.mixture, block.waves)
+            report(writer.add(block.stems), info.rate_hz)
+        output = files.close()
     report(writer.frames, info.rate_hz, last=True)
     _keep(folder, part, quality, separator.stems)
-    return {"take": quality, "frames": writer.frames, "gain": 1.0, "warnings": []}
+    trained = getattr(separator, "trained", True)
+    warnings = [] if trained else ["this model is a stand-in without training: its stems are no separation"]
+    return {"take": quality, "frames": output.frames, "gain": output.gain, "warnings": warnings}
 
 
 def _keep(folder: Path, part: Path, take: str, stems: Sequence[str]) -> None:

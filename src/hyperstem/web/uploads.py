@@ -61,10 +61,10 @@ async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
             parser.finalize()
         except MultipartParseError as error:
             raise UploadError(400, f"the multipart form is malformed: {error}") from None
-    if form.name is None:
-        raise UploadError(422, "the form has no file in a field named 'file'")
     if not form.complete:
         raise UploadError(400, "the upload ends in the middle of the form")
+    if form.name is None:
+        raise UploadError(422, "the form has no file in a field named 'file'")
     check_kind(path)
     return Upload(clean_name(form.name), form.size, form.fields)
 

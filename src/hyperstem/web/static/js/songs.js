@@ -1,0 +1,148 @@
+// The list of songs: uploads on their way, and the jobs on the server.
+
+import * as api from "./api.js";
+import { percent, phase, timeLeft } from "./format.js";
+
+const AT_ONCE = 2;
+const RETRY_MS = 3000;
+
+/** Dispatches "open" (id) when a song is chosen. */
+export class Songs extends EventTarget {
+  constructor(list) {
+    super();
+    this.list = list;
+    this.items = new Map(); // id -> element; uploads have ids of their own
+    this.waiting = [];
+    this.sending = 0;
+    this.count = 0;
+    this.current = null;
+    addEventListener("beforeunload", (event) => { if (this.sending || this.waiting.length) event.preventDefault(); });
+  }
+
+  // Uploads
+
+  add(files, quality, limit) {
+    for (const file of files) {
+      const upload = { id: `upload-${++this.count}`, file, quality, request: null };
+      this.#item(upload.id, file.name, () => this.#drop(upload), null);
+      if (limit && file.size > limit) this.#failed(upload, "this file is larger than the studio takes");
+      else {
+        this.waiting.push(upload);
+        this.#paint(upload.id, { text: "Waiting to be sent", progress: 0, busy: true });
+      }
+    }
+    this.#send();
+  }
+
+  #drop(upload) {
+    this.waiting = this.waiting.filter((other) => other !== upload);
+    upload.request?.abort();
+    this.#removeItem(upload.id);
+  }
+
+  async #send() {
+    while (this.sending < AT_ONCE && this.waiting.length) {
+      this.sending++;
+      this.#sendOne(this.waiting.shift()).finally(() => {
+        this.sending--;
+        this.#send();
+      });
+    }
+  }
+
+  async #sendOne(upload) {
+    upload.request = api.upload(upload.file, upload.quality, (ratio) => {
+      this.#paint(upload.id, { text: ratio < 1 ? `Sending, ${percent(ratio)}` : "Sent", progress: ratio, busy: true });
+    });
+    try {
+      const job = await upload.request.promise;
+      const wasCurrent = this.current === upload.id || this.current === null;
+      this.#removeItem(upload.id);
+      this.update(job);
+      if (wasCurrent) this.open(job.id);
+    } catch (error) {
+      if (error.status === -1) return;
+      if (error.status === 429) {
+        this.#paint(upload.id, { text: "The queue is full; trying again soon", progress: 0, busy: true });
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        if (this.items.has(upload.id)) this.waiting.push(upload);
+      } else {
+        this.#failed(upload, error.message);
+      }
+    }
+  }
+
+  #failed(upload, message) {
+    this.#paint(upload.id, { text: `Not taken: ${message}`, progress: 0, busy: false, failed: true });
+    this.dispatchEvent(new CustomEvent("say", { detail: `${upload.file.name}: ${message}` }));
+  }
+
+  // Jobs
+
+  update(job) {
+    const busy = job.state === "queued" || job.state === "running";
+    if (!this.items.has(job.id)) this.#item(job.id, job.name, () => this.#removeJob(job.id), () => this.open(job.id));
+    const left = job.state === "running" && job.eta_s ? ` · ${timeLeft(job.eta_s)}` : "";
+    this.#paint(job.id, { text: phase(job) + left, progress: job.progress, busy, failed: job.state === "failed" });
+    this.items.get(job.id).querySelector(".song-remove").setAttribute("aria-label", `${busy ? "Cancel" : "Remove"} ${job.name}`);
+  }
+
+  removed(id) { this.#removeItem(id); }
+
+  open(id) {
+    this.current = id;
+    for (const [other, item] of this.items) {
+      item.classList.toggle("current", other === id);
+      item.querySelector(".song-open").setAttribute("aria-current", String(other === id));
+    }
+    this.dispatchEvent(new CustomEvent("open", { detail: id }));
+  }
+
+  async #removeJob(id) {
+    try {
+      await api.remove(`/api/jobs/${id}`);
+    } catch (error) {
+      this.dispatchEvent(new CustomEvent("say", { detail: error.message }));
+    }
+  }
+
+  // Elements
+
+  #item(id, name, remove, open) {
+    const item = document.getElementById("song-template").content.firstElementChild.cloneNode(true);
+    item.dataset.id = id;
+    item.querySelector(".song-name").textContent = name;
+    item.querySelector(".song-open").title = name;
+    item.querySelector(".song-open").disabled = !open;
+    item.querySelector("progress").setAttribute("aria-label", `Progress of ${name}`);
+    const button = item.querySelector(".song-remove");
+    button.setAttribute("aria-label", `Remove ${name}`);
+    button.addEventListener("click", remove);
+    if (open) item.querySelector(".song-open").addEventListener("click", open);
+    this.items.set(id, item);
+    this.list.prepend(item);
+    this.#showCount();
+  }
+
+  #paint(id, { text, progress, busy, failed = false }) {
+    const item = this.items.get(id);
+    if (!item) return;
+    const state = item.querySelector(".song-state");
+    if (state.textContent !== text) state.textContent = text;
+    item.querySelector("progress").value = progress;
+    item.classList.toggle("busy", busy);
+    item.classList.toggle("failed", failed);
+  }
+
+  #removeItem(id) {
+    this.items.get(id)?.remove();
+    this.items.delete(id);
+    this.#showCount();
+    if (this.current === id) {
+      this.current = null;
+      this.dispatchEvent(new CustomEvent("open", { detail: null }));
+    }
+  }
+
+  #showCount() { document.getElementById("no-songs").hidden = this.items.size > 0; }
+}

@@ -1,0 +1,96 @@
+// The sound of a song, fetched from the server in chunks as it is needed, so that a long song stays small in memory.
+
+import { getBytes } from "./api.js";
+
+export const CHUNK = 1 << 17; // frames
+const KEEP = 24; // chunks
+export const ORIGINAL = "original";
+
+/** The take to hear for frames up to `end`: the best that reaches that far. */
+export function bestTake(job, end) {
+  const reaches = (take) => take && (job.takes[take] ?? 0) >= Math.min(end, job.frames ?? Infinity);
+  return [job.final, job.quality, "preview"].find(reaches) ?? null;
+}
+
+/** Interleaved 16-bit samples -> one Float32Array per channel; mono becomes two channels, so that panning works alike. */
+export function deinterleave(buffer, channels) {
+  const samples = new Int16Array(buffer);
+  const frames = Math.floor(samples.length / channels);
+  const planes = Array.from({ length: channels }, () => new Float32Array(frames));
+  for (let channel = 0; channel < channels; channel++) {
+    const plane = planes[channel];
+    for (let i = 0, j = channel; i < frames; i++, j += channels) plane[i] = samples[j] / 32768;
+  }
+  return channels === 1 ? [planes[0], planes[0]] : planes;
+}
+
+/** Chunks of all lanes of one job. Dispatches "chunk" when one has arrived, "error" when one cannot be had. */
+export class Sound extends EventTarget {
+  constructor(job) {
+    super();
+    this.job = job;
+    this.chunks = new Map(); // index -> {original, stems: Map | null, take, loading}
+    this.abort = new AbortController();
+  }
+
+  update(job) { this.job = job; }
+
+  /** Whether the original reaches over chunk `index`. */
+  #hasOriginal(index) {
+    return (this.job.takes[ORIGINAL] ?? 0) >= Math.min((index + 1) * CHUNK, this.job.frames ?? Infinity);
+  }
+
+  /** What there is of chunk `index` now; asks for what is missing or could be better. */
+  get(index) {
+    if (index < 0 || index * CHUNK >= (this.job.frames ?? Infinity)) return null;
+    const chunk = this.chunks.get(index) ?? { original: null, stems: null, take: null, loading: false, failed: 0 };
+    this.chunks.delete(index); // the most recently used comes last
+    this.chunks.set(index, chunk);
+    this.#forget();
+    const take = bestTake(this.job, (index + 1) * CHUNK);
+    const wantsStems = take !== null && chunk.take !== take;
+    const wantsOriginal = chunk.original === null && this.#hasOriginal(index);
+    if ((wantsStems || wantsOriginal) && !chunk.loading && Date.now() > chunk.failed) this.#load(index, chunk, wantsStems ? take : null, wantsOriginal);
+    return chunk;
+  }
+
+  async #load(index, chunk, take, original) {
+    chunk.loading = true;
+    try {
+      const wanted = [];
+      if (original) wanted.push(this.#fetch(ORIGINAL, ORIGINAL, index).then((planes) => { chunk.original = planes; }));
+      if (take) {
+        const stems = this.job.stems;
+        wanted.push(Promise.all(stems.map((stem) => this.#fetch(take, stem, index))).then((planes) => {
+          chunk.stems = new Map(stems.map((stem, i) => [stem, planes[i]]));
+          chunk.take = take;
+        }));
+      }
+      await Promise.all(wanted);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      chunk.failed = Date.now() + 1000; // a take that was just replaced: ask again for the one that is there now
+      if (error.status !== 404) this.dispatchEvent(new CustomEvent("error", { detail: error.message }));
+    } finally {
+      chunk.loading = false;
+    }
+    this.dispatchEvent(new CustomEvent("chunk", { detail: index }));
+  }
+
+  async #fetch(take, lane, index) {
+    const path = `/api/jobs/${this.job.id}/audio/${encodeURIComponent(lane)}?take=${take}&start=${index * CHUNK}&frames=${CHUNK}`;
+    return deinterleave(await getBytes(path, this.abort.signal), this.job.channels);
+  }
+
+  #forget() {
+    for (const index of this.chunks.keys()) {
+      if (this.chunks.size <= KEEP) return;
+      this.chunks.delete(index);
+    }
+  }
+
+  close() {
+    this.abort.abort();
+    this.chunks.clear();
+  }
+}
