@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     active: torch.Tensor
     """(batch, stem) float32: 1 where a stem sounds."""
     merge: torch.Tensor | None
-    """(batch, stem, stem) float32 of 0 and 1 where some example knows stems only as a sum; see `sampling.merge_matrix`."""
+    """(batch, stem, stem) float32 where an example knows stems only as a sum; see `sampling.merge_matrix`."""
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on `device`."""

@@ -72,7 +72,7 @@ class PreparedTrack:
         return float(active.sum()) * BLOCK_S - (missing_s if active[-1:].any() else 0.0)
 
     def active_starts(self, stem: str, length: int) -> np.ndarray:
-        """(count,) int: blocks at which a cut of `length` samples may begin so that the stem sounds in it."""
+        """(count,) int: blocks where a cut of `length` samples may begin so that the stem sounds."""
         active = np.asarray(self.blocks_db.get(stem, ()), int) > SILENT_DB
         wide = min(max(1, round(length / self.rate_hz / BLOCK_S)), max(1, len(active)))
         sums = np.concatenate([[0], np.cumsum(active)])

@@ -4,10 +4,12 @@
 written last, says what it is and what it was made from; ``manifest.json`` lists the tracks of the source.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +30,8 @@ FLOOR_DB = -120
 """Level given to digital silence."""
 SILENT_DB = -60
 """Blocks below this level, in dB of full scale, do not count as active."""
+LEFTOVER_S = 3600
+"""Age at which a temporary file is a killed run's."""
 
 
 class Report(NamedTuple):
@@ -82,6 +86,7 @@ def prepare(config: DataConfig, stems: Sequence[str], rate_hz: int, *, jobs: int
         problems += unusable
         folder = source_folder(config, source, rate_hz)
         folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
         entries = []
         for track, outcome in _outcomes(tracks, root, folder, stems, rate_hz, jobs):
             done += 1
@@ -253,18 +258,36 @@ def _block_powers(row: np.ndarray, rate_hz: int) -> np.ndarray:
 
 def _write_rows(target: Path, rows: dict[str, np.ndarray], stems: Sequence[str], entry: dict[str, Any]) -> None:
     """Writes int16 (row, time, channel); each row uses the whole range of 16 bits, its scale is in the entry."""
-    partial = target.with_name(target.name + ".part")
     shape = (len(entry["stems"]), entry["frames"], entry["channels"])
-    result = np.lib.format.open_memmap(partial, mode="w+", dtype=np.int16, shape=shape)
-    for i, stem in enumerate(entry["stems"]):
-        if stem in rows and entry["scales"][stem] > 0:
-            result[i] = np.round(rows[stem].T / np.float32(entry["scales"][stem])).astype(np.int16)  # mono fills both
-    result.flush()
-    del result
-    partial.replace(target)
+    with _whole(target) as partial:
+        result = np.lib.format.open_memmap(partial, mode="w+", dtype=np.int16, shape=shape)
+        for i, stem in enumerate(entry["stems"]):
+            scale = np.float32(entry["scales"][stem])
+            if stem in rows and scale > 0:
+                result[i] = np.round(rows[stem].T / scale).astype(np.int16)  # one channel fills both
+        result.flush()
+        del result
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-    partial.replace(path)
+    with _whole(path) as partial:
+        partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A temporary name that becomes `path` at the end, unless something fails."""
+    partial = audio.temporary_beside(path)
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what a killed run left behind; what is new may belong to a run at work."""
+    for partial in folder.glob(".hyperstem-*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - partial.stat().st_mtime > LEFTOVER_S:
+                partial.unlink()
