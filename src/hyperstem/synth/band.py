@@ -1,6 +1,6 @@
 """The built-in band: one seeded song, from the score to four finished stems, with numpy alone."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -9,11 +9,11 @@ from hyperstem.errors import ConfigError
 from hyperstem.synth import dsp
 from hyperstem.synth.drumkit import render_drums
 from hyperstem.synth.grooves import play_drums
-from hyperstem.synth.lines import play_bass, play_others
-from hyperstem.synth.score import Song, compose, stream
+from hyperstem.synth.lines import Part, play_bass, play_others
+from hyperstem.synth.score import Note, Song, Syllable, compose, stream
 from hyperstem.synth.singing import choir, harmony, play_vocals
 from hyperstem.synth.tones import TIMBRES, render_notes, vary
-from hyperstem.synth.voice import draw_singer, render_voice
+from hyperstem.synth.voice import Singer, draw_singer, render_voice
 
 
 def render_song(seed: int, seconds: float, rate_hz: int, *, style: str | None = None,
@@ -41,38 +41,52 @@ def render_song(seed: int, seconds: float, rate_hz: int, *, style: str | None = 
             raise ConfigError(f"no stem {stem!r}; stems are {', '.join(STEMS)}")
     song = compose(seed, seconds, style)
     samples = max(1, round(seconds * rate_hz))
-    players = {"drums": _drums, "bass": _bass, "other": _other, "vocals": _vocals}
+    players = {"drums": own_drums, "bass": own_bass, "other": own_other, "vocals": sing_vocals}
     stems = {stem: players[stem](song, samples, rate_hz) if stem not in absent else np.zeros((2, samples), np.float32)
              for stem in STEMS}
     return balance(stems, seed, rate_hz)
 
 
-def _drums(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+def own_drums(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+    """The built-in drummer on the built-in kit."""
+    kind = str(stream(song.seed, 40, 1).choice(song.style.kits))
+    return finish_drums(song, render_drums(play_drums(song), song.seed, kind, samples, rate_hz), rate_hz)
+
+
+def finish_drums(song: Song, wave: np.ndarray, rate_hz: int) -> np.ndarray:
+    """A kit's mix: equaliser and a little saturation."""
     rng = stream(song.seed, 40)
-    wave = render_drums(play_drums(song), song.seed, str(rng.choice(song.style.kits)), samples, rate_hz)
     wave = dsp.convolve(wave, dsp.impulse_of(dsp.random_equaliser(rng, 1.5), rate_hz))
     peak = float(np.percentile(np.abs(wave[:, ::16]), 99.5)) + 1e-9
     return dsp.saturate(wave / np.float32(peak), float(rng.uniform(0.3, 0.9)))
 
 
-def _bass(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+def own_bass(song: Song, samples: int, rate_hz: int, notes: tuple[Note, ...] | None = None) -> np.ndarray:
+    """The built-in bass, on its own line or on given notes."""
     rng = stream(song.seed, 41)
-    sound, notes = play_bass(song)
+    sound, line = play_bass(song)
     timbre = vary(TIMBRES[sound], rng)
     glide = sound in ("fretless", "eightoheight") or rng.random() < 0.15
-    wave = render_notes(notes, timbre, song.seed, 0, samples, rate_hz, glide)
+    wave = render_notes(line if notes is None else notes, timbre, song.seed, 0, samples, rate_hz, glide)
+    return finish_bass(song, wave, rate_hz, wide=timbre.detune > 4)
+
+
+def finish_bass(song: Song, wave: np.ndarray, rate_hz: int, wide: bool = False) -> np.ndarray:
+    """A bass's mix: compression, and for some synthesisers width above the lows."""
+    rng = stream(song.seed, 41, 1)
     wave = dsp.compress(wave, rate_hz, -6.0, float(rng.uniform(1.5, 5.0)))
     stereo = np.stack([wave, wave])
-    if timbre.detune > 4 and rng.random() < 0.5:   # wide above the lows
+    if wide and rng.random() < 0.5:
         side = dsp.convolve(wave, dsp.impulse_of(dsp.high_pass(250.0), rate_hz))
         late = np.roll(side, int(0.009 * rate_hz)) * np.float32(0.4)
         stereo += np.stack([late, -late])
     return stereo
 
 
-def _other(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+def own_other(song: Song, samples: int, rate_hz: int, parts: list[Part] | None = None) -> np.ndarray:
+    """The built-in accompaniment, on its own parts or on given ones."""
     mix = np.zeros((2, samples), np.float32)
-    for i, part in enumerate(play_others(song)):
+    for i, part in enumerate(play_others(song) if parts is None else parts):
         rng = stream(song.seed, 42, i)
         timbre = vary(TIMBRES[part.instrument], rng)
         wave = render_notes(part.notes, timbre, song.seed, i + 1, samples, rate_hz)
@@ -85,38 +99,61 @@ def _other(song: Song, samples: int, rate_hz: int) -> np.ndarray:
             time_s = np.arange(samples, dtype=np.float32) / rate_hz
             sway = np.float32(0.35) * np.sin(2 * np.pi * np.float32(rng.uniform(0.8, 6.0)) * time_s)
             placed *= np.stack([1 + sway, 1 - sway])
-        space = dsp.with_room(dsp.room(float(rng.uniform(0.4, 2.2)), rate_hz, rng, 0.5), trim, float(rng.uniform(0.05, 0.35)))
+        room = dsp.room(float(rng.uniform(0.4, 2.2)), rate_hz, rng, 0.5)
+        space = dsp.with_room(room, trim, float(rng.uniform(0.05, 0.35)))
         mix += dsp.convolve(placed, space * np.float32(dsp.db(part.gain_db)))
     return mix
 
 
-def _vocals(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+Sing = Callable[[list[list[Syllable]], Singer, int, bool], np.ndarray]
+"""Sings phrases as a singer, by the number of the take, as talk or not: mono (time,)."""
+
+
+def sing_vocals(song: Song, samples: int, rate_hz: int, sing: Sing | None = None) -> np.ndarray:
+    """Lead, doubles, harmonies and choir, mixed, with `sing` or else the built-in voice."""
+    def built_in(phrases: list[list[Syllable]], singer: Singer, part: int, talk: bool) -> np.ndarray:
+        return render_voice(phrases, singer, song.seed, part, samples, rate_hz, talk)
+
     rng = stream(song.seed, 43)
+    sing = sing or built_in
     manner = play_vocals(song, 50, 64)[0]
     singer = draw_singer(rng, manner)
-    manner, phrases = play_vocals(song, singer.low + 2, singer.high)
-    lead = render_voice(phrases, singer, song.seed, 0, samples, rate_hz, talk=manner == "rap")
+    phrases = play_vocals(song, singer.low + 2, singer.high)[1]
+    lead = sing(phrases, singer, 0, manner == "rap")
     lead = dsp.compress(lead, rate_hz, -8.0, float(rng.uniform(1.5, 4.0)), 0.12)
     mix = np.stack([lead, lead])
-    takes: list[tuple[list, float, float]] = []
+    for i, (sung, side, gain) in enumerate(_takes(song, phrases, singer, rng)):
+        vibrato_hz = singer.vibrato_hz * float(rng.uniform(0.93, 1.07))
+        again = singer._replace(unsteady=singer.unsteady * 1.2, vibrato_hz=vibrato_hz)
+        mix += np.float32(gain) * dsp.pan(sing(sung, again, i + 1, manner == "rap"), side)
+    if rng.random() < 0.25:
+        for i in range(int(rng.integers(2, 5))):
+            voice = draw_singer(rng)
+            held = choir(song, voice.low, voice.high)
+            mix += np.float32(0.25) * dsp.pan(built_in(held, voice, 50 + i, False), float(rng.uniform(-1, 1)))
+    return _finish_vocals(song, mix, samples, rate_hz, rng)
+
+
+def _takes(song: Song, phrases: list[list[Syllable]], singer: Singer,
+           rng: np.random.Generator) -> list[tuple[list[list[Syllable]], float, float]]:
+    """Doubles and harmonies: phrases, place and level of each."""
+    takes = []
     if rng.random() < 0.35:
         level = float(rng.uniform(0.15, 0.35))
         takes += [(phrases, -0.6, level), (phrases, 0.6, level)]
     if rng.random() < 0.45:
         steps = int(rng.choice([2, 4, -3, 5]))
         takes += [(harmony(song, phrases, steps, singer.low, singer.high), side, 0.3) for side in (-0.5, 0.55)]
-    for i, (sung, side, gain) in enumerate(takes):
-        again = singer._replace(unsteady=singer.unsteady * 1.2, vibrato_hz=singer.vibrato_hz * float(rng.uniform(0.93, 1.07)))
-        mix += np.float32(gain) * dsp.pan(render_voice(sung, again, song.seed, i + 1, samples, rate_hz), side)
-    if rng.random() < 0.25:
-        for i in range(int(rng.integers(2, 5))):
-            other = draw_singer(rng)
-            held = choir(song, other.low, other.high)
-            mix += np.float32(0.25) * dsp.pan(render_voice(held, other, song.seed, 50 + i, samples, rate_hz), float(rng.uniform(-1, 1)))
+    return takes
+
+
+def _finish_vocals(song: Song, mix: np.ndarray, samples: int, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """Equaliser, room and sometimes an echo in time."""
     colour = dsp.product(dsp.high_pass(float(rng.uniform(70, 140))), dsp.random_equaliser(rng, 2.0),
                          dsp.peaks((4500.0, 2.0, float(rng.normal(1, 2)))))
     hall = dsp.room(float(rng.uniform(0.5, 2.5)), rate_hz, rng, 0.6, float(rng.uniform(0.005, 0.05)))
-    placed = dsp.convolve(mix, dsp.with_room(hall, dsp.impulse_of(colour, rate_hz, 2048), float(rng.uniform(0.03, 0.3))))
+    space = dsp.with_room(hall, dsp.impulse_of(colour, rate_hz, 2048), float(rng.uniform(0.03, 0.3)))
+    placed = dsp.convolve(mix, space)
     if rng.random() < 0.3:
         echo = int(60 / song.bpm * float(rng.choice([0.5, 0.75, 1.0])) * rate_hz)
         dry = placed.copy()

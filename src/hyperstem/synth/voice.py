@@ -77,10 +77,16 @@ def draw_singer(rng: np.random.Generator, manner: str = "lyric") -> Singer:
         ring=0.5 * float(rng.uniform(0, 1)) * trained, growl=rough)
 
 
+class Contour(NamedTuple):
+    """A phrase's melody as sung, per frame."""
+
+    pitch: np.ndarray      # (frame,) MIDI
+    swell: np.ndarray      # (frame,) level, near 1: it moves with vibrato and unsteadiness
+
+
 class _Track(NamedTuple):
     """A phrase's controls per frame."""
 
-    pitch: np.ndarray      # (frame,) MIDI
     voiced: np.ndarray     # (frame,) level of the glottal source
     effort: np.ndarray     # (frame,) 0 to 1, brightens
     formants: np.ndarray   # (frame, 5) Hz
@@ -110,10 +116,9 @@ def _targets(name: str, singer: Singer) -> np.ndarray:
 
 
 def _plan(phrase: list[Syllable], start_s: float, frames: int, frame_hz: float, rate_hz: int, singer: Singer,
-          rng: np.random.Generator, talk: bool) -> _Track:
+          rng: np.random.Generator) -> _Track:
     """Controls of a phrase that begins at `start_s`; frames come `frame_hz` a second."""
     bins = np.linspace(0, rate_hz / 2, 129)
-    pitch = np.full(frames, phrase[0].pitch)
     voiced, effort, nasal, breath = (np.zeros(frames) for _ in range(4))
     formants = np.tile(_targets(phrase[0].vowel, singer), (frames, 1))
     hiss = np.zeros((frames, len(bins)))
@@ -126,10 +131,6 @@ def _plan(phrase: list[Syllable], start_s: float, frames: int, frame_hz: float, 
         onset_s = min(onset_s * float(rng.uniform(0.8, 1.3)), 0.45 * syllable.duration_s + 0.02)
         sung = (at >= syllable.start_s) & (at < stop_s)
         lead = (at >= syllable.start_s - onset_s) & (at < syllable.start_s)
-        pitch[at >= syllable.start_s - onset_s * 0.5] = syllable.pitch
-        _gesture(pitch, at, syllable, stop_s, singer, rng)
-        if talk:
-            pitch[sung] -= np.linspace(-1.0, 2.5, int(sung.sum())) * rng.uniform(0.3, 1.5)
         voiced[sung] = syllable.velocity
         effort[sung | lead] = syllable.velocity
         formants[at >= syllable.start_s - 0.3 * onset_s] = _targets(syllable.vowel, singer) * rng.uniform(0.96, 1.04)
@@ -153,7 +154,7 @@ def _plan(phrase: list[Syllable], start_s: float, frames: int, frame_hz: float, 
         if syllable.breath and rng.random() < 0.55:
             inhale = (at >= syllable.start_s - onset_s - 0.4) & (at < syllable.start_s - onset_s - 0.08)
             hiss[inhale] += dsp.product(dsp.band(1600, 2.5), dsp.high_pass(500))(bins) * 0.05 * rng.uniform(0.3, 1.5)
-    return _Track(pitch, voiced, effort, formants, nasal, breath, hiss)
+    return _Track(voiced, effort, formants, nasal, breath, hiss)
 
 
 def _gesture(pitch: np.ndarray, at: np.ndarray, syllable: Syllable, stop_s: float, singer: Singer,
@@ -176,27 +177,49 @@ def _gesture(pitch: np.ndarray, at: np.ndarray, syllable: Syllable, stop_s: floa
         pitch[inside] += reach * rng.normal(0, 0.8) * np.sin(np.pi * (at[inside] - syllable.start_s) / length_s) ** 2
 
 
-def _settle(track: _Track, phrase: list[Syllable], start_s: float, frame_hz: float, singer: Singer,
-            rng: np.random.Generator) -> _Track:
-    """The plan with a body's inertia: glides, vibrato, unsteadiness, soft ends."""
-    frames = len(track.pitch)
+def contour(phrase: list[Syllable], start_s: float, frames: int, frame_hz: float, singer: Singer,
+            rng: np.random.Generator, talk: bool = False) -> Contour:
+    """The phrase's pitch with a body's inertia: glides, gestures, vibrato, unsteadiness.
+
+    Args:
+        phrase: the notes.
+        start_s: time of the first frame; frames come `frame_hz` a second.
+        frames: how many.
+        frame_hz: frames a second.
+        singer: whose voice it is.
+        rng: chance.
+        talk: whether the pitch falls within each syllable, as in rap.
+    """
     at = np.arange(frames) / frame_hz + start_s
-    pitch = _smooth(track.pitch, singer.portamento_s * 2 * frame_hz)
-    wander = _smooth(rng.standard_normal(frames), 0.35 * frame_hz) * np.sqrt(0.35 * frame_hz) * 0.07
-    tremble = _smooth(rng.standard_normal(frames), 0.04 * frame_hz) * np.sqrt(0.04 * frame_hz) * 0.025
-    depth = np.zeros(frames)
-    for syllable in phrase:
+    pitch, depth = np.full(frames, phrase[0].pitch), np.zeros(frames)
+    for i, syllable in enumerate(phrase):
+        end_s = syllable.start_s + syllable.duration_s
+        stop_s = phrase[i + 1].start_s if i + 1 < len(phrase) and phrase[i + 1].start_s - end_s < 0.08 else end_s
+        pitch[at >= syllable.start_s - 0.03] = syllable.pitch
+        _gesture(pitch, at, syllable, stop_s, singer, rng)
+        if talk:
+            sung = (at >= syllable.start_s) & (at < stop_s)
+            pitch[sung] -= np.linspace(-1.0, 2.5, int(sung.sum())) * rng.uniform(0.3, 1.5)
         since = at - syllable.start_s - singer.vibrato_delay_s
-        held = (at >= syllable.start_s) & (at < syllable.start_s + syllable.duration_s + 0.1)
+        held = (at >= syllable.start_s) & (at < end_s + 0.1)
         depth[held] = np.clip(since[held] / 0.35, 0, 1)
-    rate = singer.vibrato_hz * (1 + 0.08 * _smooth(rng.standard_normal(frames), 0.3 * frame_hz) * np.sqrt(0.3 * frame_hz))
-    swing = np.sin(2 * np.pi * np.cumsum(rate) / frame_hz + rng.uniform(0, 6))
-    depth = _smooth(depth, 0.1 * frame_hz) * swing
+
+    def drift(seconds: float) -> np.ndarray:
+        return _smooth(rng.standard_normal(frames), seconds * frame_hz) * np.sqrt(seconds * frame_hz)
+
+    pitch = _smooth(pitch, singer.portamento_s * 2 * frame_hz)
+    wander, tremble = 0.07 * drift(0.35), 0.025 * drift(0.04)
+    rate = singer.vibrato_hz * (1 + 0.08 * drift(0.3))
+    depth = _smooth(depth, 0.1 * frame_hz) * np.sin(2 * np.pi * np.cumsum(rate) / frame_hz + rng.uniform(0, 6))
     pitch = pitch + singer.unsteady * (wander + tremble) + depth * singer.vibrato_cents / 100
-    voiced = _smooth(track.voiced, 0.035 * frame_hz) * (1 + 0.12 * depth * (singer.vibrato_cents > 5))
-    voiced = voiced * (1 + 0.5 * singer.unsteady * tremble * 4)
-    return track._replace(
-        pitch=pitch, voiced=np.maximum(voiced, 0), effort=_smooth(track.effort, 0.1 * frame_hz),
+    swell = (1 + 0.12 * depth * (singer.vibrato_cents > 5)) * (1 + 2.0 * singer.unsteady * tremble)
+    return Contour(pitch, np.clip(swell, 0.2, 2.0))
+
+
+def _settle(track: _Track, frame_hz: float) -> _Track:
+    """The plan with its steps rounded, as a mouth moves."""
+    return _Track(
+        voiced=np.maximum(_smooth(track.voiced, 0.035 * frame_hz), 0), effort=_smooth(track.effort, 0.1 * frame_hz),
         formants=_smooth(track.formants, 0.07 * frame_hz), nasal=_smooth(track.nasal, 0.04 * frame_hz),
         breath=_smooth(track.breath, 0.06 * frame_hz), hiss=_smooth(track.hiss, 0.018 * frame_hz))
 
@@ -248,10 +271,11 @@ def sing_phrase(phrase: list[Syllable], singer: Singer, rate_hz: int, rng: np.ra
     frame_hz = rate_hz / hop
     start_s = max(0.0, phrase[0].start_s - 0.6)
     frames = int((phrase[-1].start_s + phrase[-1].duration_s + 0.25 - start_s) * frame_hz) + 2
-    track = _plan(phrase, start_s, frames, frame_hz, rate_hz, singer, rng, talk)
-    track = _settle(track, phrase, start_s, frame_hz, singer, rng)
+    melody = contour(phrase, start_s, frames, frame_hz, singer, rng, talk)
+    track = _settle(_plan(phrase, start_s, frames, frame_hz, rate_hz, singer, rng), frame_hz)
     samples = (frames - 1) * hop
-    f0 = np.asarray(dsp.hz(track.pitch))
+    f0 = np.asarray(dsp.hz(melody.pitch))
+    voiced = track.voiced * melody.swell
     count = int(np.clip(0.45 * rate_hz / f0.min(), 1, _HARMONICS))
     half = slice(None, None, 2)   # the voice needs half as many spectra as the noise
     frequency = (f0[half, None] * np.arange(1, count + 1)).astype(np.float32)
@@ -259,7 +283,7 @@ def sing_phrase(phrase: list[Syllable], singer: Singer, rate_hz: int, rng: np.ra
     spectra *= _tract(frequency, track.formants[half], track.nasal[half])
     if singer.ring:
         spectra *= 1.0 + singer.ring * dsp.band(2900 * singer.tract, 0.5)(frequency).astype(np.float32)
-    spectra *= (track.voiced[half, None] / (1.0 + (frequency / (0.43 * rate_hz)) ** 16)).astype(np.float32)
+    spectra *= (voiced[half, None] / (1.0 + (frequency / (0.43 * rate_hz)) ** 16)).astype(np.float32)
     phase = dsp.phase_of(dsp.to_samples(f0, hop, samples), rate_hz)
     wave = dsp.scan(phase, spectra, 2 * hop)
     if singer.growl:

@@ -1,0 +1,73 @@
+"""Render multitrack songs with the built-in band: OUT/<song>/drums, bass, other, vocals, ready to train on.
+
+The band composes and plays original music from a seed: the same seed gives the same files. Sound libraries and programs
+that are installed (SoundFonts with fluidsynth, MMA's grooves, Hydrogen's drum kits, speech sung by WORLD) make it
+richer; --builtin does without them. Every song carries song.json: seed, settings, sources and their licences.
+"""
+
+import argparse
+from pathlib import Path
+
+HELP = "render multitrack songs to train on, from a seed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("output", type=Path, metavar="OUT", help="folder for the songs")
+    parser.add_argument("--songs", type=int, metavar="N", help="how many (default: 8, or as many as --minutes needs)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="minutes of music in all")
+    parser.add_argument("--seconds", type=float, metavar="S",
+                        help="length of a song (default: 75; with --songs and --minutes what they make)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other songs (default: 0)")
+    parser.add_argument("--rate", type=int, default=44100, metavar="HZ", help="sample rate (default: 44100)")
+    parser.add_argument("--format", choices=("flac", "wav", "ogg", "opus"), default="flac",
+                        help="opus needs --rate 48000 (default: flac)")
+    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="songs rendered at the same time (default: 1)")
+    parser.add_argument("--builtin", action="store_true", help="nothing but the built-in band")
+    parser.add_argument("--soundfonts", type=Path, action="append", metavar="DIR", help="folder of .sf2 and .sf3 files")
+    parser.add_argument("--voices", type=Path, action="append", metavar="DIR", help="folder of recorded speech to sing with")
+    parser.add_argument("--kits", type=Path, action="append", metavar="DIR", help="folder of Hydrogen drum kits")
+    parser.add_argument("--list-sources", action="store_true", help="say what is found and stop")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no report and no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Renders the songs."""
+    import time
+
+    from tqdm import tqdm
+
+    from hyperstem.errors import ConfigError
+    from hyperstem.synth.library import Rendered, SynthConfig, render_songs, songs_for
+    from hyperstem.synth.sources import Sources, find_sources
+
+    if args.builtin and (args.soundfonts or args.voices or args.kits):
+        raise ConfigError("--builtin uses no --soundfonts, --voices or --kits; give one or the other")
+    seconds, songs = args.seconds, args.songs
+    if args.minutes is not None and songs and seconds:
+        raise ConfigError("give two of --songs, --seconds and --minutes; the third follows")
+    if args.minutes is not None and songs and songs > 0:
+        seconds = args.minutes * 60 / songs
+    seconds = 75.0 if seconds is None else seconds
+    if songs is None:
+        songs = 8 if args.minutes is None else songs_for(args.minutes, seconds)
+    config = SynthConfig(songs, seconds, args.seed, args.rate, args.format)
+    found = Sources() if args.builtin else find_sources(args.soundfonts, args.voices, args.kits)
+    if not args.quiet:
+        print("\n".join(found.report()))
+    if args.list_sources:
+        return 0
+    began = time.perf_counter()
+    with tqdm(total=songs, unit="song", disable=args.quiet or None, leave=False) as bar:
+        def show(done: Rendered) -> None:
+            bar.set_postfix_str(done.folder.name, refresh=False)
+            bar.update()
+
+        rendered = render_songs(args.output, config, found, args.jobs, show)
+    if not args.quiet:
+        new = [item for item in rendered if not item.kept]
+        busy_s = sum(item.busy_s for item in new)
+        speed = f", {sum(item.seconds for item in new) / busy_s:.1f}x real time per core" if busy_s else ""
+        print(f"{len(new)} songs rendered, {len(rendered) - len(new)} kept, {sum(item.seconds for item in rendered) / 60:.1f} "
+              f"minutes in {args.output} ({time.perf_counter() - began:.0f} s{speed})")
+    return 0

@@ -1,0 +1,168 @@
+"""A folder of songs: ``<song>/drums, bass, other, vocals`` and how each was made, rendered by several processes."""
+
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hyperstem import audio
+from hyperstem.config import STEMS, require
+from hyperstem.errors import ConfigError, DataError
+from hyperstem.synth.ogg import fix_serial
+from hyperstem.synth.production import produce
+from hyperstem.synth.score import stream
+from hyperstem.synth.sources import Sources
+
+MANIFEST = "song.json"
+
+
+@dataclass(frozen=True)
+class SynthConfig:
+    """What to render: `songs` songs of `seconds` each, all decided by `seed`."""
+
+    songs: int = 8
+    seconds: float = 75.0
+    seed: int = 0
+    rate_hz: int = 44100
+    format: str = "flac"
+
+    def __post_init__(self) -> None:
+        require(self.songs >= 1, f"songs is {self.songs}; at least 1 is needed")
+        require(1 <= self.seconds <= 3600, f"a song of {self.seconds:g} s; allowed are 1 to 3600")
+        require(0 <= self.seed < 1 << 32, f"seed is {self.seed}; allowed are 0 to {(1 << 32) - 1}")
+        require(8000 <= self.rate_hz <= 96000, f"rate is {self.rate_hz} Hz; allowed are 8000 to 96000")
+
+
+class Rendered(NamedTuple):
+    """One song on disk."""
+
+    folder: Path
+    seconds: float
+    busy_s: float
+    kept: bool
+
+
+def song_name(config: SynthConfig, number: int) -> str:
+    """The folder's name of song `number`, counted from 0."""
+    return f"synth-{config.seed:04d}-{number:04d}"
+
+
+def absent_stems(seed: int) -> tuple[str, ...]:
+    """Stems that a song lacks: most have all four."""
+    rng = stream(seed, 80)
+    chances = {"vocals": 0.08, "bass": 0.05, "drums": 0.05, "other": 0.03}
+    missing = tuple(stem for stem in STEMS if rng.random() < chances[stem])
+    return missing if len(missing) < 3 else missing[:2]
+
+
+def song_seed(config: SynthConfig, number: int) -> int:
+    """The seed of song `number`; songs do not depend on how many there are."""
+    return int(np.random.SeedSequence([config.seed, number]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def render_one(folder: Path, config: SynthConfig, number: int, found: Sources) -> Rendered:
+    """Renders one song into `folder`; a song that is there, made by the same settings, is kept.
+
+    The song's folder appears when it is whole.
+    """
+    target = folder / song_name(config, number)
+    fingerprint = _fingerprint(config, number, found)
+    if target.exists():
+        if _made_by(target) == fingerprint:
+            return Rendered(target, config.seconds, 0.0, True)
+        raise DataError(f"{target} exists and was made otherwise; choose another folder or remove it")
+    began = _busy_s()
+    seed = song_seed(config, number)
+    song = produce(seed, config.seconds, config.rate_hz, found, absent_stems(seed))
+    temporary = folder / f".{target.name}.part"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        for stem, wave in song.stems.items():
+            path = temporary / f"{stem}.{config.format}"
+            audio.write(path, wave, config.rate_hz)
+            if config.format == "ogg":
+                fix_serial(path, seed & 0xFFFFFFFF)
+        manifest = {**song.manifest, "made_by": fingerprint}
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        os.replace(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return Rendered(target, config.seconds, _busy_s() - began, False)
+
+
+def render_songs(folder: Path, config: SynthConfig, found: Sources, jobs: int = 1,
+                 progress: Callable[[Rendered], None] | None = None) -> list[Rendered]:
+    """Renders every song of `config` into `folder`, which is made if needed.
+
+    The result does not depend on `jobs`. What is done stays when it is interrupted, and is kept by the next run.
+
+    Raises:
+        ConfigError: `jobs` is below 1, or the format cannot hold the rate.
+        DataError: a song's folder holds something else.
+    """
+    if jobs < 1:
+        raise ConfigError(f"jobs is {jobs}; at least 1 is needed")
+    audio.named_format(config.format).check(config.rate_hz, 2, "pcm16")
+    folder.mkdir(parents=True, exist_ok=True)
+    done = []
+    for rendered in _run(folder, config, found, min(jobs, config.songs)):
+        done.append(rendered)
+        if progress:
+            progress(rendered)
+    return sorted(done)
+
+
+def _run(folder: Path, config: SynthConfig, found: Sources, jobs: int) -> Iterator[Rendered]:
+    """Songs as they are finished."""
+    if jobs == 1:
+        yield from (render_one(folder, config, number, found) for number in range(config.songs))
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        waiting = [pool.submit(render_one, folder, config, number, found) for number in range(config.songs)]
+        try:
+            for future in as_completed(waiting):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _busy_s() -> float:
+    """Processor time of this process and of the programs it ran."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _fingerprint(config: SynthConfig, number: int, found: Sources) -> str:
+    """A hash of what decides the song."""
+    settings = {key: value for key, value in asdict(config).items() if key != "songs"}
+    names = [str(path) for path in found.soundfonts] + [str(f.file) for f in found.families] + [kit.name for kit in found.kits]
+    names += [f"{speaker.name} {len(speaker.files)}" for speaker in found.speakers] + [str(found.espeak)]
+    return hashlib.sha256(json.dumps([settings, number, names], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _made_by(target: Path) -> str | None:
+    """The fingerprint that a song's folder carries."""
+    try:
+        return json.loads((target / MANIFEST).read_text(encoding="utf-8")).get("made_by")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def songs_for(minutes: float, seconds: float) -> int:
+    """How many songs of `seconds` make up `minutes`."""
+    if not 0 < minutes < math.inf:
+        raise ConfigError(f"minutes is {minutes!r}; it must be above 0")
+    return max(1, math.ceil(minutes * 60 / seconds - 1e-9))
