@@ -50,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for scores and tables (default: evaluation/NAME-SUBSET)",
     )
     parser.add_argument(
-        "--quality", default="full", help="the model's quality setting, as for separate (default: full)"
+        "--quality",
+        choices=("preview", "standard", "full"),
+        default="full",
+        help="the model's quality setting, as for separate (default: full)",
     )
     parser.add_argument(
         "--stems",

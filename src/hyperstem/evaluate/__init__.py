@@ -15,10 +15,18 @@ from hyperstem.errors import DataError
 from hyperstem.evaluate import report, runner, scores
 from hyperstem.evaluate.change import Difference, compare
 from hyperstem.evaluate.figure import box_plot
-from hyperstem.evaluate.methods import FolderMethod, Method, MixtureMethod, ModelMethod, OracleMethod, model_stems
+from hyperstem.evaluate.methods import (
+    FolderMethod,
+    Method,
+    MixtureMethod,
+    ModelFacts,
+    ModelMethod,
+    OracleMethod,
+    Quality,
+    describe,
+)
 from hyperstem.evaluate.runner import Engine, Outcome, Task
 from hyperstem.evaluate.songs import WHOLE_FOLDER, Entry, Subset, find_songs
-from hyperstem.weights import find, sha256
 
 BASELINES: tuple[Method, ...] = (MixtureMethod(), OracleMethod())
 
@@ -32,7 +40,7 @@ class Settings:
     model: str | None = None
     estimates: Path | None = None
     subset: Subset | None = None
-    quality: str = "full"
+    quality: Quality = "full"
     stems: tuple[str, ...] = ()
     """Stems to score; empty means the model's own, or the four usual ones for estimates."""
     missing: Literal["error", "silence"] = "error"
@@ -83,13 +91,14 @@ def score_dataset(settings: Settings, progress: Progress = lambda done, total, o
         ModelError: the model cannot be used.
     """
     old = scores.load_folder(settings.against) if settings.against else None
-    stems = settings.stems or (model_stems(settings.model, settings.quality) if settings.model else STEMS)
+    facts = describe(settings.model, settings.quality) if settings.model is not None else None
+    stems = _stems(settings, facts)
     entries, problems = find_songs(settings.dataset, settings.subset, stems, settings.missing)
     subset = entries[0].subset if entries else settings.subset or WHOLE_FOLDER
     jobs = min(settings.jobs or _cores(), max(1, len(entries)))
     threads = max(1, _cores() // jobs)
     methods = _methods(settings, subset, threads if jobs > 1 else None)
-    runner.claim_folder(settings.folder, _identity(settings, stems, subset))
+    runner.claim_folder(settings.folder, _identity(settings, facts, stems, subset))
     tasks = [task for entry in entries if (task := _task(settings, entry, stems, methods)).methods]
     outcomes: list[Outcome] = []
 
@@ -132,14 +141,23 @@ def _methods(settings: Settings, subset: str, threads: int | None) -> dict[Metho
     return {first: settings.folder, **(baselines if settings.baselines else {})}
 
 
-def _identity(settings: Settings, stems: Sequence[str], subset: str) -> dict[str, object]:
+def _stems(settings: Settings, facts: ModelFacts | None) -> tuple[str, ...]:
+    given = facts.stems if facts else settings.stems or STEMS
+    unknown = [stem for stem in settings.stems if stem not in given]
+    if unknown:
+        raise DataError(f"no stem {unknown[0]!r}; {settings.model} separates {', '.join(given)}")
+    return settings.stems or given
+
+
+def _identity(settings: Settings, facts: ModelFacts | None, stems: Sequence[str], subset: str) -> dict[str, object]:
     """What must be equal for scores to stand in one folder."""
-    who: dict[str, object] = {"estimates": str(settings.estimates)}
-    if settings.model is not None:
-        files = find(settings.model)
-        weights = files.onnx or files.safetensors
-        who = {"model": settings.model, "sha256": sha256(weights) if weights else None, "quality": settings.quality}
-    return {**who, "dataset": str(settings.dataset), "subset": subset, "stems": list(stems), "engine": settings.engine}
+    who: dict[str, object] = {}
+    if facts is not None:
+        who = {"model": settings.model, "sha256": facts.sha256, "quality": settings.quality}
+    if settings.estimates is not None:
+        who = {"estimates": str(settings.estimates.resolve())}
+    where = {"dataset": str(settings.dataset.resolve()), "subset": subset}
+    return {**who, **where, "stems": list(stems), "engine": settings.engine}
 
 
 def _path(folder: Path, entry: Entry) -> Path:

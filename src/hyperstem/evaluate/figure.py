@@ -55,7 +55,7 @@ def box_plot(
                 group + 0.45,
                 colors="black",
                 linestyles="dotted",
-                label="published, Meta-TasNet" if group == 0 else None,
+                label="published, Meta-TasNet" if group == 0 else "",
             )
     axes.set_xticks(range(len(stems)), stems)
     axes.set_ylabel("SDR (BSS Eval v4), dB; one value a song")

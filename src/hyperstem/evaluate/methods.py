@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from hyperstem.errors import DataError
 from hyperstem.evaluate import oracle
 from hyperstem.evaluate.songs import Song, spread
 from hyperstem.resample import fit, resample
+
+
+Quality = Literal["preview", "standard", "full"]
 
 
 class Method(Protocol):
@@ -38,7 +41,7 @@ class ModelMethod:
     """A model, run by Separator; loaded once in each process."""
 
     model: str
-    quality: str
+    quality: Quality
     threads: int | None = None
 
     @property
@@ -58,15 +61,27 @@ class ModelMethod:
 
 
 @lru_cache(maxsize=1)
-def _separator(model: str, quality: str, threads: int | None) -> Any:
+def _separator(model: str, quality: Quality, threads: int | None) -> Any:
     from hyperstem.separator import Separator
 
     return Separator.load(model, quality=quality, threads=threads)
 
 
-def model_stems(model: str, quality: str) -> tuple[str, ...]:
-    """The stems that a model gives."""
-    return tuple(_separator(model, quality, None).stems)
+class ModelFacts(NamedTuple):
+    """What an evaluation must know of a model beforehand."""
+
+    stems: tuple[str, ...]
+    sha256: str
+
+
+def describe(model: str, quality: Quality) -> ModelFacts:
+    """The facts of a model.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    separator = _separator(model, quality, None)
+    return ModelFacts(tuple(separator.stems), separator.model_sha256)
 
 
 @dataclass(frozen=True)
