@@ -93,6 +93,15 @@ def test_validation_gives_whole_clips_unchanged_but_for_the_level(tmp_path, chan
     assert len(dataset.ValidationData(data, model, limit=1)) == 1
 
 
+def test_a_dataset_can_be_sent_to_another_process(data):
+    import pickle
+
+    used = dataset.SegmentDataset(data, MODEL, 2)
+    first = used[0]
+    sent = pickle.dumps(used)
+    assert len(sent) < 100_000 and same(pickle.loads(sent)[0], first)  # noqa: S301
+
+
 def test_no_validation_set(data):
     with pytest.raises(DataError, match=r"no \[\[data.validation\]\]"):
         dataset.ValidationData(data, MODEL)

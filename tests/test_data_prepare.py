@@ -170,9 +170,12 @@ def test_folders_are_relative_to_the_config_and_take_variables(tmp_path, monkeyp
 def test_a_damaged_prepared_file_is_named(tmp_path):
     data = prepared(tmp_path, songs(tmp_path, 1))
     track = only_track(data)
-    track.path.write_bytes(b"x")
-    with pytest.raises(DataError, match="run hyperstem prepare again"):
+    track.path.write_bytes(b"no array" * 100_000)
+    with pytest.raises(DataError, match=r"is damaged .* run hyperstem prepare again"):
         track.cut("bass", 0, 10)
+    track.path.write_bytes(b"x")
+    with pytest.raises(DataError, match="cut short; run hyperstem prepare again"):
+        only_track(data)
 
 
 def test_validation_recordings_must_not_train(tmp_path):

@@ -140,10 +140,19 @@ def test_solo_pools_take_every_file_below(tmp_path):
     assert all(track.solo and list(track.rows) == ["vocals"] for track in found.tracks)
 
 
+def test_two_recordings_of_one_name(tmp_path):
+    for name in ("a.wav", "a.flac", "b.wav"):
+        write(tmp_path / name, SHORT)
+    with pytest.raises(DataError, match="'a' is there twice"):
+        find_tracks(SourceConfig("x", "solo", ".", stem="vocals"), tmp_path, STEMS)
+
+
 def test_left_out_songs(tmp_path):
     for song in "ab":
         write_song(tmp_path / song, SONG)
     assert names(find_tracks(SourceConfig("x", "folders", ".", exclude=("a",)), tmp_path, STEMS)) == ["b"]
+    with pytest.raises(DataError, match="exclude names 'c', which is not in"):
+        find_tracks(SourceConfig("x", "folders", ".", exclude=("c",)), tmp_path, STEMS)
 
 
 @pytest.mark.parametrize("layout", ["folders", "solo", "moisesdb"])
@@ -162,7 +171,7 @@ def test_settings_that_name_unknown_stems(tmp_path):
 
 
 @pytest.mark.parametrize("table, message", [
-    ({"name": "x", "layout": "folders", "path": ".", "wieght": 1}, "unknown key 'wieght'"),
+    ({"name": "x", "layout": "folders", "path": ".", "wgt": 1}, "unknown key 'wgt'"),
     ({"name": "x", "layout": "solo", "path": "."}, "solo source names its stem"),
     ({"name": "x", "layout": "folders", "path": ".", "stem": "bass"}, "solo source names its stem"),
     ({"name": "../x", "layout": "folders", "path": "."}, "usable as a folder name"),

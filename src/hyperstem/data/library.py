@@ -42,7 +42,7 @@ class PreparedTrack:
         try:
             samples = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise DataError(f"prepared file {self.path} cannot be read ({error}); run hyperstem prepare again") from None
+            raise DataError(f"prepared file {self.path} is damaged ({error}); run hyperstem prepare again") from None
         if samples.shape != (len(self.stems), self.frames, self.channels):
             raise DataError(f"prepared file {self.path} has shape {samples.shape}; run hyperstem prepare again")
         return samples
@@ -72,7 +72,7 @@ class PreparedTrack:
         return float(active.sum()) * BLOCK_S - (missing_s if active[-1:].any() else 0.0)
 
     def active_starts(self, stem: str, length: int) -> np.ndarray:
-        """(count,) int: blocks where a cut of `length` samples may begin so that the stem sounds."""
+        """(count,) int: blocks where a cut of `length` samples may begin, so that the stem sounds."""
         active = np.asarray(self.blocks_db.get(stem, ()), int) > SILENT_DB
         wide = min(max(1, round(length / self.rate_hz / BLOCK_S)), max(1, len(active)))
         sums = np.concatenate([[0], np.cumsum(active)])
@@ -98,7 +98,7 @@ def load_source(config: DataConfig, source: SourceConfig, stems: Sequence[str],
     """The prepared tracks of one source.
 
     Raises:
-        DataError: it is not prepared, or for other stems, or has no usable track.
+        DataError: it is not prepared, not completely, for other stems, or has no usable track.
     """
     path = source_folder(config, source, rate_hz) / "manifest.json"
     try:
@@ -113,7 +113,11 @@ def load_source(config: DataConfig, source: SourceConfig, stems: Sequence[str],
                         f"the model has {list(stems)}, format {FORMAT}: run hyperstem prepare again")
     if not manifest["tracks"]:
         raise DataError(f"source {source.name!r} has no usable track ({path})")
-    return tuple(_track(entry, path.parent, source.name) for entry in manifest["tracks"])
+    tracks = tuple(_track(entry, path.parent, source.name) for entry in manifest["tracks"])
+    for track in tracks:
+        if not track.path.is_file() or track.path.stat().st_size < 2 * len(track.stems) * track.frames * track.channels:
+            raise DataError(f"prepared file {track.path} is missing or cut short; run hyperstem prepare again")
+    return tracks
 
 
 def _track(entry: Mapping[str, Any], folder: Path, source: str) -> PreparedTrack:

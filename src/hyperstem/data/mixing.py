@@ -73,7 +73,7 @@ class Mixer:
         needed = int(np.ceil(self.length * speed)) + 1
         start = self._start(track, focus, needed, rng)
         cuts = np.stack([track.cut(stem, start, needed) for stem in self.stems])
-        cuts = self._channels(change_speed(cuts, speed, self.rate_hz, self.length), rng)
+        cuts = change_speed(self._channels(cuts, rng), speed, self.rate_hz, self.length)
         stems = shift_pitch(cuts, pitch, self.rate_hz)
         return self._gained(self._dropped(stems, rng), rng), track.sums
 
@@ -102,7 +102,7 @@ class Mixer:
         speed, pitch = draw_speed(self.config.augment, rng), draw_pitch(self.config.augment, rng)
         needed = int(np.ceil(self.length * speed)) + 1
         wave = track.cut(stem, self._start(track, stem, needed, rng), needed)
-        wave = self._channels(change_speed(wave, speed, self.rate_hz, self.length), rng)
+        wave = change_speed(self._channels(wave, rng), speed, self.rate_hz, self.length)
         wave = shift_pitch(wave, pitch, self.rate_hz)
         if target_db is not None:
             jitter_db = self.config.mixing.loudness_jitter_db
@@ -146,15 +146,15 @@ class Mixer:
     def _dropped(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Silences some stems, but never all that sound."""
         drops = rng.random(len(stems)) < self.config.mixing.drop
-        sounding = stems.any(axis=(1, 2))
-        if drops.any() and (sounding & ~drops).any():
+        if drops.any() and stems[~drops].any():
             stems[drops] = 0
         return stems
 
     def _gained(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Multiplies each stem by a factor of its own, in place."""
         least, greatest = self.config.mixing.gain
-        gains = rng.uniform(least, greatest, len(stems)).astype(np.float32)
-        return stems * gains[:, None, None]
+        stems *= rng.uniform(least, greatest, len(stems)).astype(np.float32)[:, None, None]
+        return stems
 
     def _finish(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Each stem's own change of sound."""

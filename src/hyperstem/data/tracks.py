@@ -31,7 +31,7 @@ MUSDB_VALIDATION = (
 MUSDB_STREAMS = ("mixture", "drums", "bass", "other", "vocals")
 MOISES_STEMS = {"vocals": "vocals", "drums": "drums", "percussion": "drums", "bass": "bass"}
 MIXTURES = frozenset({"mixture", "mix", "linear_mixture"})
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".caf",
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".caf",  # codespell:ignore caf
                       ".w64", ".wma", ".webm", ".mka"})
 
 
@@ -78,14 +78,23 @@ def find_tracks(source: SourceConfig, root: Path, stems: Sequence[str]) -> Found
         stems: names of the model's stems.
 
     Raises:
-        DataError: the folder is missing, empty, or lacks the subset; a setting names an unknown stem.
+        DataError: the folder is missing, empty, or lacks the subset; a name is there twice;
+            a setting names an unknown stem or song.
     """
     _check_names(source, stems)
     folder = root / source.path
     if not folder.is_dir():
         raise DataError(f"source {source.name!r}: no folder {folder}")
+    listed = list(_SONGS[source.layout](source, folder))
+    songs = dict(listed)
+    if len(songs) < len(listed):
+        names = [name for name, _ in listed]
+        raise DataError(f"source {source.name!r}: {max(names, key=names.count)!r} is there twice in {folder}")
+    for name in source.exclude:
+        if name not in songs:
+            raise DataError(f"source {source.name!r}: exclude names {name!r}, which is not in {folder}")
     tracks, problems = [], []
-    for name, parts in _SONGS[source.layout](source, folder):
+    for name, parts in songs.items():
         if name in source.exclude:
             continue
         try:
