@@ -239,7 +239,8 @@ class Separator:
         yield from self.stream_blocks(waves, info.rate_hz, total_s, progress, cancel)
 
     def stream_blocks(self, waves: Iterator[np.ndarray], rate_hz: int, total_s: float | None = None,
-                      progress: Progress | None = None, cancel: threading.Event | None = None) -> Generator[Block, None, None]:
+                      progress: Progress | None = None,
+                      cancel: threading.Event | None = None) -> Generator[Block, None, None]:
         """Separates blocks of any length, (channel, time) float32 each, in flat memory: decoding, network and the rest
         run at the same time.
 

@@ -25,17 +25,17 @@ def mp3_counted(path: Path) -> bool:
     return b"Xing" in head or b"Info" in head
 
 
-def wav_promises(path: Path) -> int | None:
-    """Bytes of sound that a RIFF file's header says there are beyond the end of the file; None if none are missing."""
+def wav_missing(path: Path) -> float:
+    """How many times more sound a RIFF file's header promises than the file has; 0 if all is there."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(4) != b"RIFF":
-            return None
+            return 0
         file.seek(12)
         while len(chunk := file.read(8)) == 8:
             name, length = struct.unpack("<4sI", chunk)
             if name == b"data":
-                missing = file.tell() + length - size
-                return missing if missing > 0 and length < _UNKNOWN_SIZE else None
+                present = max(1, size - file.tell())
+                return max(0, length - present) / present if length < _UNKNOWN_SIZE else 0
             file.seek(length + (length & 1), 1)
-    return None
+    return 0

@@ -1,6 +1,7 @@
 """Encoders into an open file: soundfile for flac and ogg, PyAV for mp3, opus and the MP4 family."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import BinaryIO, cast
 
@@ -8,6 +9,7 @@ import av
 import numpy as np
 import soundfile
 
+from hyperstem.audio.ogg import set_serial
 from hyperstem.audio.samples import interleaved_steps
 from hyperstem.errors import AudioError
 
@@ -18,20 +20,38 @@ _OGG_CHUNK = 1 << 14
 
 
 class _Sink:
-    """A file whose errors survive libsndfile's callbacks."""
+    """A file whose errors are kept for later: neither library brings them through its callbacks."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.error: OSError | None = None
-        self.seek, self.tell, self.read = file.seek, file.tell, file.read
+        self.abandoned = False
 
     def write(self, data: bytes) -> int:
-        if self.error is None:
+        self._try(self._file.write, data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._try(self._file.seek, offset, whence)
+
+    def tell(self) -> int:
+        return self._try(self._file.tell)
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
+
+    def _try(self, function: Callable[..., int], *arguments: object) -> int:
+        if self.error is None and not self.abandoned:
             try:
-                return self._file.write(data)
+                return function(*arguments)
             except OSError as error:
                 self.error = error
         return 0
+
+    def check(self) -> None:
+        """Raises what went wrong."""
+        if self.error is not None:
+            raise self.error
 
 
 class SoundFileEncoder:
@@ -39,7 +59,7 @@ class SoundFileEncoder:
 
     def __init__(self, file: BinaryIO, name: str, rate_hz: int, channels: int, subtype: str,
                  tags: Mapping[str, str]) -> None:
-        self._sink = _Sink(file)
+        self._sink, self._disk = _Sink(file), file
         self._bits = 16 if subtype == "pcm16" else 24
         self._lossy = name == "ogg"
         kind = "VORBIS" if self._lossy else f"PCM_{self._bits}"
@@ -64,22 +84,20 @@ class SoundFileEncoder:
         self._put(steps if self._bits == 16 else steps << 8)
 
     def _put(self, data: np.ndarray) -> None:
-        try:
-            self._file.write(data)
-        except (AssertionError, soundfile.LibsndfileError):
-            if self._sink.error is None:
-                raise
-        self._raise()
+        self._file.write(data)
+        self._sink.check()
 
     def finish(self) -> None:
         """Writes what is held back."""
         self._file.close()
-        self._raise()
+        self._sink.check()
+        if self._lossy:
+            set_serial(self._disk, 1)  # libsndfile draws it from the clock
 
-    def _raise(self) -> None:
-        if self._sink.error is not None:
-            raise self._sink.error
-
+    def abandon(self) -> None:
+        """Lets go of the file without writing to it."""
+        self._sink.abandoned = True
+        self._file.close()
 
 _AV = {  # name: container, its options, codec, bits per second of a stereo sound
     "mp3": ("mp3", {}, "libmp3lame", 256_000),
@@ -99,7 +117,8 @@ class AvEncoder:
             options = {"movie_timescale": str(rate_hz)}  # else the length is rounded to milliseconds
         self._rate_hz, self._layout = rate_hz, "mono" if channels == 1 else "stereo"
         self._position = 0
-        self._container = av.open(file, "w", format=container, container_options=options)
+        self._sink = _Sink(file)
+        self._container = av.open(self._sink, "w", format=container, container_options=options)
         try:
             self._container.metadata.update(tags)
             self._streams = []
@@ -127,12 +146,20 @@ class AvEncoder:
             frame.sample_rate, frame.pts, frame.time_base = self._rate_hz, self._position, Fraction(1, self._rate_hz)
             self._container.mux(stream.encode(frame))
         self._position += waves[0].shape[1]
+        self._sink.check()
 
     def finish(self) -> None:
         """Writes what is held back."""
         for stream in self._streams:
             self._container.mux(stream.encode(None))
         self._container.close()
+        self._sink.check()
+
+    def abandon(self) -> None:
+        """Lets go of the file without writing to it."""
+        self._sink.abandoned = True
+        with contextlib.suppress(av.error.FFmpegError, OSError):
+            self._container.close()
 
 
 def _bit_rate(stereo_bits: int, rate_hz: int, channels: int) -> int:

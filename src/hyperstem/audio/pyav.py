@@ -14,8 +14,9 @@ from hyperstem.errors import AudioError
 _TAGS = ("title", "artist", "album", "date", "track", "genre", "comment", "copyright")
 _TIMED = {"mov", "matroska", "asf", "flac", "wv", "ape", "tta"}
 """Containers whose header holds the duration, not an estimate of it."""
+_LATE_SAMPLES = {"mp3": 1152, "mov": 4096}
 _LATE_S = 0.25
-"""A file that ends this much before its header says so is cut short."""
+"""A file that ends this much before its header says so is cut short; where headers count samples, less will do."""
 
 
 class AvSource:
@@ -104,7 +105,8 @@ class AvSource:
                 wave = wave[:, : max(0, self._audible_end(end, position + wave.shape[1]) - position)]
             position += wave.shape[1]
             yield wave
-        if self._promised is not None and position < self._promised - _LATE_S * rate_hz:
+        late = _LATE_SAMPLES.get(self._format, _LATE_S * rate_hz)
+        if self._promised is not None and position < self._promised - late:
             raise ends_early(self._path, position, self._promised, rate_hz)
 
     def _frames(self) -> Iterator[tuple[av.AudioFrame, int | None]]:

@@ -173,11 +173,11 @@ def _check_finite(block: np.ndarray, path: str | Path, position: int, rate_hz: i
     raise AudioError(f"{path}: sample {at} ({at / rate_hz:.3f} s) of channel {channel} is {value}; it must be finite")
 
 
-def ends_early(path: Path, frames: int, promised: int, rate_hz: int) -> AudioError:
+def ends_early(path: Path, frames: int, promised: int | None, rate_hz: int) -> AudioError:
     """The error for a file with fewer samples than it says."""
-    return AudioError(
-        f"{path} is damaged or cut short: {frames / rate_hz:.2f} s of {promised / rate_hz:.2f} s can be decoded "
-        f"(ask for a duration below that to use them)")
+    of = "" if promised is None else f"of {promised / rate_hz:.2f} s "
+    return AudioError(f"{path} is damaged or cut short: {frames / rate_hz:.2f} s {of}can be decoded "
+                      "(ask for a duration below that to use them)")
 
 
 def seconds(frames: int | None, rate_hz: int) -> float | None:

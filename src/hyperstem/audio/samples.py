@@ -24,5 +24,5 @@ def read_steps(path: Path, bits: int, start: int, count: int) -> np.ndarray:
     """(channel, count) int32 steps of a fixed-point file, from sample `start` on."""
     with soundfile.SoundFile(str(path)) as file:
         file.seek(start)
-        steps = np.asarray(file.read(count, dtype="int32", always_2d=True), np.int32)  # (time, channel), in the top bits
-    return steps.T >> (32 - bits)
+        steps = np.asarray(file.read(count, dtype="int32", always_2d=True), np.int32)  # (time, channel)
+    return steps.T >> (32 - bits)  # libsndfile puts them into the top bits

@@ -1,5 +1,6 @@
 """Reading with soundfile (libsndfile): wav, aiff, flac, ogg, opus, mp3."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -7,7 +8,7 @@ from typing import Self
 import numpy as np
 import soundfile
 
-from hyperstem.audio import containers
+from hyperstem.audio import containers, ogg
 from hyperstem.audio.reading import AudioInfo, ends_early, seconds
 from hyperstem.errors import AudioError
 
@@ -31,10 +32,9 @@ class SoundFileSource:
         self._path = path
         self._position = 0
         file = self._file
-        self._extra = 0
-        if head.startswith(b"RIFF") and (missing := containers.wav_promises(path)):
-            self._extra = max(1, missing * file.frames // max(1, path.stat().st_size))
-        frames = None if file.frames >= _UNKNOWN_FRAMES else file.frames + self._extra
+        self._ogg = head.startswith(b"OggS")
+        missing = containers.wav_missing(path) if head.startswith(b"RIFF") else 0
+        frames = None if file.frames >= _UNKNOWN_FRAMES else file.frames + math.ceil(missing * file.frames)
         tags = {_TAGS[key]: value for key, value in file.copy_metadata().items() if key in _TAGS and value}
         self.info = AudioInfo(file.samplerate, file.channels, frames, seconds(frames, file.samplerate), tags,
                               file.format.lower())
@@ -52,6 +52,8 @@ class SoundFileSource:
         while len(block := self._read(frames)):  # (time, channel)
             self._position += len(block)
             yield block.T
+        if self._ogg and not ogg.ends(self._path):
+            raise ends_early(self._path, self._position, None, self.info.rate_hz)
         promised = self.info.frames
         if promised is not None and self._position < promised:
             raise ends_early(self._path, self._position, promised, self.info.rate_hz)

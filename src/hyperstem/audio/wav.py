@@ -58,6 +58,9 @@ class WavEncoder:
         self._file.write(data.data)
         self._frames += wave.shape[1]
 
+    def abandon(self) -> None:
+        """Nothing is held back."""
+
     def finish(self) -> None:
         """Writes the sizes into the header."""
         size = self._frames * self._frame_bytes

@@ -26,6 +26,9 @@ class Encoder(Protocol):
     def finish(self) -> None:
         """Writes what is held back; the file stays open."""
 
+    def abandon(self) -> None:
+        """Stops early; what is in the file does not matter any more."""
+
 
 class _AtomicWriter:
     """Writes under a temporary name; `close` gives the file its own."""
@@ -35,6 +38,7 @@ class _AtomicWriter:
         self.frames = 0
         self.temporary = temporary_beside(self.path)
         self._file: BinaryIO | None = self.temporary.open("w+b", buffering=1 << 18)
+        self._encoder: Encoder | None = None
         try:
             self._encoder = self._start(self._file)
         except BaseException:
@@ -49,7 +53,8 @@ class _AtomicWriter:
         if self._file is None or self._file.closed:
             return
         try:
-            self._encoder.finish()
+            if self._encoder is not None:
+                self._encoder.finish()
             self._file.close()
         except BaseException:
             self.abort()
@@ -72,6 +77,8 @@ class _AtomicWriter:
         if self._file is None:
             return
         file, self._file = self._file, None
+        if self._encoder is not None and not file.closed:
+            self._encoder.abandon()
         with contextlib.suppress(OSError, ValueError):
             file.close()
         self.temporary.unlink(missing_ok=True)
@@ -127,6 +134,7 @@ class Writer(_AtomicWriter):
         """Appends (channel, time): float with full scale 1, or, for pcm16 and pcm24, whole steps as integers."""
         if wave.ndim != 2 or wave.shape[0] != self.channels:
             raise AudioError(f"{self.path}: a block of shape {wave.shape}; expected ({self.channels}, time)")
+        assert self._encoder is not None
         self._encoder.write(wave)
         self.frames += wave.shape[1]
 
@@ -159,6 +167,7 @@ class MultitrackWriter(_AtomicWriter):
 
     def write(self, waves: Sequence[np.ndarray]) -> None:
         """Appends one (channel, time) float array per track, equally long."""
+        assert self._encoder is not None
         self._encoder.write(*waves)
         self.frames += waves[0].shape[1]
 

@@ -1,0 +1,97 @@
+"""Ogg pages. Source: RFC 3533."""
+
+import struct
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+_HEADER = 27
+_SERIAL_AT, _CRC_AT = 14, 22
+_POLYNOMIAL = 0x04C11DB7
+_LONGEST_PAGE = 65307
+_END = 4
+
+
+def ends(path: Path) -> bool:
+    """Whether the file's last page says that it is the last."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - 2 * _LONGEST_PAGE))
+        tail = file.read()
+    at = tail.rfind(b"OggS")
+    return at >= 0 and len(tail) > at + 5 and bool(tail[at + 5] & _END) and _whole(tail[at:])
+
+
+def _whole(page: bytes) -> bool:
+    if len(page) < _HEADER or len(page) < _HEADER + page[26]:
+        return False
+    return len(page) >= _HEADER + page[26] + sum(page[_HEADER : _HEADER + page[26]])
+
+
+def set_serial(file: BinaryIO, serial: int) -> None:
+    """Gives the one stream of an Ogg file another serial number.
+
+    A page's CRC is linear in its bytes: what the changed bytes add to it is found without reading the others.
+    """
+    file.flush()
+    at = 0
+    while True:
+        file.seek(at)
+        header = file.read(_HEADER)
+        if len(header) < _HEADER:
+            return
+        length = _HEADER + header[26] + sum(file.read(header[26]))
+        old, = struct.unpack_from("<I", header, _SERIAL_AT)
+        crc, = struct.unpack_from("<I", header, _CRC_AT)
+        changed = struct.pack("<I", old ^ serial) + bytes(length - _SERIAL_AT - 4)
+        file.seek(at + _SERIAL_AT)
+        file.write(struct.pack("<I", serial))
+        file.seek(at + _CRC_AT)
+        file.write(struct.pack("<I", crc ^ _crc_of_start(changed[:4], len(changed) - 4)))
+        at += length
+
+
+@cache
+def _crc_of_start(start: bytes, zeros: int) -> int:
+    """CRC of a few bytes with many zeros after them."""
+    crc = 0
+    for byte in start:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = _step(crc)
+    power = 0
+    while zeros >> power:
+        if zeros >> power & 1:
+            crc = _apply(_zeros_operator(power), crc)
+        power += 1
+    return crc
+
+
+def _step(crc: int) -> int:
+    return (crc << 1 ^ (_POLYNOMIAL if crc >> 31 else 0)) & 0xFFFFFFFF
+
+
+def _apply(operator: tuple[int, ...], crc: int) -> int:
+    result = 0
+    for column in operator:
+        if not crc:
+            break
+        if crc & 1:
+            result ^= column
+        crc >>= 1
+    return result
+
+
+@cache
+def _zeros_operator(power: int) -> tuple[int, ...]:
+    """What 2**power zero bytes do to each bit of a CRC."""
+    if power == 0:
+        columns = []
+        for bit in range(32):
+            crc = 1 << bit
+            for _ in range(8):
+                crc = _step(crc)
+            columns.append(crc)
+        return tuple(columns)
+    half = _zeros_operator(power - 1)
+    return tuple(_apply(half, column) for column in half)
