@@ -31,7 +31,7 @@ MUSDB_VALIDATION = (
 MUSDB_STREAMS = ("mixture", "drums", "bass", "other", "vocals")
 MOISES_STEMS = {"vocals": "vocals", "drums": "drums", "percussion": "drums", "bass": "bass"}
 MIXTURES = frozenset({"mixture", "mix", "linear_mixture"})
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".caf",  # codespell:ignore caf
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".caf",
                       ".w64", ".wma", ".webm", ".mka"})
 
 
