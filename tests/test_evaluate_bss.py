@@ -15,7 +15,7 @@ MUSEVAL = pytest.mark.skipif(importlib.util.find_spec("museval") is None, reason
 
 
 def score(references, estimates):
-    return bss.bss_eval(references, estimates[None], RATE_HZ)[0]
+    return bss.bss_eval(references, [estimates], RATE_HZ)[0]
 
 
 def white(name, stems=2, channels=1, seconds=1.0):

@@ -12,7 +12,7 @@ Source: Stöter, Liutkus, Ito, "The 2018 Signal Separation Evaluation Campaign",
 that of Vincent, Gribonval, Févotte, "Performance measurement in blind audio source separation", IEEE TASLP 14(4), 2006.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +31,7 @@ class FrameScores(NamedTuple):
     sar: np.ndarray  # (stem, frame)
 
 
-def bss_eval(references: np.ndarray, estimates: np.ndarray, rate_hz: int) -> list[FrameScores]:
+def bss_eval(references: np.ndarray, estimates: Sequence[np.ndarray], rate_hz: int) -> list[FrameScores]:
     """Scores several methods' estimates of the same stems.
 
     A stem that is silent throughout, in the reference or in a method's estimate, has no score in any frame; that
@@ -40,22 +40,37 @@ def bss_eval(references: np.ndarray, estimates: np.ndarray, rate_hz: int) -> lis
 
     Args:
         references: the true stems, (stem, channel, time).
-        estimates: (method, stem, channel, time).
+        estimates: one such array for each method.
         rate_hz: samples per second; a frame is one second.
 
     Returns:
         One FrameScores per method. The rest of a second at the end is left out; a shorter song is one frame.
     """
-    sounding = ~silent(references) & ~silent(estimates)  # (method, stem)
-    results: list[FrameScores | None] = [None] * len(estimates)
+    heard = ~silent(references)
+    sounding = np.stack([heard & ~silent(estimate) for estimate in estimates])  # (method, stem)
+    shape = (4, len(estimates), len(references), frame_count(references.shape[-1], rate_hz))
+    found = np.full(shape, np.nan)
     for pattern in np.unique(sounding, axis=0):
         members = np.flatnonzero((sounding == pattern).all(axis=1))
-        found = np.full((4, len(members), len(pattern), frame_count(references.shape[-1], rate_hz)), np.nan)
         if pattern.any():
-            found[:, :, pattern] = _scores(references[pattern], estimates[members][:, pattern], rate_hz)
-        for i, member in enumerate(members):
-            results[member] = FrameScores(*found[:, i])
-    return [result for result in results if result is not None]
+            stems = np.flatnonzero(pattern)
+            signals = Signals([references[i] for i in stems], [[estimates[m][i] for i in stems] for m in members])
+            found[np.ix_(range(4), members, stems)] = _scores(signals, rate_hz)
+    return [FrameScores(*found[:, i]) for i in range(len(estimates))]
+
+
+class Signals(NamedTuple):
+    """What is compared; views of the caller's arrays, each (channel, time)."""
+
+    references: list[np.ndarray]  # by stem
+    estimates: list[list[np.ndarray]]  # by method, then stem
+
+    def part(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """References (stem, channel, time) and estimates (method, stem, channel, time) in double precision."""
+        return (
+            np.stack([wave[:, start:stop] for wave in self.references]).astype(np.float64),
+            np.stack([[wave[:, start:stop] for wave in stems] for stems in self.estimates]).astype(np.float64),
+        )
 
 
 def silent(wave: np.ndarray) -> np.ndarray:
@@ -68,17 +83,15 @@ def frame_count(samples: int, rate_hz: int) -> int:
     return max(1, samples // int(WINDOW_S * rate_hz))
 
 
-def _scores(references: np.ndarray, estimates: np.ndarray, rate_hz: int) -> np.ndarray:
+def _scores(signals: Signals, rate_hz: int) -> np.ndarray:
     """The four measures in the order of FrameScores, (4, method, stem, frame)."""
-    window = min(int(WINDOW_S * rate_hz), references.shape[-1])
-    frames = frame_count(references.shape[-1], rate_hz)
+    time = signals.references[0].shape[-1]
+    window, frames = min(int(WINDOW_S * rate_hz), time), frame_count(time, rate_hz)
     n_fft = _fast_length(window + FILTER_SAMPLES - 1)
-    every, own = _filters(references, estimates)
-    every, own = np.fft.rfft(every, n_fft), np.fft.rfft(own, n_fft)
-    out = np.full((4, *estimates.shape[:2], frames), np.nan)
+    every, own = (np.fft.rfft(filters, n_fft) for filters in _filters(signals))
+    out = np.full((4, len(signals.estimates), len(signals.references), frames), np.nan)
     for frame in range(frames):
-        here = slice(frame * window, (frame + 1) * window)
-        true, estimated = references[..., here].astype(np.float64), estimates[..., here].astype(np.float64)
+        true, estimated = signals.part(frame * window, (frame + 1) * window)
         playing = ~(silent(true).any() | silent(estimated).any(axis=1))  # (method,)
         if playing.any():
             parts = _project(true, every, own, n_fft)
@@ -86,22 +99,21 @@ def _scores(references: np.ndarray, estimates: np.ndarray, rate_hz: int) -> np.n
     return out
 
 
-def _filters(references: np.ndarray, estimates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _filters(signals: Signals) -> tuple[np.ndarray, np.ndarray]:
     """Least-squares filters from the references to every estimate.
 
     Returns:
         every: from all references, (stem, k, method * channel, lag): the leading axis is the estimated stem.
         own: from the estimated stem's own reference, (stem, channel, method * channel, lag).
     """
-    stems, channels, time = references.shape
-    methods, lags = len(estimates), FILTER_SAMPLES
-    sources = references.reshape(-1, time)
-    targets = np.moveaxis(estimates, 0, 1).reshape(-1, time)  # (stem * method * channel, time)
+    stems, channels, lags = len(signals.references), len(signals.references[0]), FILTER_SAMPLES
+    sources = [channel for wave in signals.references for channel in wave]
+    targets = [channel for i in range(stems) for method in signals.estimates for channel in method[i]]
     among, across = _correlations(sources, targets)
     matrix = _toeplitz(among)
     right = across.transpose(0, 2, 1).reshape(len(sources) * lags, -1)  # (k * lag, stem * method * channel)
-    every = _solve(matrix, right).reshape(len(sources), lags, stems, methods * channels).transpose(2, 0, 3, 1)
-    size, columns = channels * lags, methods * channels
+    every = _solve(matrix, right).reshape(len(sources), lags, stems, -1).transpose(2, 0, 3, 1)
+    size, columns = channels * lags, right.shape[1] // stems
     own = []
     for i in range(stems):
         rows, part = slice(i * size, (i + 1) * size), slice(i * columns, (i + 1) * columns)
@@ -109,8 +121,8 @@ def _filters(references: np.ndarray, estimates: np.ndarray) -> tuple[np.ndarray,
     return every, np.stack(own)
 
 
-def _correlations(sources: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cross-correlations of `sources` (k, time) among themselves and with `targets` (j, time).
+def _correlations(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Cross-correlations of `sources` (k of (time,)) among themselves and with `targets` (j of (time,)).
 
     Returns:
         among: sum over t of source_a[t] source_b[t + lag], (k, k, 2 * lags - 1), lags from -(lags - 1).
@@ -120,7 +132,7 @@ def _correlations(sources: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray,
     step = _BLOCK_FFT - 2 * reach
     among = np.zeros((len(sources), len(sources), _BLOCK_FFT // 2 + 1), complex)
     across = np.zeros((len(sources), len(targets), _BLOCK_FFT // 2 + 1), complex)
-    for start in range(0, sources.shape[-1], step):
+    for start in range(0, len(sources[0]), step):
         left = np.conj(np.fft.rfft(_cut(sources, start, start + step), _BLOCK_FFT))
         wide = np.fft.rfft(_cut(sources, start - reach, start + step + reach), _BLOCK_FFT)
         other = np.fft.rfft(_cut(targets, start - reach, start + step + reach), _BLOCK_FFT)
@@ -133,11 +145,13 @@ def _correlations(sources: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray,
     )
 
 
-def _cut(waves: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Samples [start, stop) of `waves` (…, time) in double precision, zeros where the song has none."""
-    inside = waves[..., max(start, 0) : min(stop, waves.shape[-1])].astype(np.float64)
-    before = max(0, -start)
-    return np.pad(inside, [(0, 0)] * (waves.ndim - 1) + [(before, stop - start - before - inside.shape[-1])])
+def _cut(waves: Sequence[np.ndarray], start: int, stop: int) -> np.ndarray:
+    """Samples [start, stop) of each wave in double precision, (wave, time); zeros where there are none."""
+    out = np.zeros((len(waves), stop - start))
+    for row, wave in zip(out, waves, strict=True):
+        inside = wave[max(start, 0) : stop]
+        row[max(-start, 0) : max(-start, 0) + len(inside)] = inside
+    return out
 
 
 def _toeplitz(among: np.ndarray) -> np.ndarray:

@@ -1,8 +1,12 @@
 """Measures of a whole track: plain SDR and SI-SDR."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from hyperstem.evaluate.bss import decibels
+
+_BLOCK = 1 << 18
 
 
 def track_sdr(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
@@ -10,13 +14,16 @@ def track_sdr(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
 
     Args:
         references: (…, channel, time).
-        estimates: the same shape, or one that broadcasts with it.
+        estimates: the same shape.
 
     Returns:
         dB, (…); NaN where the stem is silent or the estimate is exact.
     """
-    reference, estimate = references.astype(np.float64), estimates.astype(np.float64)
-    return decibels(_dot(reference, reference), _dot(reference - estimate, reference - estimate))
+    power = error = np.zeros(references.shape[:-2])
+    for true, estimated in _blocks(references, estimates):
+        power = power + _dot(true, true)
+        error = error + _dot(true - estimated, true - estimated)
+    return decibels(power, error)
 
 
 def si_sdr(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
@@ -24,18 +31,29 @@ def si_sdr(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
 
     Args:
         references: (…, channel, time).
-        estimates: the same shape, or one that broadcasts with it.
+        estimates: the same shape.
 
     Returns:
         dB, (…); NaN where the stem or the estimate is silent or the estimate is exact.
 
     Source: Le Roux, Wisdom, Erdogan, Hershey, "SDR: half-baked or well done?", ICASSP 2019, equation 5.
     """
-    reference, estimate = references.astype(np.float64), estimates.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scale = _dot(estimate, reference) / _dot(reference, reference)
-        target = scale[..., None, None] * reference
-        return decibels(_dot(target, target), _dot(target - estimate, target - estimate))
+    power = product = error = np.zeros(references.shape[:-2])
+    for true, estimated in _blocks(references, estimates):
+        power = power + _dot(true, true)
+        product = product + _dot(true, estimated)
+    scale = product / np.where(power > 0, power, np.nan)
+    for true, estimated in _blocks(references, estimates):
+        rest = scale[..., None, None] * true - estimated
+        error = error + _dot(rest, rest)
+    return decibels(scale**2 * power, error)
+
+
+def _blocks(references: np.ndarray, estimates: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Both in double precision, a stretch of time at once."""
+    for start in range(0, references.shape[-1], _BLOCK):
+        here = slice(start, start + _BLOCK)
+        yield references[..., here].astype(np.float64), estimates[..., here].astype(np.float64)
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:

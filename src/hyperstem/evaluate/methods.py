@@ -15,7 +15,6 @@ from hyperstem.evaluate import oracle
 from hyperstem.evaluate.songs import Song, spread
 from hyperstem.resample import fit, resample
 
-
 Quality = Literal["preview", "standard", "full"]
 
 

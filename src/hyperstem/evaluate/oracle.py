@@ -26,25 +26,34 @@ def ideal_ratio_mask(stems: np.ndarray, mixture: np.ndarray) -> np.ndarray:
         (stem, channel, time) float32; the stems add up to the mixture.
     """
     time = mixture.shape[-1]
-    count = -(-time // HOP) + 1
-    margins = [(0, 0), (HOP, count * HOP - time)]
-    mixed = np.pad(mixture, margins)
-    parts = np.pad(stems, [(0, 0), *margins])
     window = np.hanning(WINDOW + 1)[:-1]
-    out = np.zeros(parts.shape)
-    for first in range(0, count, _FRAMES):
-        frames = np.arange(first, min(first + _FRAMES, count))
-        masks = np.abs(np.fft.rfft(_frames(parts, frames) * window))  # (stem, channel, frame, bin)
-        total = masks.sum(axis=0)
-        masks /= np.where(total > 0, total, 1)
-        masks[:, total == 0] = 1 / len(stems)
-        pieces = np.fft.irfft(masks * np.fft.rfft(_frames(mixed, frames) * window), WINDOW) * window
-        for i, frame in enumerate(frames):
-            out[..., frame * HOP : frame * HOP + WINDOW] += pieces[..., i, :]
     weight = np.square(window[:HOP]) + np.square(window[HOP:])  # every sample lies in two windows
-    return (out[..., HOP : HOP + time] / np.resize(weight, time)).astype(np.float32)
+    out = np.zeros(stems.shape, np.float32)
+    for first in range(-1, -(-time // HOP), _FRAMES):  # frame f covers samples from f * HOP
+        frames = range(first, min(first + _FRAMES, -(-time // HOP)))
+        parts = _frames(stems, frames) * window
+        masked = np.fft.irfft(_shares(np.fft.rfft(parts)) * np.fft.rfft(_frames(mixture, frames) * window), WINDOW)
+        for i, frame in enumerate(frames):
+            start, stop = max(frame * HOP, 0), min(frame * HOP + WINDOW, time)
+            inside = slice(start - frame * HOP, stop - frame * HOP)
+            out[..., start:stop] += (masked[..., i, :] * window / np.tile(weight, 2))[..., inside]
+    return out
 
 
-def _frames(waves: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """(…, time) -> (…, frame, WINDOW)."""
-    return np.stack([waves[..., frame * HOP : frame * HOP + WINDOW] for frame in frames], axis=-2)
+def _shares(spectra: np.ndarray) -> np.ndarray:
+    """Magnitudes (stem, …) divided by their sum over stems; equal shares where all are zero."""
+    masks = np.abs(spectra)
+    total = masks.sum(axis=0)
+    masks /= np.where(total > 0, total, 1)
+    masks[:, total == 0] = 1 / len(masks)
+    return masks
+
+
+def _frames(waves: np.ndarray, frames: range) -> np.ndarray:
+    """(…, time) -> (…, frame, WINDOW), zeros outside the song."""
+    first, last = frames[0] * HOP, frames[-1] * HOP + WINDOW
+    inside = waves[..., max(first, 0) : last]
+    before = max(-first, 0)
+    margins = [(0, 0)] * (waves.ndim - 1) + [(before, last - first - before - inside.shape[-1])]
+    padded = np.pad(inside, margins).astype(np.float64)
+    return np.stack([padded[..., i * HOP : i * HOP + WINDOW] for i in range(len(frames))], axis=-2)

@@ -1,6 +1,7 @@
 """museval's own BSS Eval, for checking ours against it."""
 
 import importlib.util
+from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
@@ -29,7 +30,7 @@ def museval_metrics() -> ModuleType:
     return module
 
 
-def museval_scores(references: np.ndarray, estimates: np.ndarray, rate_hz: int) -> list[FrameScores]:
+def museval_scores(references: np.ndarray, estimates: Sequence[np.ndarray], rate_hz: int) -> list[FrameScores]:
     """The same as `bss.bss_eval`, computed by museval, one method at a time.
 
     Raises:

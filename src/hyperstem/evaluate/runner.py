@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import time
@@ -51,11 +52,10 @@ def score_song(song: Song, estimates: Sequence[np.ndarray], engine: Engine = "fa
     Raises:
         DataError: an estimate holds NaN or infinity.
     """
-    stacked = np.stack(estimates)
-    if not np.isfinite(stacked).all():
+    if not all(math.isfinite(np.abs(estimate).max()) for estimate in estimates):
         raise DataError(f"{song.name}: the estimates hold NaN or infinite samples")
     engines = {"fast": bss_eval, "museval": museval_scores}
-    frames = engines[engine](song.references, stacked, song.rate_hz)
+    frames = engines[engine](song.references, estimates, song.rate_hz)
     return [
         scores.build(
             song.name,
