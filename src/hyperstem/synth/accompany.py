@@ -35,13 +35,13 @@ def find_families(library: Path) -> list[Family]:
         text = path.read_text(encoding="latin-1")
         names = re.findall(r"^\s*DefGroove\s+(\S+)", text, re.MULTILINE | re.IGNORECASE)
         beats = {int(beat) for beat in re.findall(r"^\s*Time\s+(\d+)", text, re.MULTILINE | re.IGNORECASE)}
-        if not names or len(beats) != 1 or (beat := beats.pop()) not in (3, 4) or path.stem.startswith(("metronome", "none")):
+        if not names or beats not in ({3}, {4}) or path.stem.startswith(("metronome", "none")):
             continue
         fills = tuple(name for name in names if "fill" in name.lower() or "break" in name.lower())
         intros = tuple(name for name in names if "intro" in name.lower())
         mains = tuple(name for name in names if not re.search("fill|break|intro|end", name, re.IGNORECASE))
         if mains:
-            families.append(Family(path, beat, mains, fills, intros))
+            families.append(Family(path, beats.pop(), mains, fills, intros))
     return families
 
 

@@ -11,9 +11,10 @@ from hyperstem.synth.drumkit import render_drums
 from hyperstem.synth.grooves import play_drums
 from hyperstem.synth.lines import Part, play_bass, play_others
 from hyperstem.synth.score import Note, Song, Syllable, compose, stream
+from hyperstem.synth.singer import Singer, draw_singer
 from hyperstem.synth.singing import choir, harmony, play_vocals
 from hyperstem.synth.tones import TIMBRES, render_notes, vary
-from hyperstem.synth.voice import Singer, draw_singer, render_voice
+from hyperstem.synth.voice import render_voice
 
 
 def render_song(seed: int, seconds: float, rate_hz: int, *, style: str | None = None,
@@ -174,7 +175,8 @@ def balance(stems: dict[str, np.ndarray], seed: int, rate_hz: int) -> dict[str, 
     result = {}
     for stem, wave in stems.items():
         level = dsp.loudness(wave, int(0.4 * rate_hz))[:: max(1, rate_hz // 20)]
-        loud = float(np.sqrt(np.mean(np.square(level[level > 0.1 * level.max()])))) if level.size and level.max() > 1e-6 else 0.0
+        sounding = level[level > max(1e-6, 0.1 * level.max())]
+        loud = float(np.sqrt(np.mean(np.square(sounding)))) if sounding.size else 0.0
         gain_db = -22.0 + centres.get(stem, 0.0) + float(np.clip(rng.normal(0, 2.2), -5, 5))
         result[stem] = wave * np.float32(dsp.db(gain_db) / loud) if loud else np.zeros_like(wave)
         shape = float(np.max(np.abs(result[stem]))) if loud else 0.0

@@ -10,9 +10,9 @@ PIECES = ("kick", "snare", "rim", "clap", "hat", "open", "ride", "crash", "china
 _PLACES = {"kick": 0.0, "snare": 0.08, "rim": 0.1, "clap": 0.0, "hat": 0.45, "open": 0.45, "ride": -0.5, "crash": -0.35,
            "china": 0.6, "tom": 0.35, "mid": 0.0, "floor": -0.4, "shaker": 0.55, "tambourine": -0.5, "cowbell": 0.3,
            "conga": -0.3}
-_LEVELS_DB = {"kick": -2.5, "snare": 0.0, "rim": -9.0, "clap": -6.0, "hat": -17.0, "open": -16.0, "ride": -17.0, "crash": -11.0,
-              "china": -12.0, "tom": -4.0, "mid": -4.0, "floor": -3.0, "shaker": -20.0, "tambourine": -18.0, "cowbell": -15.0,
-              "conga": -9.0}
+_LEVELS_DB = {"kick": -2.5, "snare": 0.0, "rim": -9.0, "clap": -6.0, "hat": -17.0, "open": -16.0, "ride": -17.0,
+              "crash": -11.0, "china": -12.0, "tom": -4.0, "mid": -4.0, "floor": -3.0, "shaker": -20.0,
+              "tambourine": -18.0, "cowbell": -15.0, "conga": -9.0}
 
 
 class Kit:
@@ -54,7 +54,8 @@ class Kit:
     def _noise(self, seconds: float, response: dsp.Response) -> np.ndarray:
         return dsp.noise_burst(int(seconds * self.rate_hz), response, self.rate_hz, self.rng)
 
-    def _modes(self, seconds: float, hz: list[float], levels: list[float], lives_s: list[float], bend: float = 0.0) -> np.ndarray:
+    def _modes(self, seconds: float, hz: list[float], levels: list[float], lives_s: list[float],
+               bend: float = 0.0) -> np.ndarray:
         """Decaying sines; `bend` raises the pitch at the start (struck skins)."""
         samples = int(seconds * self.rate_hz)
         time_s = np.arange(samples) / self.rate_hz
@@ -63,8 +64,8 @@ class Kit:
         for frequency, level, life_s in zip(hz, levels, lives_s, strict=True):
             if frequency < 0.45 * self.rate_hz:
                 start = self.rng.uniform(0, 0.1) * 2 * np.pi
-                wave += np.float32(level) * np.sin(2 * np.pi * frequency * slide + start).astype(np.float32) * dsp.decay(
-                    samples, life_s, self.rate_hz)
+                tone = np.sin(2 * np.pi * frequency * slide + start).astype(np.float32)
+                wave += np.float32(level) * tone * dsp.decay(samples, life_s, self.rate_hz)
         return wave
 
     def _kick(self, strength: float) -> np.ndarray:
@@ -82,14 +83,16 @@ class Kit:
         base = self.snare_hz * self.rng.uniform(0.99, 1.01)
         body = self._modes(life_s * 1.6, [base, base * 1.6, base * 2.2, base * 2.9], [0.7, 0.55, 0.4, 0.3],
                            [life_s, life_s * 0.7, life_s * 0.5, life_s * 0.4], 0.5)
-        response = dsp.product(dsp.high_pass(self.wire_hz, 1.2), dsp.low_pass(self.snare_tone_hz * (0.6 + 0.6 * strength), 1.0))
+        tone_hz = self.snare_tone_hz * (0.6 + 0.6 * strength)
+        response = dsp.product(dsp.high_pass(self.wire_hz, 1.2), dsp.low_pass(tone_hz, 1.0))
         wires = self._noise(life_s * 1.6, response)
         wires /= np.std(wires) + 1e-6
         wires *= dsp.decay(len(wires), life_s * (1.3 if self.kind != "tight" else 0.9), self.rate_hz)
         return dsp.saturate(body * (0.3 + 0.5 * strength) + 0.28 * self.wires * wires[: len(body)], 1.2)
 
     def _rim(self, strength: float) -> np.ndarray:
-        return self._modes(0.12, [420.0, 980.0, 1730.0, 2650.0], [0.4, 1.0, 0.8, 0.4], [0.08, 0.06, 0.05, 0.03]) + 0.0 * strength
+        levels = [0.4, 1.0, 0.5 + 0.4 * strength, 0.2 + 0.3 * strength]
+        return self._modes(0.12, [420.0, 980.0, 1730.0, 2650.0], levels, [0.08, 0.06, 0.05, 0.03])
 
     def _clap(self, strength: float) -> np.ndarray:
         wave = self._noise(0.35, dsp.product(dsp.band(1300, 2.2), dsp.high_pass(500)))
@@ -101,9 +104,11 @@ class Kit:
 
     def _cymbal(self, seconds: float, bright_hz: float, wash: float, strength: float, ping: float = 0.0) -> np.ndarray:
         hz = self.metal * self.rng.uniform(0.995, 1.005, len(self.metal))
-        levels = self.rng.uniform(0.3, 1.0, len(hz)) * dsp.product(dsp.high_pass(bright_hz * 0.4, 1.0), dsp.low_pass(11000, 1))(hz)
+        tint = dsp.product(dsp.high_pass(bright_hz * 0.4, 1.0), dsp.low_pass(11000, 1))
+        levels = self.rng.uniform(0.3, 1.0, len(hz)) * tint(hz)
         keep = np.argsort(-levels)[:18]
-        tones = self._modes(seconds, list(hz[keep]), list(levels[keep]), list(seconds * self.rng.uniform(0.3, 1.0, len(keep))))
+        lives_s = seconds * self.rng.uniform(0.3, 1.0, len(keep))
+        tones = self._modes(seconds, list(hz[keep]), list(levels[keep]), list(lives_s))
         hop = int(0.004 * self.rate_hz)
         frames = int(seconds * self.rate_hz) // hop + 2
         frequency = np.linspace(0, self.rate_hz / 2, 129)
@@ -135,7 +140,8 @@ class Kit:
 
     def _drum(self, hz: float, strength: float) -> np.ndarray:
         life_s = float(self.rng.uniform(0.35, 0.5)) * (110.0 / hz) ** 0.4
-        body = self._modes(life_s * 1.3, [hz, hz * 1.59, hz * 2.14], [1.0, 0.35, 0.2], [life_s, life_s * 0.6, life_s * 0.4], 0.6 * strength)
+        body = self._modes(life_s * 1.3, [hz, hz * 1.59, hz * 2.14], [1.0, 0.35, 0.2],
+                           [life_s, life_s * 0.6, life_s * 0.4], 0.6 * strength)
         stick = self._noise(0.03, dsp.band(2400, 2.0)) * dsp.decay(int(0.03 * self.rate_hz), 0.02, self.rate_hz)
         body[: len(stick)] += 1.2 * strength * stick[: len(body)]
         return body
@@ -162,7 +168,8 @@ class Kit:
         return jingle + 3 * strength * noise
 
     def _cowbell(self, strength: float) -> np.ndarray:
-        return self._modes(0.35, [545.0, 815.0, 1620.0, 2430.0], [1.0, 0.9, 0.3, 0.2], [0.2, 0.25, 0.1, 0.08]) * (0.5 + strength)
+        bell = self._modes(0.35, [545.0, 815.0, 1620.0, 2430.0], [1.0, 0.9, 0.3, 0.2], [0.2, 0.25, 0.1, 0.08])
+        return bell * np.float32(0.5 + strength)
 
 
 def render_drums(hits: list[Hit], seed: int, kind: str, samples: int, rate_hz: int) -> np.ndarray:

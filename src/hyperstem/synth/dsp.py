@@ -229,7 +229,8 @@ def compress(wave: np.ndarray, rate_hz: int, threshold_db: float, ratio: float, 
     return (wave * over ** (1.0 / ratio - 1.0)).astype(np.float32)
 
 
-def room(seconds: float, rate_hz: int, rng: np.random.Generator, brightness: float = 0.5, gap_s: float = 0.01) -> np.ndarray:
+def room(seconds: float, rate_hz: int, rng: np.random.Generator, brightness: float = 0.5,
+         gap_s: float = 0.01) -> np.ndarray:
     """A stereo room's impulse response without the direct sound: early echoes, then a tail that darkens.
 
     Returns:

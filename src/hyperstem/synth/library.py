@@ -94,7 +94,7 @@ def render_one(folder: Path, config: SynthConfig, number: int, found: Sources) -
                 fix_serial(path, seed & 0xFFFFFFFF)
         manifest = {**song.manifest, "made_by": fingerprint}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(temporary, target)
+        temporary.replace(target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -148,7 +148,8 @@ def _busy_s() -> float:
 def _fingerprint(config: SynthConfig, number: int, found: Sources) -> str:
     """A hash of what decides the song."""
     settings = {key: value for key, value in asdict(config).items() if key != "songs"}
-    names = [str(path) for path in found.soundfonts] + [str(f.file) for f in found.families] + [kit.name for kit in found.kits]
+    names = [str(path) for path in (*found.soundfonts, *(family.file for family in found.families))]
+    names += [kit.name for kit in found.kits]
     names += [f"{speaker.name} {len(speaker.files)}" for speaker in found.speakers] + [str(found.espeak)]
     return hashlib.sha256(json.dumps([settings, number, names], sort_keys=True).encode()).hexdigest()[:16]
 

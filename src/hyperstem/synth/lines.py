@@ -6,8 +6,8 @@ import numpy as np
 
 from hyperstem.synth.score import Chord, Note, Section, Song, stream
 
-_RANGES = {"piano": 55, "epiano": 55, "organ": 56, "pad": 54, "strings": 58, "acoustic": 48, "electric": 50, "power": 40,
-           "brass": 58, "bell": 67, "pluck": 60, "saw": 52, "clavinet": 50, "banjo": 55, "lead": 67}
+_RANGES = {"piano": 55, "epiano": 55, "organ": 56, "pad": 54, "strings": 58, "acoustic": 48, "electric": 50,
+           "power": 40, "brass": 58, "bell": 67, "pluck": 60, "saw": 52, "clavinet": 50, "banjo": 55, "lead": 67}
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Part:
 
 def near(pitch_class: int, around: float) -> int:
     """The MIDI pitch of a pitch class that is nearest to `around`."""
-    return int(round((around - pitch_class) / 12.0)) * 12 + pitch_class
+    return round((around - pitch_class) / 12.0) * 12 + pitch_class
 
 
 def play_bass(song: Song) -> tuple[str, tuple[Note, ...]]:
@@ -41,7 +41,8 @@ def play_bass(song: Song) -> tuple[str, tuple[Note, ...]]:
         figure = figures.get(section.kind, figures["verse"])
         for chord in section.chords:
             following = song.chord_at(chord.start_beat + chord.beats)
-            for beat, beats, pitch, velocity in _bass_figure(song, chord, following, figure, centre, pattern, cells, rng):
+            played = _bass_figure(song, chord, following, figure, centre, pattern, cells, rng)
+            for beat, beats, pitch, velocity in played:
                 start, end = song.seconds(beat), song.seconds(beat + beats * length)
                 loud = velocity * (0.7 + 0.3 * section.energy)
                 notes.append(Note(start, max(0.05, end - start), float(np.clip(pitch, 24, 60)), loud))
@@ -54,7 +55,8 @@ def play_bass(song: Song) -> tuple[str, tuple[Note, ...]]:
 def _rhythm(song: Song, rng: np.random.Generator, density: float) -> list[tuple[float, float]]:
     """A bar's rhythm as (beat, length), the first beat always struck."""
     steps = song.style.beats * song.style.steps
-    weight = np.array([1.0 if i % song.style.steps == 0 else 0.75 if (2 * i) % song.style.steps == 0 else 0.4 for i in range(steps)])
+    weight = [1.0 if i % song.style.steps == 0 else 0.75 if (2 * i) % song.style.steps == 0 else 0.4
+              for i in range(steps)]
     struck = [0] + [i for i in range(1, steps) if rng.random() < density * weight[i]]
     ends = [*struck[1:], steps]
     return [(a / song.style.steps, (b - a) / song.style.steps) for a, b in zip(struck, ends, strict=True)]
@@ -79,7 +81,8 @@ def _bass_figure(song: Song, chord: Chord, following: Chord, figure: str, centre
     if figure == "fifths":
         half = max(1.0, beats / 2)
         low = fifth - 12 if fifth > centre + 4 else fifth
-        return [(start + at, half * 0.8, root if i % 2 == 0 else low, 0.85) for i, at in enumerate(np.arange(0, beats, half))]
+        return [(start + at, half * 0.8, root if i % 2 == 0 else low, 0.85)
+                for i, at in enumerate(np.arange(0, beats, half))]
     if figure == "octaves":
         return [(start + at, step * 0.8, root + 12 * (i % 2), 0.9 - 0.15 * (i % 2)) for i, at in enumerate(grid)]
     if figure == "offbeat":
@@ -93,15 +96,16 @@ def _bass_figure(song: Song, chord: Chord, following: Chord, figure: str, centre
         return [(start + i, 0.9, pitch, 0.85) for i, pitch in enumerate(walk)]
     if figure == "funk":
         jumps = [0, 12, 10, 7, 0, 0]
-        return [(start + at, min(length, 0.4), root + (int(rng.choice(jumps)) if at else 0), 0.9 if at % 1 == 0 else 0.65)
-                for at, length in pattern if at < beats]
+        return [(start + at, min(length, 0.4), root + (int(rng.choice(jumps)) if at else 0),
+                 0.9 if at % 1 == 0 else 0.65) for at, length in pattern if at < beats]
     if figure == "melodic":
         scale = [pitch for pitch in range(root - 3, root + 13) if pitch % 12 in song.scale]
         at, result = root, []
         for beat, length in pattern:
             if beat < beats:
                 result.append((start + beat, length, float(at), 0.85))
-                at = scale[int(np.clip(np.searchsorted(scale, at) + rng.choice([-1, 1, 1, 2, -2, 0]), 0, len(scale) - 1))]
+                rung = np.searchsorted(scale, at) + rng.choice([-1, 1, 1, 2, -2, 0])
+                at = scale[int(np.clip(rung, 0, len(scale) - 1))]
         return result
     return [(start + at, length, float(root + cell), 0.85) for (at, length), cell in zip(pattern, cells, strict=True)
             if at < beats]
@@ -168,8 +172,8 @@ def _figure(song: Song, chord: Chord, pitches: list[int], figure: str, rhythm: l
     if figure in ("eighths", "triplets", "chug"):
         grid = np.arange(0, beats - 0.01, step)
         accent = {beat for beat, _ in rhythm}
-        return [(start + at, step * (0.9 if at in accent else gate), pitches, 0.85 if at in accent or at % 1 == 0 else 0.5)
-                for at in grid if rng.random() < 0.95]
+        return [(start + at, step * (0.9 if at in accent else gate), pitches,
+                 0.85 if at in accent or at % 1 == 0 else 0.5) for at in grid if rng.random() < 0.95]
     if figure in ("arpeggio",):
         fast = step / 2 if song.bpm < 110 and song.style.steps == 4 else step
         ladder = [*pitches, *[pitch + 12 for pitch in pitches[:2]]]
@@ -187,10 +191,11 @@ def _figure(song: Song, chord: Chord, pitches: list[int], figure: str, rhythm: l
         return [(start + at, min(length, 0.3), [pitches[order[i % 16] % len(pitches)] - (12 if i % 3 == 0 else 0)], 0.8)
                 for i, (at, length) in enumerate(rhythm) if at < beats]
     if figure == "bossa":
-        return [(start + at, 0.35, pitches[1:], 0.65) for at in (0.0, 1.0, 1.5, 2.5, 3.5) if at < beats] + [
-            (start + at, 0.9, pitches[:1], 0.7) for at in np.arange(0, beats, 2.0)]
+        return [*[(start + at, 0.35, pitches[1:], 0.65) for at in (0.0, 1.0, 1.5, 2.5, 3.5) if at < beats],
+                *[(start + at, 0.9, pitches[:1], 0.7) for at in np.arange(0, beats, 2.0)]]
     if figure == "waltz":
-        return [(start, 0.95, pitches[:1], 0.8)] + [(start + at, 0.5, pitches[1:], 0.6) for at in np.arange(1, beats, 1.0)]
+        return [(start, 0.95, pitches[:1], 0.8),
+                *[(start + at, 0.5, pitches[1:], 0.6) for at in np.arange(1, beats, 1.0)]]
     if figure == "melody":
         ladder = [pitch for pitch in range(pitches[0], pitches[0] + 16) if pitch % 12 in song.scale]
         at = int(rng.integers(len(ladder)))

@@ -97,7 +97,8 @@ def _read_track(data: bytes, second: float) -> Track:
 
 def write_midi(tracks: Sequence[Track]) -> bytes:
     """A MIDI file (format 1) at 120 quarter notes a minute, one track a player; pitches are rounded."""
-    chunks = [b"MThd" + (6).to_bytes(4, "big") + b"\x00\x01" + (len(tracks)).to_bytes(2, "big") + _TICKS.to_bytes(2, "big")]
+    head = b"MThd" + (6).to_bytes(4, "big") + b"\x00\x01"
+    chunks = [head + len(tracks).to_bytes(2, "big") + _TICKS.to_bytes(2, "big")]
     for track in tracks:
         events: list[tuple[int, int, bytes]] = [(0, 0, bytes([192 | track.channel, track.program]))]
         for note in track.notes:
@@ -106,8 +107,7 @@ def write_midi(tracks: Sequence[Track]) -> bytes:
             velocity = min(127, max(1, round(note.velocity * 127)))
             events.append((start, 2, bytes([144 | track.channel, pitch, velocity])))
             events.append((max(end, start + 1), 1, bytes([128 | track.channel, pitch, 0])))
-        body, now = b"", 0
-        parts = []
+        parts, now = [], 0
         for tick, _, message in sorted(events):
             parts.append(_variable(tick - now) + message)
             now = tick

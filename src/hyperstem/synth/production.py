@@ -11,7 +11,7 @@ from hyperstem.synth.grooves import play_drums
 from hyperstem.synth.lines import Part, play_bass, play_others
 from hyperstem.synth.midi import Track
 from hyperstem.synth.score import Hit, Note, Song, compose, stream
-from hyperstem.synth.voice import Singer
+from hyperstem.synth.singer import Singer
 
 
 class Production(NamedTuple):
@@ -30,7 +30,8 @@ class _Score(NamedTuple):
     other: list[Track]
 
 
-def produce(seed: int, seconds: float, rate_hz: int, found: sources.Sources, absent: tuple[str, ...] = ()) -> Production:
+def produce(seed: int, seconds: float, rate_hz: int, found: sources.Sources,
+            absent: tuple[str, ...] = ()) -> Production:
     """Plays a song on what was found.
 
     Args:
@@ -56,8 +57,9 @@ def produce(seed: int, seconds: float, rate_hz: int, found: sources.Sources, abs
     }
     stems = {stem: np.zeros((2, count), np.float32) if stem in absent else players[stem]() for stem in STEMS}
     manifest = {
-        "seed": seed, "seconds": seconds, "rate_hz": rate_hz, "style": song.style.name, "bpm": round(song.bpm, 3), "key": song.key,
-        "mode": song.mode, "groove": score.groove if score else "built-in", "sections": [section.kind for section in song.sections],
+        "seed": seed, "seconds": seconds, "rate_hz": rate_hz, "style": song.style.name, "bpm": round(song.bpm, 3),
+        "key": song.key, "mode": song.mode, "groove": score.groove if score else "built-in",
+        "sections": [section.kind for section in song.sections],
         "absent": list(absent), "stems": used,
     }
     return Production(band.balance(stems, seed, rate_hz), manifest)
@@ -166,7 +168,8 @@ def _vocals(song: Song, found: sources.Sources, count: int, rate_hz: int, rng: n
             if sound == "speech":
                 weights = np.sqrt([len(speaker.files) for speaker in found.speakers])
                 speaker = found.speakers[int(rng.choice(len(weights), p=weights / weights.sum()))]
-                name, licence, wave = f"speech {speaker.name}", sources.speech_licence(speaker), speech.gather(speaker, 40.0, rng)
+                name, licence = f"speech {speaker.name}", sources.speech_licence(speaker)
+                wave = speech.gather(speaker, 40.0, rng)
             else:
                 voice, wave = speech.speak(30.0, rng)
                 name, licence = f"espeak-ng {voice}", sources.licence_of("espeak-ng")

@@ -12,15 +12,15 @@ from hyperstem import audio
 from hyperstem.errors import DataError, HyperstemError
 from hyperstem.resample import resample
 from hyperstem.synth import dsp
-from hyperstem.synth.score import Hit
+from hyperstem.synth.score import METAL, Hit
 
 FOLDERS = (Path("/usr/share/hydrogen/data/drumkits"),)
 _NAMES = (   # the first pattern that fits an instrument's name tells what it is
     ("rim", r"side|rim|stick|click"), ("kick", r"kick|bass ?drum|^bd"), ("clap", r"clap"), ("snare", r"snare"),
-    ("open", r"(hat|hh|hi-?hat).*(op|free|swish)|open|ohh"), ("hat", r"hat|hh"), ("china", r"china|splash"), ("crash", r"crash"),
-    ("ride", r"ride|bell|cymbal"), ("floor", r"floor|tom.*low|low.*tom|drum 1|bass$"), ("mid", r"tom.*(mid|2)|mid.*tom|drum 2"),
-    ("tom", r"tom"), ("tambourine", r"tambo"), ("cowbell", r"cowbell|agogo|wood|clave"), ("conga", r"conga|bongo|cajon|tone|slap"),
-    ("shaker", r"shak|marac"),
+    ("open", r"(hat|hh|hi-?hat).*(op|free|swish)|open|ohh"), ("hat", r"hat|hh"), ("china", r"china|splash"),
+    ("crash", r"crash"), ("ride", r"ride|bell|cymbal"), ("floor", r"floor|tom.*low|low.*tom|drum 1|bass$"),
+    ("mid", r"tom.*(mid|2)|mid.*tom|drum 2"), ("tom", r"tom"), ("tambourine", r"tambo"),
+    ("cowbell", r"cowbell|agogo|wood|clave"), ("conga", r"conga|bongo|cajon|tone|slap"), ("shaker", r"shak|marac"),
 )
 
 
@@ -77,7 +77,8 @@ def read_kit(path: Path) -> Kit:
         if piece and layers:
             pieces.setdefault(piece, []).append(tuple(sorted(layers, key=lambda layer: layer.low)))
     licence = (root.findtext("license") or "see the package's copyright file").strip()
-    return Kit(root.findtext("name") or path.parent.name, licence, {piece: tuple(found) for piece, found in pieces.items()})
+    name = root.findtext("name") or path.parent.name
+    return Kit(name, licence, {piece: tuple(found) for piece, found in pieces.items()})
 
 
 def render_kit(hits: Sequence[Hit], kit: Kit, samples: int, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
@@ -86,8 +87,9 @@ def render_kit(hits: Sequence[Hit], kit: Kit, samples: int, rate_hz: int, rng: n
     Returns:
         float32 (2, samples).
     """
-    kin = {"rim": "snare", "clap": "snare", "open": "hat", "china": "crash", "crash": "ride", "ride": "hat", "floor": "tom", "mid": "tom",
-           "tom": "mid", "conga": "mid", "tambourine": "hat", "shaker": "hat", "cowbell": "rim"}
+    kin = {"rim": "snare", "clap": "snare", "open": "hat", "china": "crash", "crash": "ride", "ride": "hat",
+           "floor": "tom", "mid": "tom", "tom": "mid", "conga": "mid", "tambourine": "hat", "shaker": "hat",
+           "cowbell": "rim"}
     chosen: dict[str, tuple[Layer, ...]] = {}
     tune = {piece: float(2.0 ** rng.normal(0, 0.05)) for piece in kin} | {"kick": float(2.0 ** rng.normal(0, 0.07))}
     levels: dict[str, float] = {}
@@ -101,7 +103,7 @@ def render_kit(hits: Sequence[Hit], kit: Kit, samples: int, rate_hz: int, rng: n
         if hit.piece not in chosen:
             options = kit.pieces[name]
             chosen[hit.piece] = options[int(rng.integers(len(options)))]
-            soft_db = -6.0 if hit.piece in ("hat", "open", "ride", "crash", "china", "tambourine", "shaker") else 0.0
+            soft_db = -6.0 if hit.piece in METAL else 0.0
             levels[hit.piece] = dsp.db(soft_db + float(rng.normal(0, 2.0)))
         layers = chosen[hit.piece]
         fitting = [layer for layer in layers if layer.low <= hit.velocity <= layer.high] or list(layers)

@@ -8,6 +8,9 @@ import numpy as np
 from hyperstem.errors import ConfigError
 from hyperstem.synth.styles import SCALES, STYLES, Style
 
+METAL = ("hat", "open", "ride", "crash", "china", "tambourine", "shaker")
+"""Pieces of the drum kit that mixes keep low."""
+
 
 class Note(NamedTuple):
     """One note: start and length in seconds, MIDI pitch, velocity from 0 to 1."""
@@ -176,7 +179,8 @@ def _form(bars: int, style: Style, mode: str, key: int, rng: np.random.Generator
 def _progression(style: Style, mode: str, key: int, rng: np.random.Generator) -> list[tuple[int, tuple[int, ...]]]:
     """Four or eight chords as (root, tones), found by a walk over scale degrees that likes to come home."""
     scale = SCALES["minor" if mode == "blues" else mode]
-    pulls = {0: (3, 4, 5, 1, 2, 6), 1: (4, 3, 6, 0), 2: (5, 3, 1), 3: (4, 0, 1, 5), 4: (0, 5, 3, 0), 5: (3, 1, 4, 2), 6: (0, 3, 5, 2)}
+    pulls = {0: (3, 4, 5, 1, 2, 6), 1: (4, 3, 6, 0), 2: (5, 3, 1), 3: (4, 0, 1, 5), 4: (0, 5, 3, 0), 5: (3, 1, 4, 2),
+             6: (0, 3, 5, 2)}
     count = int(rng.choice([2, 4, 4, 4, 8]))
     degree = int(rng.choice([0, 0, 0, 5, 3, 1]))
     degrees = [degree]
@@ -206,4 +210,5 @@ def _chords(progression: list[tuple[int, tuple[int, ...]]], bar: int, bars: int,
     """The progression laid over a section, a chord a bar, or two a bar where there are eight."""
     per_bar = 2 if len(progression) == 8 and beats == 4 else 1
     length = beats / per_bar
-    return tuple(Chord(*progression[i % len(progression)], bar * beats + i * length, length) for i in range(bars * per_bar))
+    return tuple(Chord(*progression[i % len(progression)], bar * beats + i * length, length)
+                 for i in range(bars * per_bar))

@@ -82,7 +82,8 @@ def find_sources(soundfonts: Sequence[Path] | None = None, voices: Sequence[Path
         raise DataError(f"no .sf2 or .sf3 file in {', '.join(map(str, soundfonts))}")
     if not shutil.which("fluidsynth"):
         if soundfonts:
-            raise DataError("SoundFonts need the program fluidsynth, which is not installed (Debian: apt install fluidsynth)")
+            raise DataError("SoundFonts need the program fluidsynth, which is not installed "
+                            "(Debian: apt install fluidsynth)")
         missing.append("SoundFonts (install the program fluidsynth and a SoundFont, e.g. fluid-soundfont-gm)")
         fonts = []
     elif not fonts:

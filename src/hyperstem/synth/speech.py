@@ -9,8 +9,10 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,13 +21,14 @@ from hyperstem.errors import DataError, HyperstemError
 from hyperstem.resample import resample
 from hyperstem.synth import dsp
 from hyperstem.synth.score import Syllable, stream
-from hyperstem.synth.voice import Singer, contour
+from hyperstem.synth.singer import Singer, contour
 
 FOLDERS = (Path("/usr/share/games/fillets-ng/sound"),)
 _SOUNDS = (".ogg", ".wav", ".flac", ".opus", ".mp3")
 _SPEECH_HZ, _VOICE_HZ = 22050, 44100
 _FFT, _FRAME_MS = 1024, 5.0
-_VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "f5", "croak", "klatt", "klatt2", "klatt3")
+_VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "f5", "croak", "klatt", "klatt2",
+             "klatt3")
 _LANGUAGES = ("en", "en-us", "de", "it", "es", "fr", "pt", "sv", "fi", "pl", "nl", "cs", "id", "eo")
 
 
@@ -88,12 +91,13 @@ def speak(seconds: float, rng: np.random.Generator) -> tuple[str, np.ndarray]:
         DataError: espeak-ng is missing or fails.
     """
     voice = f"{rng.choice(_LANGUAGES)}+{rng.choice(_VARIANTS)}"
-    onsets, cores = "b d f g h k l m n p r s t v w br tr st pl sh".split(), "a e i o u ai au ei".split()
-    words = ["".join(str(rng.choice(onsets)) + str(rng.choice(cores)) for _ in range(int(rng.integers(1, 4)))) for _ in range(int(seconds * 2))]
+    onsets, cores = list("bdfghklmnprstvw"), ["a", "e", "i", "o", "u", "ai", "au", "ei"]
+    words = ["".join(str(rng.choice(onsets)) + str(rng.choice(cores)) for _ in range(int(rng.integers(1, 4))))
+             for _ in range(int(seconds * 2))]
     with tempfile.TemporaryDirectory(prefix="hyperstem-") as folder:
         target = Path(folder, "voice.wav")
-        command = ["espeak-ng", "-v", voice, "-s", str(int(rng.integers(110, 160))), "-p", str(int(rng.integers(30, 70))),
-                   "-w", str(target), " ".join(words)]
+        command = ["espeak-ng", "-v", voice, "-s", str(int(rng.integers(110, 160))),
+                   "-p", str(int(rng.integers(30, 70))), "-w", str(target), " ".join(words)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         except (FileNotFoundError, subprocess.TimeoutExpired) as error:
@@ -104,16 +108,21 @@ def speak(seconds: float, rng: np.random.Generator) -> tuple[str, np.ndarray]:
     return voice, resample(wave[0], rate_hz, _SPEECH_HZ)
 
 
+def _pyworld() -> Any:
+    """The vocoder, which is an optional dependency."""
+    try:
+        return import_module("pyworld")
+    except ImportError:
+        raise DataError("singing from speech needs pyworld: pip install 'hyperstem[synth]'") from None
+
+
 def take_apart(wave: np.ndarray) -> Spoken:
     """Pitch, envelope and noise share of speech (time,) at 22.05 kHz, and where its syllables lie.
 
     Raises:
         DataError: pyworld is missing, or there are no syllables.
     """
-    try:
-        import pyworld
-    except ImportError:
-        raise DataError("singing from speech needs pyworld: pip install 'hyperstem[synth]'") from None
+    pyworld = _pyworld()
     speech = wave.astype(np.float64) + 1e-6 * stream(len(wave), 60).standard_normal(len(wave))
     rough, times = pyworld.dio(speech, _SPEECH_HZ, f0_floor=65.0, f0_ceil=600.0, frame_period=_FRAME_MS)
     f0 = pyworld.stonemask(speech, rough, times, _SPEECH_HZ)
@@ -142,7 +151,8 @@ def _syllables(f0: np.ndarray, envelope: np.ndarray) -> np.ndarray:
                 kept[-1] = peak
         else:
             kept.append(peak)
-    edges = [0, *[a + int(np.argmin(loud_db[a:b])) for a, b in zip(kept, kept[1:], strict=False)], len(loud_db) - 1]
+    dips = [a + int(np.argmin(loud_db[a:b])) for a, b in pairwise(kept)]
+    edges = [0, *dips, len(loud_db) - 1]
     rows = []
     for peak, start, end in zip(kept, edges, edges[1:], strict=False):
         inside = voiced & (loud_db > loud_db[peak] - 5.0)
@@ -193,15 +203,14 @@ def sing_spoken(phrase: list[Syllable], spoken: Spoken, first: int, singer: Sing
         first: number of its syllable that the first note takes.
         singer: pitch gestures, breath.
         rng: chance.
-        talk: as for `voice.contour`.
+        talk: as for `singer.contour`.
         colour: gain per bin of WORLD's envelope (amplitude), or none.
         shift: how much higher the resonances are moved.
 
     Returns:
         When it starts, in seconds, and the sound, float32 (time,) at 44.1 kHz.
     """
-    import pyworld
-
+    pyworld = _pyworld()
     rows = spoken.syllables[(first + np.arange(len(phrase))) % len(spoken.syllables)]
     frame_hz = 1000 / _FRAME_MS
     start_s = max(0.0, phrase[0].start_s - 0.3)
@@ -213,7 +222,7 @@ def sing_spoken(phrase: list[Syllable], spoken: Spoken, first: int, singer: Sing
     envelope = np.log(spoken.envelope[low] + 1e-12) * (1 - part) + np.log(spoken.envelope[low + 1] + 1e-12) * part
     aperiodic = spoken.aperiodic[low] * (1 - part) + spoken.aperiodic[low + 1] * part
     voiced = core | (spoken.f0[np.minimum(np.round(place).astype(int), len(spoken.f0) - 1)] > 0)
-    envelope, aperiodic = _stretch(envelope, aperiodic, shift)
+    envelope, aperiodic = _stretch(envelope, aperiodic, shift, np.where(core, 5.5, 3.5)[:, None])
     level = np.log(np.exp(envelope).mean(axis=1) + 1e-12)
     target = np.where(core, 0.75 * (np.median(level[core]) if core.any() else 0.0) + 0.25 * level, level)
     gain = np.clip(target - level, -3.0, 2.0) + 2 * np.log(np.maximum(loud * melody.swell, 1e-3))
@@ -231,8 +240,9 @@ def sing_spoken(phrase: list[Syllable], spoken: Spoken, first: int, singer: Sing
     return start_s, wave.astype(np.float32)
 
 
-def _stretch(envelope: np.ndarray, aperiodic: np.ndarray, shift: float) -> tuple[np.ndarray, np.ndarray]:
-    """From 22.05 kHz to 44.1 kHz, resonances moved up by `shift`; what the recording lacks is breath that fades."""
+def _stretch(envelope: np.ndarray, aperiodic: np.ndarray, shift: float,
+             fall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From 22.05 kHz to 44.1 kHz, resonances moved up by `shift`; what the recording lacks fades by `fall`."""
     bins = _FFT + 1
     last = int(8600 / _SPEECH_HZ * _FFT)
     at = np.arange(bins) / shift
@@ -240,7 +250,7 @@ def _stretch(envelope: np.ndarray, aperiodic: np.ndarray, shift: float) -> tuple
     low = np.minimum(inside.astype(int), last - 1)
     part = inside - low
     beyond = np.log2(np.maximum(at / last, 1.0))
-    wide = envelope[:, low] * (1 - part) + envelope[:, low + 1] * part - 3.5 * beyond
+    wide = envelope[:, low] * (1 - part) + envelope[:, low + 1] * part - fall * beyond
     noise = aperiodic[:, low] * (1 - part) + aperiodic[:, low + 1] * part
     return wide, noise + (1 - noise) * np.minimum(beyond, 0.9)
 

@@ -66,7 +66,7 @@ TIMBRES = {
     "pad": Timbre("saw", 0.25, 0.5, cutoff=5, sweep=0.7, sweep_s=1.2, detune=14, body_hz=9000),
     "strings": Timbre("saw", 0.12, 0.25, cutoff=9, detune=11, vibrato=9, body_hz=8000),
     "saw": Timbre("saw", 0.01, 0.08, cutoff=14, detune=16, sweep=0.8, body_hz=12000),
-    "pluck": Timbre("square", 0.002, 0.06, 0.9, 0.3, cutoff=4, sweep=2.5, sweep_s=0.1, resonance=0.8, detune=6, body_hz=12000),
+    "pluck": Timbre("square", 0.002, 0.06, 0.9, 0.3, cutoff=4, sweep=2.5, sweep_s=0.1, resonance=0.8, detune=6),
     "bell": Timbre("bell", 0.001, 0.3, 3.0, 0.25, 30, detune=2, body_hz=14000),
     "acoustic": Timbre("string", 0.002, 0.06, 3.5, 0.22, 40, pluck=0.18, detune=0.8, knock=0.2, body_hz=9000),
     "electric": Timbre("string", 0.002, 0.05, 5.0, 0.25, 26, pluck=0.14, drive=1.8, knock=0.06, body_hz=5000),
@@ -93,8 +93,8 @@ def source(wave: str, harmonics: int, pluck: float) -> np.ndarray:
         bars = {1: 0.8, 2: 1.0, 3: 0.7, 4: 0.8, 6: 0.4, 8: 0.5}
         return np.array([bars.get(int(n), 0.0) for n in number])
     if wave == "bell":
-        return np.where(number == 1, 1.0, 0.0) + 0.3 * np.exp(-((number - 4.0) ** 2)) + 0.25 * np.exp(-((number - 2.0) ** 2)) + (
-            0.12 * np.exp(-((number - 9.0) ** 2) / 2))
+        humps = 0.3 * np.exp(-((number - 4.0) ** 2)) + 0.25 * np.exp(-((number - 2.0) ** 2))
+        return np.where(number == 1, 1.0, 0.0) + humps + 0.12 * np.exp(-((number - 9.0) ** 2) / 2)
     if wave == "reed":
         return (1.0 + 0.6 * (number % 3 == 0)) / number**0.7
     return 1.0 / number
@@ -114,20 +114,23 @@ def _note(timbre: Timbre, note: Note, rate_hz: int, rng: np.random.Generator, gl
     frames = total // HOP + 2
     time_s = np.arange(frames)[:, None] * (HOP / rate_hz)
     cutoff = timbre.cutoff * (0.45 + 0.75 * note.velocity) * (frequency / 110.0) ** -0.25
-    moving = np.maximum(cutoff * 2.0 ** (timbre.sweep * (0.5 + 0.5 * note.velocity) * np.exp(-time_s / timbre.sweep_s)), 1.2)
+    opened = timbre.sweep * (0.5 + 0.5 * note.velocity) * np.exp(-time_s / timbre.sweep_s)   # octaves
+    moving = np.maximum(cutoff * 2.0**opened, 1.2)
     ratio = number / moving
     gain = 1.0 / (1.0 + ratio**4)
     if timbre.resonance:
         gain = gain + timbre.resonance * np.exp(-((np.log2(ratio) / 0.3) ** 2))
     if life_s:
         gain = gain * np.exp(-6.9 * time_s / life_s * (1.0 + timbre.damping * (number - 1)))
-    spectra = (source(timbre.wave, count, timbre.pluck) * gain * np.exp(0.3j * rng.standard_normal(count))).astype(np.complex64)
+    turned = source(timbre.wave, count, timbre.pluck) * np.exp(0.3j * rng.standard_normal(count))
+    spectra = (turned * gain).astype(np.complex64)
     phase = _phase(timbre, note, frequency, total, rate_hz, rng, glide_from)
     cents = (-timbre.detune, timbre.detune * rng.uniform(0.7, 1.0)) if timbre.detune else (0.0,)
     wave = np.zeros(total, np.float32)
     for offset in cents:
         wave += dsp.scan(phase * 2.0 ** (offset / 1200) + rng.random(), spectra, HOP)
-    wave *= dsp.envelope(total, min(timbre.attack_s, 0.4 * held_s), timbre.release_s, rate_hz) * np.float32(1 / len(cents))
+    wave *= dsp.envelope(total, min(timbre.attack_s, 0.4 * held_s), timbre.release_s, rate_hz)
+    wave *= np.float32(1 / len(cents))
     if len(knock):
         wave[: len(knock)] += knock[: len(wave)] * np.float32(note.velocity * rng.uniform(0.7, 1.2))
     return wave * np.float32(note.velocity)
@@ -163,7 +166,8 @@ def vary(timbre: Timbre, rng: np.random.Generator) -> Timbre:
         return float(value * 2.0 ** rng.normal(0, spread))
     return timbre._replace(
         attack_s=moved(timbre.attack_s, 0.4), release_s=moved(timbre.release_s, 0.4), life_s=moved(timbre.life_s, 0.4),
-        damping=moved(timbre.damping, 0.4), cutoff=moved(timbre.cutoff, 0.4), sweep=timbre.sweep * rng.uniform(0.6, 1.3),
+        damping=moved(timbre.damping, 0.4), cutoff=moved(timbre.cutoff, 0.4),
+        sweep=timbre.sweep * float(rng.uniform(0.6, 1.3)),
         resonance=moved(timbre.resonance, 0.4), pluck=float(np.clip(moved(timbre.pluck, 0.3), 0.04, 0.45)),
         detune=moved(timbre.detune, 0.4), vibrato=moved(timbre.vibrato, 0.4), drive=moved(timbre.drive, 0.5),
         knock=moved(timbre.knock, 0.5), body_hz=moved(timbre.body_hz, 0.35))
