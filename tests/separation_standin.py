@@ -78,3 +78,16 @@ def lag(wave: np.ndarray, reference: np.ndarray) -> int:
     spectrum = np.fft.rfft(wave, size) * np.fft.rfft(reference, size).conj()
     peak = int(np.fft.irfft(spectrum).argmax())
     return peak if peak < size // 2 else peak - size
+
+
+COMMAND = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import separation_standin
+from hyperstem import engines
+engine = separation_standin.StandIn(segment_s=0.5, delay_s=float(sys.argv[2]))
+engines.load = lambda *_: separation_standin.loaded(engine)
+from hyperstem.cli import main
+sys.exit(main(sys.argv[3:]))
+"""
+"""The command line on the stand-in: ``python -c COMMAND tests-folder delay arguments...``."""

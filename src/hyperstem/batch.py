@@ -59,6 +59,21 @@ class BatchSettings:
             raise ConfigError(f"jobs is {self.jobs}; at least 1 is needed")
 
 
+def require_writable(folder: Path) -> None:
+    """Finds out before any work whether files can be made in an output folder, which need not exist yet.
+
+    Raises:
+        AudioError: they cannot.
+    """
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    probe = temporary_beside(nearest / "x")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise AudioError(f"output folder {folder}: {error.strerror}") from None
+
+
 class Task(NamedTuple):
     """One file to separate."""
 
@@ -205,12 +220,13 @@ def run(separator: Separator, tasks: Sequence[Task], settings: BatchSettings, re
     """
     cancel = cancel or threading.Event()
     lock = threading.Lock()
+    made: set[Path] = set()
 
     def one(task: Task) -> Result:
         if cancel.is_set():
             raise Cancelled("cancelled")
         told = (lambda done, total: progress(task, done, total)) if progress else None
-        result = separate_file(separator, task, settings, told, cancel)
+        result = separate_file(separator, task, settings, told, cancel, made)
         with lock:
             report(result)
         return result
@@ -228,8 +244,10 @@ def run(separator: Separator, tasks: Sequence[Task], settings: BatchSettings, re
 
 
 def separate_file(separator: Separator, task: Task, settings: BatchSettings, progress: Progress | None = None,
-                  cancel: threading.Event | None = None) -> Result:
+                  cancel: threading.Event | None = None, made: set[Path] | None = None) -> Result:
     """Separates one file into its outputs; what is wrong with it is in the result.
+
+    Folders that had to be made and are still empty when it fails vanish; `made` collects them over several calls.
 
     Raises:
         Cancelled: `cancel` was set.
@@ -241,7 +259,8 @@ def separate_file(separator: Separator, task: Task, settings: BatchSettings, pro
             return Result(task.source, "skipped")
         if settings.existing == "fail" and present:
             raise AudioError(f"{present[0]} exists; --overwrite replaces it, --skip-existing passes it over")
-        with _folders({path.parent for path in (*task.paths.values(), task.manifest)}):
+        folders = {path.parent for path in (*task.paths.values(), task.manifest)}
+        with _folders(folders, set() if made is None else made):
             output, seconds = _separate_into(separator, task, settings, progress, cancel)
         result = Result(task.source, "done", output=output, seconds=seconds, elapsed_s=time.perf_counter() - begun)
         if output.peak > 1 and not settings.output.bits and settings.output.subtype != "float":
@@ -339,18 +358,16 @@ def _write_text(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _folders(folders: set[Path]) -> Iterator[None]:
-    """Makes the folders; if the block fails, those made and still empty vanish again."""
-    made: list[Path] = []
+def _folders(folders: set[Path], made: set[Path]) -> Iterator[None]:
+    """Makes the folders and notes them in `made`; if the block fails, those of them still empty vanish again."""
     try:
-        for folder in sorted(folders):
+        for folder in folders:
             missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-            for parent in reversed(missing):
-                parent.mkdir(exist_ok=True)
-                made.append(parent)
+            made.update(missing)
+            folder.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        for folder in reversed(made):
+        for folder in sorted({parent for folder in folders for parent in (folder, *folder.parents)} & made, reverse=True):
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise

@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     overlap = OVERLAP if args.overlap is None else args.overlap
     try:
         settings = _settings(args)
+        batch.require_writable(settings.folder)
         separator = Separator.load(args.model, args.quality, args.device, args.threads, args.segment, overlap)
         settings = _with_groups(args, settings, separator)
     except ConfigError as error:

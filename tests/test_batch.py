@@ -1,0 +1,97 @@
+import threading
+from pathlib import Path
+
+import pytest
+
+from hyperstem import audio, batch
+from hyperstem.batch import BatchSettings, find_sources, plan
+from hyperstem.errors import ConfigError
+from hyperstem.outputs import OutputSettings
+from hyperstem.separator import Cancelled
+from separation_standin import noise, separator
+
+STEMS = ("drums", "bass", "other", "vocals")
+
+
+def settings(folder: Path, name: str = "wav", **chosen) -> BatchSettings:
+    return BatchSettings(folder, OutputSettings(audio.named_format(name)), **chosen)
+
+
+def test_inputs_of_one_name_are_kept_apart(tmp_path):
+    sources = [Path("a/song.mp3"), Path("b/song.wav"), Path("c/SONG.mp3"), Path("song-2.mp3")]
+    tasks = plan(sources, settings(tmp_path), STEMS)
+    folders = [task.manifest.parent.name for task in tasks]
+    assert folders == ["song", "song-2", "SONG-3", "song-2-2"]
+    paths = [path for task in tasks for path in task.paths.values()]
+    assert len({str(path).casefold() for path in paths}) == len(paths)
+
+
+def test_a_flat_template_keeps_manifests_apart(tmp_path):
+    tasks = plan([Path("a.mp3"), Path("b.mp3")], settings(tmp_path, template="{track} {stem}.{ext}"), STEMS)
+    assert [task.manifest.name for task in tasks] == ["a.manifest.json", "b.manifest.json"]
+    assert tasks[0].paths["bass"] == tmp_path / "a bass.wav"
+
+
+def test_stem_files_lose_both_endings(tmp_path):
+    task, = plan([Path("Song.stem.mp4")], settings(tmp_path, "stem.mp4"), STEMS)
+    assert task.paths == {"stems": tmp_path / "Song" / "Song.stem.mp4"}
+
+
+def test_every_file_once_and_folders_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.mp3", "a.wav", "sub/c.FLAC", ".hidden.mp3", "sub/notes.txt", ".git/d.mp3"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(b"x")
+    found = find_sources([Path("b.mp3"), Path(), tmp_path / "a.wav"])
+    assert [str(path) for path in found.sources] == ["b.mp3", "a.wav", "sub/c.FLAC"]
+    assert found.failures == []
+    assert [result.error for result in find_sources([Path(".git/..", ".git")]).failures] == []
+
+
+@pytest.mark.parametrize(("template", "message"), [
+    ("{track}", "no {stem}"), ("{title}/{stem}", "allowed are track, stem, ext"), ("/abs/{stem}", "leads out"),
+    ("x/../../{stem}", "leads out"), ("{stem", "template"),
+])
+def test_templates_that_cannot_work(tmp_path, template, message):
+    with pytest.raises(ConfigError, match=message):
+        settings(tmp_path, template=template)
+
+
+def test_cancelling_stops_all_jobs_and_leaves_nothing(tmp_path):
+    sources = []
+    for i in range(3):
+        sources.append(tmp_path / f"{i}.wav")
+        audio.write(sources[-1], noise(1, 44_100 * 60), 44100)
+    chosen = settings(tmp_path / "out", jobs=2)
+    cancel = threading.Event()
+    threading.Timer(0.5, cancel.set).start()
+    results, slow = [], separator(segment_s=0.5, delay_s=0.1)
+    with pytest.raises(Cancelled):
+        batch.run(slow, plan(sources, chosen, STEMS), chosen, results.append, cancel=cancel)
+    assert results == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_peaks_of_lossy_files_are_told(tmp_path):
+    audio.write(tmp_path / "a.wav", noise(2, 48_000, 1.5), 48_000, subtype="float")
+    chosen = settings(tmp_path / "out", "mp3")
+    result, = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
+    assert result.output.gain == 1
+    assert "some players will clip it" in result.warnings[0]
+    assert result.record()["warnings"] == result.warnings
+
+
+def test_a_folder_of_the_same_name_is_no_obstacle_but_a_file_is(tmp_path):
+    audio.write(tmp_path / "a.wav", noise(1, 1000), 8000)
+    (tmp_path / "out/a").mkdir(parents=True)
+    (tmp_path / "out/a/mine.txt").write_text("stays")
+    chosen = settings(tmp_path / "out")
+    result, = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
+    assert result.status == "done"
+    assert (tmp_path / "out/a/mine.txt").read_text() == "stays"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/a").write_text("in the way")
+    chosen = settings(tmp_path / "other")
+    result, = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
+    assert result.status == "failed"
+    assert result.error.startswith(f"{tmp_path / 'a.wav'}: ")
