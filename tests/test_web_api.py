@@ -13,7 +13,7 @@ import soundfile
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
-from web_studio import RATE_HZ, Studio, song, write_song  # noqa: E402
+from web_studio import RATE_HZ, Studio, song, write_song
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,9 @@ def test_zip_karaoke_and_mix(studio, done):
     stems = {stem: get(studio, f"{base}/stems/{stem}.wav").content for stem in done["stems"]}
     with zipfile.ZipFile(io.BytesIO(get(studio, f"{base}/stems.zip").content)) as archive:
         assert archive.testzip() is None
-        assert {name.rpartition("/")[2]: archive.read(name) for name in archive.namelist()} == \
-            {f"{stem}.wav": content for stem, content in stems.items()}
+        inside = {name.rpartition("/")[2]: archive.read(name) for name in archive.namelist()}
+    assert json.loads(inside.pop("manifest.json"))["source"]["name"] == done["name"]
+    assert inside == {f"{stem}.wav": content for stem, content in stems.items()}
     waves = {stem: soundfile.read(io.BytesIO(content), dtype="int16")[0].astype(int) for stem, content in stems.items()}
     karaoke, _ = soundfile.read(io.BytesIO(get(studio, f"{base}/karaoke.wav").content), dtype="int16")
     assert np.array_equal(karaoke, waves["drums"] + waves["bass"] + waves["other"])
@@ -109,10 +110,18 @@ def test_what_the_page_draws_and_plays(studio, done, wav):
     peaks = np.frombuffer(get(studio, f"{base}/peaks/drums", params={"take": "full", "step": 1024}).content, np.int8)
     assert len(peaks) == 2 * -(-len(drums) // 1024)
     assert abs(peaks.max() - np.ceil(int(drums.max()) * 127 / 32768)) <= 1
-    answer = get(studio, f"{base}/spectrogram/drums", params={"take": "full", "start": 0, "frames": len(drums), "columns": 50, "rows": 32})
+    answer = get(
+        studio,
+        f"{base}/spectrogram/drums",
+        params={"take": "full", "start": 0, "frames": len(drums), "columns": 50, "rows": 32},
+    )
     levels = np.frombuffer(answer.content, np.uint8).reshape(32, 50)
     assert levels.max() > 100 and levels.std() > 10
-    for path in ("audio/piano?take=full&start=0&frames=5", "peaks/drums?take=preview", "spectrogram/original?take=full&start=0&frames=9"):
+    for path in (
+        "audio/piano?take=full&start=0&frames=5",
+        "peaks/drums?take=preview",
+        "spectrogram/original?take=full&start=0&frames=9",
+    ):
         refused(get(studio, f"{base}/{path}"), 404)
     refused(get(studio, f"{base}/audio/drums?take=full&start=-1&frames=5"), 422)
     refused(get(studio, f"{base}/peaks/drums?take=full&step=65"), 422)
@@ -186,6 +195,8 @@ def test_uploads_that_are_refused(studio, folder):
     refused(studio.client.post("/api/jobs", content=b"", headers={"content-type": "multipart/form-data"}), 400)
     refused(studio.client.post("/api/jobs", files={"file": ("a.wav", b"RIFF")}, data={"quality": "best"}), 422)
     refused(studio.client.post("/api/jobs", files={"file": ("a.wav", b"RIFF")}, data={"x": "y" * 5000}), 413)
+    refused(studio.client.post("/api/session", json={"token": "x" * 70_000}), 413)
+    refused(studio.client.post("/api/session", content=iter([b"{}"])), 411)
     refused(studio.client.post("/api/jobs", files={"file": ("a.mp3", b"")}), 415)
     refused(studio.client.post("/api/jobs", files={"file": ("a.mp3", b"These are words, not music.\n" * 50)}), 415)
 
@@ -272,14 +283,29 @@ def test_other_sites_and_host_names_are_refused(studio, done):
     refused(get(studio, path, headers={"origin": "null"}), 403)
     refused(get(studio, path, headers={"sec-fetch-site": "cross-site"}), 403)
     refused(studio.client.delete(path, headers={"origin": "http://localhost:1"}), 403)
-    refused(studio.client.post("/api/jobs", files={"file": ("a.wav", b"RIFF")}, headers={"origin": "http://evil.example"}), 403)
-    refused(studio.client.post("/api/jobs", files={"file": ("a.wav", b"RIFF")}, headers={"sec-fetch-site": "same-site"}), 403)
+    refused(
+        studio.client.post("/api/jobs", files={"file": ("a.wav", b"RIFF")}, headers={"origin": "http://evil.example"}),
+        403,
+    )
+    refused(
+        studio.client.post("/api/jobs", files={"file": ("a.wav", b"RIFF")}, headers={"sec-fetch-site": "same-site"}),
+        403,
+    )
     assert get(studio, path, headers={"origin": own, "sec-fetch-site": "same-origin"}).status_code == 200
-    assert get(studio, "/", headers={"sec-fetch-site": "cross-site"}).status_code == 200  # a link from elsewhere opens it
+    assert (
+        get(studio, "/", headers={"sec-fetch-site": "cross-site"}).status_code == 200
+    )  # a link from elsewhere opens it
 
 
 def test_every_answer_carries_the_safety_headers(studio, done):
-    for path in ("/", "/docs", "/static/js/main.js", f"/api/jobs/{done['id']}", "/nothing", f"/api/jobs/{done['id']}/stems.zip"):
+    for path in (
+        "/",
+        "/docs",
+        "/static/js/main.js",
+        f"/api/jobs/{done['id']}",
+        "/nothing",
+        f"/api/jobs/{done['id']}/stems.zip",
+    ):
         headers = get(studio, path).headers
         assert "script-src 'self';" in headers["content-security-policy"], path
         assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"

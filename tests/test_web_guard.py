@@ -16,8 +16,21 @@ def test_names_of_this_computer_pass(host):
     assert host_is_allowed(host, LOCAL) and host_is_allowed(host, OPEN)
 
 
-@pytest.mark.parametrize("host", ["", "evil.example", "evil.example:8017", "127.0.0.1.evil.example", "localhost.evil.example",
-                                  "localhost:8017@evil.example", "127.0.0.1:80:80", "user@127.0.0.1", "127.0.0.1/", "a b"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "evil.example",
+        "evil.example:8017",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "localhost:8017@evil.example",
+        "127.0.0.1:80:80",
+        "user@127.0.0.1",
+        "127.0.0.1/",
+        "a b",
+    ],
+)
 def test_other_names_do_not(host):
     assert not host_is_allowed(host, LOCAL) and not host_is_allowed(host, OPEN)
 
@@ -53,7 +66,7 @@ def test_policy_allows_no_inline_script():
 def test_a_name_is_only_words_to_show(name):
     clean = clean_name(name)
     assert 1 <= len(clean) <= 200
-    assert "/" not in clean and "\\" not in clean and clean.isprintable() or any(c.isspace() for c in clean)
+    assert ("/" not in clean and "\\" not in clean and clean.isprintable()) or any(c.isspace() for c in clean)
     assert not any(ord(char) < 32 for char in clean)
 
 
@@ -66,8 +79,17 @@ def test_names_and_endings():
     assert suffix_of("x.sh") == "" and suffix_of("x.mp3/../../y") == ""
 
 
-@pytest.mark.parametrize("content, word", [(b"", "empty"), (b"just words, nothing more\n", "text"), (b"\x89PNG\r\n\x1a\n....", "picture"),
-                                           (b"PK\x03\x04....", "zip"), (b"%PDF-1.7 ...", "PDF"), (b"\x7fELF....", "program")])
+@pytest.mark.parametrize(
+    "content, word",
+    [
+        (b"", "empty"),
+        (b"just words, nothing more\n", "text"),
+        (b"\x89PNG\r\n\x1a\n....", "picture"),
+        (b"PK\x03\x04....", "zip"),
+        (b"%PDF-1.7 ...", "PDF"),
+        (b"\x7fELF....", "program"),
+    ],
+)
 def test_what_is_plainly_no_sound_is_refused(tmp_path, content, word):
     path = tmp_path / "upload"
     path.write_bytes(content)
@@ -76,7 +98,9 @@ def test_what_is_plainly_no_sound_is_refused(tmp_path, content, word):
     assert caught.value.status == 415
 
 
-@pytest.mark.parametrize("content", [b"RIFF", b"ID3\x04\x00", b"\xff\xfb\x90\x00", b"OggS\x00", b"\x00\x00\x00\x18ftypM4A "])
+@pytest.mark.parametrize(
+    "content", [b"RIFF", b"ID3\x04\x00", b"\xff\xfb\x90\x00", b"OggS\x00", b"\x00\x00\x00\x18ftypM4A "]
+)
 def test_what_may_be_sound_is_not(tmp_path, content):
     path = tmp_path / "upload"
     path.write_bytes(content)

@@ -16,7 +16,9 @@ from hyperstem.web.takes import Sound, TakeWriter, find_sound, raw_sound, read_o
 
 
 def noise(frames, channels=2, seed=0, level=8000):
-    return (np.random.default_rng(seed).standard_normal((frames, channels)) * level).clip(-32768, 32767).astype(np.int16)
+    return (
+        (np.random.default_rng(seed).standard_normal((frames, channels)) * level).clip(-32768, 32767).astype(np.int16)
+    )
 
 
 def lane_of(path, samples, volume=1.0, pan=0.0):

@@ -42,8 +42,12 @@ class Studio:
         settings = {"worker": list(worker), **settings}
         self.log = (folder.parent / f"{folder.name}.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, __file__, str(folder), str(port), json.dumps(settings)], stdout=subprocess.PIPE,
-            stderr=self.log, env={**os.environ, **(environment or {})}, text=True)
+            [sys.executable, __file__, str(folder), str(port), json.dumps(settings)],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env={**os.environ, **(environment or {})},
+            text=True,
+        )
         line = self.process.stdout.readline()
         assert line.startswith("hyperstem studio: "), (line, Path(self.log.name).read_text())
         self.page = line.split()[2]

@@ -26,12 +26,14 @@ class ShareSeparator:
     """Separates nothing: every stem is the song at another level. Slowed by HYPERSTEM_TEST_DELAY_S a block."""
 
     stems = tuple(SHARES)
+    model_name, model_sha256, trained, segment_s, overlap = "stand-in", "0" * 64, True, 1.0, 0.0
 
     def __init__(self, quality: str) -> None:
+        self.quality = quality
         self.rate_hz = {"preview": 8000, "standard": 16000, "full": 32000}[quality]
         self.delay_s = float(os.environ.get("HYPERSTEM_TEST_DELAY_S", "0")) * (self.rate_hz > 8000)
 
-    def stream(self, source):
+    def stream(self, source, *_):
         for block in audio.stream(source, block_frames=1 << 15):
             time.sleep(self.delay_s)
             yield Block(block, np.stack([block * np.float32(share) for share in SHARES.values()]))

@@ -1,7 +1,7 @@
 """Open the studio: a local web page that separates songs and plays their stems in a mixer.
 
-It listens on this computer only, unless --host opens it to others, which needs a --token. Songs and their stems are kept
-in --folder until they are too old or the disk quota is reached. The page's /docs describes the job API for scripts.
+It listens on this computer only, unless --host opens it to others, which needs a --token. Songs and their stems are
+kept in --folder until they are too old or the disk quota is reached. The page /docs describes the job API for scripts.
 """
 
 import argparse
@@ -12,22 +12,40 @@ DEFAULT_PORT = 8017
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("--port", type=int, metavar="N",
-                        help=f"port to listen on, 0 for any free one (default: {DEFAULT_PORT}, or a free one if it is taken)")
-    parser.add_argument("--host", default="127.0.0.1", metavar="H",
-                        help="address to listen on (default: 127.0.0.1, this computer only); any other needs --token")
+    parser.add_argument(
+        "--port",
+        type=int,
+        metavar="N",
+        help=f"port to listen on, 0 for any free one (default: {DEFAULT_PORT}, or a free one if it is taken)",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="H",
+        help="address to listen on (default: 127.0.0.1, this computer only); any other needs --token",
+    )
     parser.add_argument("--token", metavar="T", help="secret that every request must carry")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     parser.add_argument("--folder", metavar="DIR", help="where songs and jobs are kept (default: your data folder)")
-    parser.add_argument("--model", default="default", metavar="NAME|PATH", help="model that separates (default: default)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="songs separated at the same time (default: 1)")
+    parser.add_argument(
+        "--model", default="default", metavar="NAME|PATH", help="model that separates (default: default)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="songs separated at the same time (default: 1)"
+    )
     parser.add_argument("--waiting", type=int, default=100, metavar="N", help="songs that may wait (default: 100)")
-    parser.add_argument("--max-upload-mb", type=float, default=1024, metavar="MB", help="largest file taken (default: 1024)")
-    parser.add_argument("--max-minutes", type=float, default=120, metavar="MIN", help="longest song taken (default: 120)")
+    parser.add_argument(
+        "--max-upload-mb", type=float, default=1024, metavar="MB", help="largest file taken (default: 1024)"
+    )
+    parser.add_argument(
+        "--max-minutes", type=float, default=120, metavar="MIN", help="longest song taken (default: 120)"
+    )
     parser.add_argument("--memory-gb", type=float, default=6, metavar="GB", help="memory for one song (default: 6)")
     parser.add_argument("--time-limit", type=float, default=180, metavar="MIN", help="time for one song (default: 180)")
     parser.add_argument("--keep-days", type=float, default=7, metavar="DAYS", help="days a song is kept (default: 7)")
-    parser.add_argument("--quota-gb", type=float, default=20, metavar="GB", help="disk space for all songs (default: 20)")
+    parser.add_argument(
+        "--quota-gb", type=float, default=20, metavar="GB", help="disk space for all songs (default: 20)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,17 +55,28 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         from hyperstem.errors import ConfigError
 
-        raise ConfigError(f"the studio needs the extra 'web' ({error.name} is missing): pip install 'hyperstem[web]'") from None
+        raise ConfigError(
+            f"the studio needs the extra 'web' ({error.name} is missing): pip install 'hyperstem[web]'"
+        ) from None
     from pathlib import Path
 
-    from hyperstem.web.settings import StudioSettings
+    from hyperstem import weights
+    from hyperstem.web.settings import StudioSettings, default_folder
 
-    chosen = {"folder": Path(args.folder)} if args.folder else {}
     settings = StudioSettings(
-        **chosen, host=args.host, token=args.token, model=args.model, running=args.jobs, waiting=args.waiting,
-        max_upload_bytes=int(args.max_upload_mb * 2**20), max_length_s=args.max_minutes * 60,
-        memory_bytes=int(args.memory_gb * 2**30), time_limit_s=args.time_limit * 60,
-        keep_days=args.keep_days, quota_bytes=int(args.quota_gb * 2**30),
+        folder=Path(args.folder) if args.folder else default_folder(),
+        host=args.host,
+        token=args.token,
+        model=args.model,
+        running=args.jobs,
+        waiting=args.waiting,
+        max_upload_bytes=int(args.max_upload_mb * 2**20),
+        max_length_s=args.max_minutes * 60,
+        memory_bytes=int(args.memory_gb * 2**30),
+        time_limit_s=args.time_limit * 60,
+        keep_days=args.keep_days,
+        quota_bytes=int(args.quota_gb * 2**30),
     )
+    weights.find(args.model)
     ports = (DEFAULT_PORT, 0) if args.port is None else (args.port,)
     return serve(settings, ports, open_browser=not args.no_browser)

@@ -1,0 +1,1 @@
+"""The studio: a local web page and job API around a separator; the extra ``web`` brings what it needs."""

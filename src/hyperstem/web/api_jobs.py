@@ -28,16 +28,29 @@ Quality = Literal["preview", "standard", "full"]
 
 UPLOAD_BODY = {
     "required": True,
-    "content": {"multipart/form-data": {"schema": {
-        "type": "object", "required": ["file"],
-        "properties": {
-            "file": {"type": "string", "format": "binary", "description": "The song, in any common sound format."},
-            "quality": {"type": "string", "enum": list(QUALITIES), "default": "full"},
-        },
-    }}},
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "The song, in any common sound format.",
+                    },
+                    "quality": {"type": "string", "enum": list(QUALITIES), "default": "full"},
+                },
+            }
+        }
+    },
 }
-EVENT_STREAM = {200: {"description": "`event: job`, `data:` the job as JSON, at every change.",
-                      "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+EVENT_STREAM = {
+    200: {
+        "description": "`event: job`, `data:` the job as JSON, at every change.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
 
 
 def runner_of(request: Request) -> Runner:
@@ -58,7 +71,9 @@ def view(runner: Runner, job: Job) -> JobView:
     return job_view(job, runner.position(job), job.ended and runner.source(job).exists())
 
 
-@router.post("/jobs", status_code=201, responses=errors(400, 408, 413, 415, 429, 507), openapi_extra={"requestBody": UPLOAD_BODY})
+@router.post(
+    "/jobs", status_code=201, responses=errors(400, 408, 413, 415, 429, 507), openapi_extra={"requestBody": UPLOAD_BODY}
+)
 async def create_job(request: Request, response: Response) -> JobView:
     """Takes a song and queues it. Preview stems can be heard first; those in the quality asked for replace them."""
     runner = runner_of(request)
@@ -121,7 +136,9 @@ async def restart_job(request: Request, job_id: JobId, quality: Annotated[Qualit
     """Separates a song that has ended once more, in another quality if one is given."""
     runner, job = runner_of(request), find_job(request, job_id)
     if not job.ended or not runner.source(job).exists():
-        raise HTTPException(409, f"this job is {job.state}; only one that has ended and kept its upload can be restarted")
+        raise HTTPException(
+            409, f"this job is {job.state}; only one that has ended and kept its upload can be restarted"
+        )
     if runner.waiting >= runner.settings.waiting:
         raise HTTPException(429, f"{runner.waiting} songs are waiting already; try again later", {"retry-after": "30"})
     job.quality, job.attempts = quality or job.quality, 0
@@ -146,8 +163,14 @@ async def all_events(request: Request) -> StreamingResponse:
 async def studio(request: Request) -> Limits:
     """What this studio accepts."""
     settings = runner_of(request).settings
-    return Limits(version=version("hyperstem"), model=settings.model, max_upload_bytes=settings.max_upload_bytes,
-                  max_length_s=settings.max_length_s, running=settings.running, waiting=settings.waiting)
+    return Limits(
+        version=version("hyperstem"),
+        model=settings.model,
+        max_upload_bytes=settings.max_upload_bytes,
+        max_length_s=settings.max_length_s,
+        running=settings.running,
+        waiting=settings.waiting,
+    )
 
 
 def _event_stream(events: AsyncIterator[str], runner: Runner) -> StreamingResponse:
@@ -201,5 +224,3 @@ async def _follow_all(runner: Runner) -> AsyncIterator[str]:
 
 def _event(kind: str, data: str) -> str:
     return f"event: {kind}\ndata: {data}\n\n"
-
-

@@ -18,13 +18,18 @@ from hyperstem.web.takes import ORIGINAL, STEMS, Sound, find_sound, read_outline
 
 MAX_FRAMES = 1 << 21
 VOCALS = "vocals"
+MANIFEST = "manifest.json"
 MAX_STEP = STEP << 12
 
 router = APIRouter(prefix="/api/jobs/{job_id}", tags=["sound"])
 
-Name = Annotated[str, Path(max_length=100, pattern=r"^[^/\x00]+$", description="A stem, or 'original' where that is heard.")]
+Name = Annotated[
+    str, Path(max_length=100, pattern=r"^[^/\x00]+$", description="A stem, or 'original' where that is heard.")
+]
 Take = Annotated[str, Query(max_length=20, description="original, preview, standard or full")]
-WAV = {200: {"description": "16-bit PCM.", "content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}}}
+WAV = {
+    200: {"description": "16-bit PCM.", "content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}}
+}
 BYTES = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
@@ -49,28 +54,42 @@ def _title(job: Job) -> str:
 def _attachment(name: str) -> dict[str, str]:
     """The header that names a download (RFC 6266)."""
     plain = "".join(char if char.isascii() and (char.isalnum() or char in " -_.()") else "_" for char in name)
-    encoded = "".join(chr(byte) if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "-_.") else f"%{byte:02X}"
-                      for byte in name.encode())
+    encoded = "".join(
+        chr(byte) if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "-_.") else f"%{byte:02X}"
+        for byte in name.encode()
+    )
     return {"content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}"}
 
 
-@router.get("/stems/{stem}.wav", response_class=FileResponse,
-            responses={**WAV, 206: {"description": "The range asked for."}, **errors(400, 404, 409, 416)})
+@router.get(
+    "/stems/{stem}.wav",
+    response_class=FileResponse,
+    responses={**WAV, 206: {"description": "The range asked for."}, **errors(400, 404, 409, 416)},
+)
 async def download_stem(request: Request, job_id: JobId, stem: Name) -> FileResponse:
     """One stem, the same bytes as `hyperstem separate` writes."""
     job, path = _done_stem(request, job_id, stem)
     return FileResponse(path, media_type="audio/wav", headers=_attachment(f"{_title(job)} - {stem}.wav"))
 
 
-@router.get("/stems.zip", response_class=StreamingResponse, responses={
-    200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}, **errors(404, 409)})
+@router.get(
+    "/stems.zip",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
+        **errors(404, 409),
+    },
+)
 async def download_all(request: Request, job_id: JobId) -> StreamingResponse:
-    """All stems in one archive."""
+    """All stems in one archive, with the manifest that `hyperstem separate` writes beside them."""
     job = _done(request, job_id)
     folder = runner_of(request).path(job) / STEMS
     title = _title(job).replace("/", "_").replace("\\", "_")
-    files = {f"{title}/{stem}.wav": folder / f"{stem}.wav" for stem in job.stems}
-    return StreamingResponse(stream_zip(files), media_type="application/zip", headers=_attachment(f"{title} - stems.zip"))
+    names = [*(f"{stem}.wav" for stem in job.stems), MANIFEST]
+    files = {f"{title}/{name}": folder / name for name in names if (folder / name).exists()}
+    return StreamingResponse(
+        stream_zip(files), media_type="application/zip", headers=_attachment(f"{title} - stems.zip")
+    )
 
 
 @router.get("/karaoke.wav", response_class=StreamingResponse, responses={**WAV, **errors(404, 409)})
@@ -87,9 +106,14 @@ async def download_karaoke(request: Request, job_id: JobId) -> StreamingResponse
 async def download_mix(
     request: Request,
     job_id: JobId,
-    lane: Annotated[list[str], Query(
-        max_length=64, description="`stem:volume:pan`, once for each stem that sounds; volume 0 to 2, pan -1 to 1.",
-        examples=[["drums:1:0", "vocals:0.5:-0.3"]])],
+    lane: Annotated[
+        list[str],
+        Query(
+            max_length=64,
+            description="`stem:volume:pan`, once for each stem that sounds; volume 0 to 2, pan -1 to 1.",
+            examples=[["drums:1:0", "vocals:0.5:-0.3"]],
+        ),
+    ],
 ) -> StreamingResponse:
     """The stems named, at those volumes and places; turned down as a whole where their sum would clip."""
     job = _done(request, job_id)
@@ -134,8 +158,12 @@ def _sound(request: Request, job: Job, take: str, lane: str) -> Sound:
 
 @router.get("/audio/{lane}", response_class=Response, responses={**BYTES, **errors(404)})
 def read_audio(
-    request: Request, job_id: JobId, lane: Name, take: Take,
-    start: Annotated[int, Query(ge=0, lt=2**48)], frames: Annotated[int, Query(ge=1, le=MAX_FRAMES)],
+    request: Request,
+    job_id: JobId,
+    lane: Name,
+    take: Take,
+    start: Annotated[int, Query(ge=0, lt=2**48)],
+    frames: Annotated[int, Query(ge=1, le=MAX_FRAMES)],
 ) -> Response:
     """A stretch of a lane, also of one still being separated: interleaved 16-bit little-endian samples."""
     job = find_job(request, job_id)
@@ -144,7 +172,10 @@ def read_audio(
 
 @router.get("/peaks/{lane}", response_class=Response, responses={**BYTES, **errors(404)})
 def read_peaks(
-    request: Request, job_id: JobId, lane: Name, take: Take,
+    request: Request,
+    job_id: JobId,
+    lane: Name,
+    take: Take,
     step: Annotated[int, Query(ge=STEP, le=MAX_STEP, multiple_of=STEP, description="Frames per point.")] = 1024,
     start: Annotated[int, Query(ge=0, lt=2**40, description="First point.")] = 0,
 ) -> Response:
@@ -159,9 +190,14 @@ def read_peaks(
 
 @router.get("/spectrogram/{lane}", response_class=Response, responses={**BYTES, **errors(404)})
 def read_spectrogram(
-    request: Request, job_id: JobId, lane: Name, take: Take,
-    start: Annotated[int, Query(ge=0, lt=2**48)], frames: Annotated[int, Query(ge=1, lt=2**48)],
-    columns: Annotated[int, Query(ge=1, le=2048)] = 800, rows: Annotated[int, Query(ge=1, le=512)] = 96,
+    request: Request,
+    job_id: JobId,
+    lane: Name,
+    take: Take,
+    start: Annotated[int, Query(ge=0, lt=2**48)],
+    frames: Annotated[int, Query(ge=1, lt=2**48)],
+    columns: Annotated[int, Query(ge=1, le=2048)] = 800,
+    rows: Annotated[int, Query(ge=1, le=512)] = 96,
 ) -> Response:
     """Levels of a stretch: uint8 row by row, highest frequency first; 0 is -96 dB, 255 is full scale."""
     job = find_job(request, job_id)

@@ -21,8 +21,8 @@ STATIC = Path(__file__).parent / "static"
 
 DESCRIPTION = """Separate songs into stems and listen to them.
 
-Send a song with `POST /api/jobs`, follow it with `GET /api/jobs/{id}` or its events, and fetch its stems when its state is
-`done`. Every refusal is JSON: `{"error": "why, in words"}`. Where the studio was started with a token, send it as
+Send a song with `POST /api/jobs`, follow it with `GET /api/jobs/{id}` or its events, and fetch its stems when its state
+is `done`. Every refusal is JSON: `{"error": "why, in words"}`. Where the studio was started with a token, send it as
 `Authorization: Bearer TOKEN`."""
 
 
@@ -40,8 +40,14 @@ def create_app(settings: StudioSettings) -> FastAPI:
             await runner.stop()
 
     app = FastAPI(
-        title="hyperstem studio", version=version("hyperstem"), description=DESCRIPTION, lifespan=lifespan,
-        docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", license_info={"name": "MIT"},
+        title="hyperstem studio",
+        version=version("hyperstem"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        license_info={"name": "MIT"},
     )
     app.state.settings = settings
     app.include_router(api_jobs.router)

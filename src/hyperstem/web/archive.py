@@ -17,7 +17,7 @@ class _Outbox(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data) -> int:  # noqa: ANN001
+    def write(self, data) -> int:
         self._pieces.append(bytes(data))
         return len(data)
 

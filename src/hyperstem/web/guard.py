@@ -1,4 +1,4 @@
-"""Who may ask: the right Host, no other site's Origin, the token where there is one; and the headers of every answer."""
+"""Who may ask: the right Host, no other site's Origin, the token where there is one; the headers of every answer."""
 
 import functools
 import hmac
@@ -19,6 +19,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 COOKIE = "hyperstem_token"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+UPLOAD_PATH = "/api/jobs"
+SMALL_BODY_BYTES = 64 << 10
+"""What a request that is no upload may hold."""
 OPEN_PATHS = ("/api/session",)
 """Paths under /api/ that need no token."""
 
@@ -80,6 +83,7 @@ class Guard:
         self.app, self.settings = app, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers or passes on one request."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
@@ -118,6 +122,11 @@ class Guard:
         needs_token = self.settings.token and scope["path"].startswith("/api/") and scope["path"] not in OPEN_PATHS
         if needs_token and not token_is_right(self.settings, _given_token(headers)):
             return 401, "a token is needed: send it as 'Authorization: Bearer TOKEN'"
+        if scope["path"] != UPLOAD_PATH:
+            if b"transfer-encoding" in headers:
+                return 411, "say the length of the request's body"
+            if int(headers.get(b"content-length", "0") or 0) > SMALL_BODY_BYTES:
+                return 413, f"this request may hold {SMALL_BODY_BYTES} bytes at most"
         return None
 
 

@@ -62,7 +62,9 @@ class JobStore:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
-        self._database.execute("CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, created REAL NOT NULL, body TEXT NOT NULL)")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, created REAL NOT NULL, body TEXT NOT NULL)"
+        )
         self._jobs = {job.id: job for job in self._load()}
 
     def _load(self) -> Iterator[Job]:
@@ -86,7 +88,9 @@ class JobStore:
         job.changed = time.time()
         self._jobs[job.id] = job
         row = (job.id, job.created, json.dumps(dataclasses.asdict(job)))
-        self._database.execute("INSERT INTO jobs VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body", row)
+        self._database.execute(
+            "INSERT INTO jobs VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body", row
+        )
 
     def remove(self, job: Job) -> None:
         """Forgets `job`."""

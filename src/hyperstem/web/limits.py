@@ -1,9 +1,12 @@
-"""Limits that a song's process sets on itself before it touches the song, and its end with its parent's."""
+"""Limits that a song's process sets on itself before it touches the song, its end with its parent's, and its causes."""
 
 import contextlib
 import os
+import signal
 import sys
 import threading
+
+from hyperstem.web.settings import StudioSettings
 
 _WATCH_BYTES = 4096
 
@@ -44,3 +47,20 @@ def end_with_parent() -> None:
         os._exit(3)
 
     threading.Thread(target=wait, daemon=True, name="parent-watch").start()
+
+
+def too_slow(settings: StudioSettings) -> str:
+    """Why a song was stopped that took too long."""
+    return f"this song took longer than the studio allows one song ({settings.time_limit_s / 60:.0f} minutes)"
+
+
+def cause_of(status: int, settings: StudioSettings) -> str:
+    """What a process that ended without a word died of, by its exit status."""
+    if status == -getattr(signal, "SIGXCPU", 24):
+        return too_slow(settings)
+    if status == -getattr(signal, "SIGXFSZ", 25):
+        return "the separated song would be larger than the studio's disk quota"
+    if status < 0:
+        name = signal.Signals(-status).name
+        return f"the process that separated this song was ended by {name}: a damaged file, or too little memory"
+    return f"the process that separated this song ended unexpectedly (status {status}); its log says why"

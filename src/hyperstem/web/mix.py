@@ -74,8 +74,22 @@ def wav_header(channels: int, rate_hz: int, frames: int) -> bytes:
     size = frames * channels * 2
     if size > 0xFFFFFFFF - 36:
         raise ValueError(f"a wav file holds 4 GiB at most; this mix has {size} bytes")
-    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, channels, rate_hz,
-                       rate_hz * channels * 2, channels * 2, 16, b"data", size)
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        36 + size,
+        b"WAVE",
+        b"fmt ",
+        16,
+        1,
+        channels,
+        rate_hz,
+        rate_hz * channels * 2,
+        channels * 2,
+        16,
+        b"data",
+        size,
+    )
 
 
 def wav_bytes(lanes: list[Lane], channels: int, frames: int) -> int:

@@ -49,7 +49,7 @@ def favicon() -> Response:
     return Response((PAGES / "icon.svg").read_bytes(), media_type="image/svg+xml")
 
 
-@router.post("/api/session", tags=["studio"], status_code=204, response_class=Response, responses=errors())
+@router.post("/api/session", tags=["studio"], status_code=204, response_class=Response, responses=errors(400))
 async def open_session(session: Session, request: Request) -> Response:
     """Exchanges the token for a cookie, for pages that cannot send headers."""
     if not session.token.isascii() or not token_is_right(request.app.state.settings, session.token):
@@ -59,5 +59,3 @@ async def open_session(session: Session, request: Request) -> Response:
     if request.app.state.settings.token is not None:
         _keep_token(response, session.token)
     return response
-
-

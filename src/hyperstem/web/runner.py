@@ -5,7 +5,6 @@ import contextlib
 import json
 import logging
 import shutil
-import signal
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hyperstem.web.jobs import Job, JobStore
+from hyperstem.web.limits import cause_of, too_slow
+from hyperstem.web.progress import Clock, overall
 from hyperstem.web.settings import StudioSettings
 from hyperstem.web.takes import ORIGINAL
 
@@ -20,9 +21,6 @@ MAX_ATTEMPTS = 3
 CLEAN_EVERY_S = 600.0
 LINE_BYTES = 1 << 20
 FORMAT_KEYS = {"rate_hz", "channels", "frames", "duration_s", "stems"}
-SHARES = {"decoding": (0.0, 0.04), "preview": (0.04, 0.2), "separating": (0.2, 1.0)}
-"""Where each phase's progress starts and ends."""
-
 log = logging.getLogger("hyperstem.studio")
 
 
@@ -67,8 +65,7 @@ class Runner:
 
     async def stop(self) -> None:
         """Ends every process; songs that were running are taken up at the next start."""
-        self.stopping = True
-        self._notify()
+        self.hang_up()
         for task in [*self._tasks, *self._running.values()]:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._running.values(), return_exceptions=True)
@@ -77,6 +74,11 @@ class Runner:
                 job.attempts -= 1
                 self._reset(job)
         self.store.close()
+
+    def hang_up(self) -> None:
+        """Lets everybody who listens go."""
+        self.stopping = True
+        self._notify()
 
     # What the API asks for
 
@@ -168,17 +170,26 @@ class Runner:
         job.state, job.attempts = "running", job.attempts + 1
         self._save(job)
         request = {
-            "folder": str(self.path(job)), "source": str(self.source(job)), "name": job.name,
-            "model": self.settings.model, "quality": job.quality, "max_length_s": float(self.settings.max_length_s),
-            "memory_bytes": self.settings.memory_bytes, "time_limit_s": float(self.settings.time_limit_s),
+            "folder": str(self.path(job)),
+            "source": str(self.source(job)),
+            "name": job.name,
+            "model": self.settings.model,
+            "quality": job.quality,
+            "max_length_s": float(self.settings.max_length_s),
+            "memory_bytes": self.settings.memory_bytes,
+            "time_limit_s": float(self.settings.time_limit_s),
             "file_bytes": self.settings.quota_bytes,
         }
         errors = (self.path(job) / "log.txt").open("wb")
         process = None
         try:
             process = await asyncio.create_subprocess_exec(
-                *self.settings.worker, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
-                limit=LINE_BYTES, start_new_session=True,
+                *self.settings.worker,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                limit=LINE_BYTES,
+                start_new_session=True,
             )
             assert process.stdin is not None
             process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -187,9 +198,9 @@ class Runner:
             try:
                 async with asyncio.timeout(self.settings.time_limit_s):
                     if not await self._follow(job, process):
-                        self._end(job, "failed", self._why(await process.wait()))
+                        self._end(job, "failed", cause_of(await process.wait(), self.settings))
             except TimeoutError:
-                self._end(job, "failed", self._too_slow())
+                self._end(job, "failed", too_slow(self.settings))
         finally:
             errors.close()
             await _kill(process)
@@ -199,7 +210,7 @@ class Runner:
     async def _follow(self, job: Job, process: asyncio.subprocess.Process) -> bool:
         """Takes in what the process reports, and tells whether it has said how the job ended."""
         assert process.stdout is not None
-        clock = _Clock()
+        clock = Clock()
         while line := await process.stdout.readline():
             message: dict[str, Any] = json.loads(line)
             match message.pop("event"):
@@ -212,7 +223,7 @@ class Runner:
                     self._notify()
                 case "progress":
                     job.phase = message["phase"]
-                    job.progress = max(job.progress, _progress(**message))
+                    job.progress = max(job.progress, overall(**message))
                     job.eta_s = clock.left(job.progress)
                     self._notify()
                 case "done":
@@ -231,20 +242,6 @@ class Runner:
             if path.name not in job.takes:
                 shutil.rmtree(path, ignore_errors=True)
         self._end(job, "done", None)
-
-    def _too_slow(self) -> str:
-        return f"this song took longer than the studio allows one song ({self.settings.time_limit_s / 60:.0f} minutes)"
-
-    def _why(self, status: int) -> str:
-        """What a process that ended without a word died of."""
-        if status == -getattr(signal, "SIGXCPU", 24):
-            return self._too_slow()
-        if status == -getattr(signal, "SIGXFSZ", 25):
-            return "the separated song would be larger than the studio's disk quota"
-        if status < 0:
-            name = signal.Signals(-status).name
-            return f"the process that separated this song was ended by the system ({name}): a damaged file or too little memory"
-        return f"the process that separated this song ended unexpectedly (status {status}); its log says why"
 
     # States
 
@@ -286,27 +283,6 @@ class Runner:
             excess -= sum(path.stat().st_size for path in self.path(job).rglob("*") if path.is_file())
             log.info("removing %s to keep the disk quota", job.id)
             self.remove(job)
-
-
-class _Clock:
-    """Time left, from the progress of the last while."""
-
-    def __init__(self) -> None:
-        self._points: deque[tuple[float, float]] = deque(maxlen=40)
-
-    def left(self, progress: float) -> float | None:
-        """Seconds until 1.0, or None while that cannot be told."""
-        now = time.monotonic()
-        self._points.append((now, progress))
-        then, before = self._points[0]
-        if progress - before < 1e-3 or now - then < 0.5:
-            return None
-        return round((1 - progress) * (now - then) / (progress - before), 1)
-
-
-def _progress(phase: str, done_s: float, total_s: float | None) -> float:
-    start, end = SHARES[phase]
-    return start + (end - start) * min(1.0, done_s / total_s if total_s else 0.0)
 
 
 async def _kill(process: asyncio.subprocess.Process | None) -> None:

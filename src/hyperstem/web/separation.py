@@ -1,16 +1,16 @@
 """What one song's process does with the song: decode it, separate a preview, separate it for good."""
 
 import contextlib
-import os
+import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hyperstem import audio
+from hyperstem import audio, batch
 from hyperstem.errors import AudioError
-from hyperstem.outputs import OutputSettings, StemFiles
+from hyperstem.outputs import OutputSettings
 from hyperstem.web.peaks import Outliner
 from hyperstem.web.takes import ORIGINAL, STEMS, TakeWriter, wav_sound
 
@@ -47,8 +47,15 @@ def decode_original(source: Path, folder: Path, max_length_s: float, send: Send)
     info = audio.probe(source)
     if info.duration_s is not None and info.duration_s > max_length_s:
         raise AudioError(_too_long(info.duration_s, max_length_s))
-    send({"event": "format", "rate_hz": info.rate_hz, "channels": info.channels, "frames": info.frames,
-          "duration_s": info.duration_s})
+    send(
+        {
+            "event": "format",
+            "rate_hz": info.rate_hz,
+            "channels": info.channels,
+            "frames": info.frames,
+            "duration_s": info.duration_s,
+        }
+    )
     report = Reporter(send, "decoding", ORIGINAL, info.duration_s)
     writer = TakeWriter(folder, ORIGINAL)
     try:
@@ -82,36 +89,63 @@ def run_preview(separator: Any, source: Path, folder: Path, total_s: float, send
     report(writer.frames, rate_hz, last=True)
 
 
-def run_final(separator: Any, source: Path, folder: Path, quality: str, total_s: float, send: Send) -> dict[str, Any]:
-    """Separates to ``stems/<stem>.wav``, the same bytes as the command line writes, audible while they are made.
+class _Heard:
+    """A separator whose blocks are also written to a take, to be heard while the files are made."""
+
+    def __init__(self, separator: Any, writer: TakeWriter, report: Reporter, rate_hz: int) -> None:
+        self._separator, self._writer, self._report, self._rate_hz = separator, writer, report, rate_hz
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._separator, name)
+
+    def stream(self, *args: Any) -> Iterator[Any]:
+        """The separator's blocks."""
+        for block in self._separator.stream(*args):
+            self._report(self._writer.add(block.stems), self._rate_hz)
+            yield block
+
+
+def run_final(separator: Any, source: Path, name: str, folder: Path, total_s: float, send: Send) -> dict[str, Any]:
+    """Separates to ``stems/<stem>.wav`` with the command line's own code, audible while the files are made.
 
     Returns:
         What is to be known of the result: the take, its frames, the gain and warnings.
+
+    Raises:
+        AudioError: the song cannot be separated.
     """
-    info = audio.probe(source)
-    report = Reporter(send, "separating", quality, total_s)
-    writer = TakeWriter(folder, quality)
+    rate_hz, take = audio.probe(source).rate_hz, separator.quality
+    report = Reporter(send, "separating", take, total_s)
     part = folder / (STEMS + ".part")
-    part.mkdir()
-    paths = {stem: part / f"{stem}.wav" for stem in separator.stems}
-    settings = OutputSettings(audio.named_format("wav"))
-    with contextlib.closing(writer), \
-            StemFiles(paths, settings, separator.stems, info.rate_hz, info.channels, info.tags) as files:
-        for block in separator.stream(source):
-            files.write(block.mixture, block.waves)
-            report(writer.add(block.stems), info.rate_hz)
-        output = files.close()
-    report(writer.frames, info.rate_hz, last=True)
-    _keep(folder, part, quality, separator.stems)
-    trained = getattr(separator, "trained", True)
-    warnings = [] if trained else ["this model is a stand-in without training: its stems are no separation"]
-    return {"take": quality, "frames": output.frames, "gain": output.gain, "warnings": warnings}
+    task = batch.Task(source, {stem: part / f"{stem}.wav" for stem in separator.stems}, part / batch.MANIFEST)
+    settings = batch.BatchSettings(part, OutputSettings(audio.named_format("wav")))
+    with contextlib.closing(TakeWriter(folder, take)) as writer:
+        result = batch.separate_file(_Heard(separator, writer, report, rate_hz), task, settings)  # type: ignore[arg-type]
+    if result.output is None:
+        raise AudioError(result.error)
+    report(writer.frames, rate_hz, last=True)
+    _name_source(task.manifest, name)
+    _keep(folder, part, take, separator.stems)
+    warnings = [] if separator.trained else ["this model is a stand-in without training: its stems are no separation"]
+    return {
+        "take": take,
+        "frames": result.output.frames,
+        "gain": result.output.gain,
+        "warnings": result.warnings + warnings,
+    }
+
+
+def _name_source(manifest: Path, name: str) -> None:
+    """Puts the song's own name into the manifest, which only knows the studio's."""
+    facts = json.loads(manifest.read_text(encoding="utf-8"))
+    facts["source"]["name"] = name
+    manifest.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _keep(folder: Path, part: Path, take: str, stems: Sequence[str]) -> None:
     """Puts the finished files in place, with outlines of just what they hold, and drops the raw take."""
     shutil.rmtree(folder / STEMS, ignore_errors=True)
-    os.replace(part, folder / STEMS)
+    part.replace(folder / STEMS)
     for stem in stems:
         sound, outliner = wav_sound(folder / STEMS / f"{stem}.wav"), Outliner()
         outlines = folder / "takes" / take / f"{stem}.peaks"
@@ -119,5 +153,5 @@ def _keep(folder: Path, part: Path, take: str, stems: Sequence[str]) -> None:
             for start in range(0, sound.frames, BLOCK_FRAMES):
                 file.write(outliner.add(sound.read(start, BLOCK_FRAMES)).tobytes())
             file.write(outliner.finish().tobytes())
-        os.replace(outlines.with_suffix(".part"), outlines)
+        outlines.with_suffix(".part").replace(outlines)
         outlines.with_suffix(".s16").unlink()

@@ -31,16 +31,33 @@ def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool) ->
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _sole_use(settings.folder), _listen(settings.host, ports) as listener:
         url = page_url(settings, listener.getsockname()[1])
-        config = uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=2,
-                                server_header=False, limit_concurrency=1000, h11_max_incomplete_event_size=64 << 10)
+        config = uvicorn.Config(
+            create_app(settings),
+            log_level="warning",
+            timeout_graceful_shutdown=2,
+            server_header=False,
+            limit_concurrency=1000,
+            h11_max_incomplete_event_size=64 << 10,
+        )
         print(f"hyperstem studio: {url} (Ctrl-C ends it)", flush=True)
         if settings.token and len(settings.token) < SHORT_TOKEN:
-            print(f"note: the token has {len(settings.token)} characters; {SHORT_TOKEN} or more are harder to guess", flush=True)
+            print(
+                f"note: the token has {len(settings.token)} characters; {SHORT_TOKEN} or more are harder to guess",
+                flush=True,
+            )
         if open_browser:
             threading.Timer(0.8, webbrowser.open, [url]).start()
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config).run(sockets=[listener])
     return 0
+
+
+class _Server(uvicorn.Server):
+    """Ends the event streams when it is told to stop; otherwise it would wait for their listeners to leave."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.state.runner.hang_up()  # type: ignore[union-attr]
+        await super().shutdown(sockets)
 
 
 def page_url(settings: StudioSettings, port: int) -> str:
@@ -59,6 +76,7 @@ def _quoted(token: str) -> str:
 def _listen(host: str, ports: Sequence[int]) -> socket.socket:
     """A listening socket on the first of `ports` that is free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    last = OSError("no port to listen on")
     for port in ports:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -42,12 +42,22 @@ class StudioSettings:
     worker: tuple[str, ...] = (sys.executable, "-m", "hyperstem.web.worker")
 
     def __post_init__(self) -> None:
-        for name in ("max_upload_bytes", "max_length_s", "running", "waiting", "memory_bytes", "time_limit_s",
-                     "keep_days", "quota_bytes"):
+        for name in (
+            "max_upload_bytes",
+            "max_length_s",
+            "running",
+            "waiting",
+            "memory_bytes",
+            "time_limit_s",
+            "keep_days",
+            "quota_bytes",
+        ):
             require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be positive")
         if self.token is not None:
-            require(bool(self.token) and self.token.isascii() and self.token.isprintable() and " " not in self.token,
-                    "the token must be printable ASCII without spaces")
+            require(
+                bool(self.token) and self.token.isascii() and self.token.isprintable() and " " not in self.token,
+                "the token must be printable ASCII without spaces",
+            )
         if not self.is_loopback and not self.token:
             raise ConfigError(f"host {self.host} opens the studio to other computers; a token is then required")
 

@@ -6,7 +6,6 @@ program's own, never the user's.
 """
 
 import io
-import json
 import os
 import struct
 from pathlib import Path
@@ -107,8 +106,12 @@ def wav_sound(path: Path) -> Sound:
                 file.seek(size - 16 + size % 2, io.SEEK_CUR)
             elif name == b"data" and channels and bits == 16:
                 available = os.fstat(file.fileno()).st_size - file.tell()
-                return Sound(path, file.tell(), channels, min(size, available) // (2 * channels) if size != 0xFFFFFFFF
-                             else available // (2 * channels))
+                return Sound(
+                    path,
+                    file.tell(),
+                    channels,
+                    min(size, available) // (2 * channels) if size != 0xFFFFFFFF else available // (2 * channels),
+                )
             else:
                 file.seek(size + size % 2, io.SEEK_CUR)
     raise AudioError(f"{path.name} holds no 16-bit samples")
@@ -134,10 +137,3 @@ def read_outline(folder: Path, take: str, lane: str, step: int, start: int) -> n
     path = folder / "takes" / take / f"{lane}.peaks"
     points = np.fromfile(path, np.int8, offset=min(start * factor * 2, path.stat().st_size)).reshape(-1, 2)
     return coarser(points, factor)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Writes `value` as JSON, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value), encoding="utf-8")
-    os.replace(part, path)

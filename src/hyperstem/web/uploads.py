@@ -4,7 +4,7 @@ import asyncio
 import re
 import unicodedata
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -15,11 +15,50 @@ FIELD_BYTES = 1000
 OVERHEAD_BYTES = 64 << 10
 """What a request may hold beside the file itself."""
 
-SUFFIXES = frozenset((".wav .aif .aiff .flac .mp3 .m4a .mp4 .ogg .oga .opus .wma .mkv .webm .mka .aac .ac3 .caf .au .w64 "
-                      ".wv .ape .mov .avi .mpg .ts .3gp .amr .mp2").split())
-FOREIGN = {b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"GIF8": "a picture", b"%PDF": "a PDF document",
-           b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a compressed archive", b"7z\xbc\xaf": "a compressed archive",
-           b"\x7fELF": "a program", b"MZ": "a program", b"SQLite format": "a database"}
+SUFFIXES = frozenset(
+    [
+        ".wav",
+        ".aif",
+        ".aiff",
+        ".flac",
+        ".mp3",
+        ".m4a",
+        ".mp4",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".wma",
+        ".mkv",
+        ".webm",
+        ".mka",
+        ".aac",
+        ".ac3",
+        ".caf",
+        ".au",
+        ".w64",
+        ".wv",
+        ".ape",
+        ".mov",
+        ".avi",
+        ".mpg",
+        ".ts",
+        ".3gp",
+        ".amr",
+        ".mp2",
+    ]
+)
+FOREIGN = {
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"GIF8": "a picture",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a compressed archive",
+    b"7z\xbc\xaf": "a compressed archive",
+    b"\x7fELF": "a program",
+    b"MZ": "a program",
+    b"SQLite format": "a database",
+}
 
 
 class UploadError(Exception):
@@ -42,7 +81,7 @@ async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
     """Streams the form's ``file`` to `path`.
 
     Raises:
-        UploadError: 413 too large, 415 not multipart or plainly no sound, 422 without a file, 400 malformed, 408 stalled.
+        UploadError: 413 too large, 415 no multipart form or plainly no sound, 422 no file, 400 malformed, 408 stalled.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
@@ -99,11 +138,17 @@ class _Form:
         self._field: str | None = None
         self._data = b""
 
-    def callbacks(self) -> dict:
+    def callbacks(self) -> Any:
+        """What the parser calls at each event."""
         return {
-            "on_part_begin": self._begin, "on_part_data": self._part_data, "on_part_end": self._part_end,
-            "on_header_field": self._header_field, "on_header_value": self._header_value,
-            "on_header_end": self._header_end, "on_headers_finished": self._headers_finished, "on_end": self._end,
+            "on_part_begin": self._begin,
+            "on_part_data": self._part_data,
+            "on_part_end": self._part_end,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_end": self._end,
         }
 
     def _begin(self) -> None:

@@ -58,8 +58,13 @@ def main(load: Load | None = None) -> int:
     try:
         _separate(request, load or _load, send)
     except MemoryError:
-        send({"event": "failed", "error": f"this song needs more memory than the studio allows one song "
-                                          f"({request.memory_bytes / 2**30:.1f} GiB)"})
+        send(
+            {
+                "event": "failed",
+                "error": f"this song needs more memory than the studio allows one song "
+                f"({request.memory_bytes / 2**30:.1f} GiB)",
+            }
+        )
     except (HyperstemError, OSError) as error:
         send({"event": "failed", "error": _in_words(error, request)})
     return 0
@@ -88,13 +93,14 @@ def _take_over_output() -> Send:
 def _in_words(error: Exception, request: Request) -> str:
     """The error's message with the song's own name in place of where the studio keeps it."""
     text = str(error) if isinstance(error, HyperstemError) else (getattr(error, "strerror", None) or str(error))
+    text = text.removeprefix(f"{request.source}: ")
     return text.replace(request.source, request.name).replace(request.folder, "the studio's folder")
 
 
 def _load(model: str, quality: str) -> Any:
     from hyperstem.separator import Separator
 
-    return Separator.load(model, quality=quality)
+    return Separator.load(model, quality=quality)  # type: ignore[arg-type]
 
 
 def _separate(request: Request, load: Load, send: Send) -> None:
@@ -112,7 +118,7 @@ def _separate(request: Request, load: Load, send: Send) -> None:
         if preview.rate_hz < separator.rate_hz:
             run_preview(preview, source, folder, total_s, send)
         del preview
-    done = run_final(separator, source, folder, request.quality, total_s, send)
+    done = run_final(separator, source, request.name, folder, total_s, send)
     send({"event": "done", **done})
 
 

@@ -6,6 +6,7 @@
 import { CHUNK, ORIGINAL } from "./sound.js";
 
 const AHEAD_S = 5; // scheduled ahead: enough for a page in the background, whose timers are slow
+const HURRY_S = 0.5;
 const LEAD_S = 0.04;
 const RAMP_S = 0.008;
 
@@ -223,7 +224,8 @@ export class Player extends EventTarget {
       if (next > now + AHEAD_S) break;
       const index = Math.floor(this.cursor / CHUNK);
       const chunk = this.sound.get(index);
-      if (!chunk || (!chunk.stems && !chunk.original)) {
+      const hurry = this.anchor !== null && next < now + HURRY_S; // then the original must do for stems on their way
+      if (!chunk || (!chunk.stems && (!chunk.original || (chunk.loading && !hurry)))) {
         if (this.anchor && next <= now) this.anchor = null; // ran dry
         this.#setWaiting(this.anchor === null);
         return;

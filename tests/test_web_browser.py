@@ -1,0 +1,484 @@
+"""The studio in a real browser: upload, wait, play, mix, download."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("fastapi")
+playwright = pytest.importorskip("playwright.sync_api")
+
+from web_studio import Studio, write_song  # noqa: E402
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]
+if not Path(CHROMIUM).exists():
+    pytest.skip(f"needs {CHROMIUM}", allow_module_level=True)
+
+LOUDNESS = """() => {
+  const samples = new Float32Array(2048);
+  studio.mixer.player.analyser.getFloatTimeDomainData(samples);
+  return Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
+}"""
+
+
+LOW_CONTRAST = """() => {
+  const parts = (color) => color.match(/[\\d.]+/g).map(Number);
+  const light = (color) => {
+    const [red, green, blue] = parts(color).slice(0, 3).map((value) => value / 255)
+      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const ground = (element) => {
+    for (let one = element; one; one = one.parentElement) {
+      const color = getComputedStyle(one).backgroundColor;
+      if (parts(color)[3] !== 0) return color;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  const ratio = (element) => {
+    const [high, low] = [light(getComputedStyle(element).color), light(ground(element))].sort((a, b) => b - a);
+    return (high + 0.05) / (low + 0.05);
+  };
+  return [...document.querySelectorAll('h2, h3, p, label, button, a, .song-state, .clock')]
+    .filter((one) => one.offsetParent && one.textContent.trim() && ratio(one) < 4.5)
+    .map((one) => one.outerHTML.slice(0, 80));
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("browser")
+
+
+@pytest.fixture(scope="module")
+def studio(folder):
+    with Studio(folder / "studio", max_upload_bytes=8 << 20) as studio:
+        studio.song = write_song(folder / "My Söng.wav", 20.0)
+        yield studio
+
+
+@pytest.fixture
+def page(browser, studio):
+    page = open_page(browser, studio.url)
+    yield page
+    page.context.close()
+    assert page.complaints == []
+
+
+def open_page(browser, url, **options):
+    """A page that notes what the browser complains about: errors of scripts, breaches of the content policy."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True, **options)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    # Of a take that has just been replaced the browser notes that it is gone (404); the page then asks for the new one.
+    page.on(
+        "console",
+        lambda message: (
+            page.complaints.append(message.text) if message.type == "error" and "404" not in message.text else None
+        ),
+    )
+    page.goto(url)
+    page.wait_for_selector("html[data-ready]")
+    return page
+
+
+def upload(page, *paths):
+    page.set_input_files("#file-input", [str(path) for path in paths])
+
+
+def done(page):
+    page.wait_for_function("() => studio.mixer.job?.state === 'done'")
+    page.wait_for_selector("[data-stem=vocals] .volume")
+
+
+def loudness(page):
+    return page.evaluate(LOUDNESS)
+
+
+def wait_until_loud(page, loud=True):
+    page.wait_for_function(f"() => (({LOUDNESS})() > 0.003) === {'true' if loud else 'false'}")
+
+
+def test_a_song_from_upload_to_download(page, studio, folder):
+    assert page.is_visible("#empty") and "Drop a song" in page.inner_text("#empty")
+    upload(page, studio.song)
+    done(page)
+    job = page.evaluate("studio.mixer.job")
+    assert page.inner_text("#song-title") == "My Söng.wav"
+    assert page.locator(".lane").count() == 5
+
+    page.keyboard.press("Space")  # play
+    wait_until_loud(page)
+    before = page.evaluate("studio.mixer.player.position")
+    assert page.get_attribute("#play", "aria-label") == "Pause"
+    page.wait_for_function(f"() => studio.mixer.player.position > {before} + 10000")
+    assert page.evaluate("[...studio.mixer.player.nodes.keys()]") == job["stems"]
+
+    for number in (1, 2, 3, 4):  # mute all, by keyboard
+        page.keyboard.press(str(number))
+    wait_until_loud(page, False)
+    assert page.get_attribute("[data-stem=bass] .mute", "aria-pressed") == "true"
+    assert page.get_attribute("#download-mix", "aria-disabled") == "true"  # there is nothing to hear
+    page.click("[data-stem=bass] .mute")
+    wait_until_loud(page)
+    page.click("#reset-mix")
+    full = max(loudness(page) for _ in range(20))
+    page.click("[data-stem=vocals] .solo")  # a tenth of the song
+    page.wait_for_timeout(300)
+    solo = max(loudness(page) for _ in range(20))
+    assert 0 < solo < full * 0.3
+    assert page.locator(".lane.silent").count() == 3
+    page.keyboard.press("a")  # the original, whatever the mixer says
+    page.wait_for_timeout(300)
+    assert max(loudness(page) for _ in range(20)) > solo * 3
+    page.keyboard.press("a")
+    page.keyboard.press("Space")
+    wait_until_loud(page, False)
+
+    page.locator("[data-stem=vocals] .volume").fill("50")
+    page.locator("[data-stem=vocals] .pan").fill("-100")
+    with page.expect_download() as download:
+        page.click("#download-mix")
+    assert download.value.suggested_filename == "My Söng - mix.wav"
+    mix, _ = soundfile.read(download.value.path(), dtype="int16")
+    with page.expect_download() as download:
+        page.click("[data-stem=vocals] .get")
+    assert download.value.suggested_filename == "My Söng - vocals.wav"
+    saved = Path(download.value.path()).read_bytes()
+    assert saved == studio.client.get(f"/api/jobs/{job['id']}/stems/vocals.wav").content
+    vocals, _ = soundfile.read(download.value.path(), dtype="int16")
+    assert np.abs(mix[:, 0] - vocals.astype(int).sum(axis=1) * 0.5).max() <= 1 and not mix[:, 1].any()
+    with page.expect_download() as download:
+        page.click("#download-zip")
+    assert download.value.suggested_filename == "My Söng - stems.zip"
+
+
+def test_seek_loop_zoom_and_spectrogram(page, studio):
+    done_page(page, studio)
+    rate = page.evaluate("studio.mixer.job.rate_hz")
+    wave = page.locator("[data-stem=drums] .lane-wave").bounding_box()
+    page.mouse.click(wave["x"] + wave["width"] / 2, wave["y"] + 40)
+    assert abs(page.evaluate("studio.mixer.player.position") / rate - 10) < 0.2
+    page.keyboard.press("ArrowRight")
+    assert abs(page.evaluate("studio.mixer.player.position") / rate - 15) < 0.2
+    page.keyboard.press("Home")
+    assert page.evaluate("studio.mixer.player.position") == 0
+
+    page.mouse.move(wave["x"] + wave["width"] * 0.25, wave["y"] + 40)  # drag from 5 s to 6 s
+    page.mouse.down()
+    for share in (0.26, 0.28, 0.30):
+        page.mouse.move(wave["x"] + wave["width"] * share, wave["y"] + 40)
+    page.mouse.up()
+    loop = page.evaluate("studio.mixer.player.loop")
+    assert abs(loop["start"] / rate - 5) < 0.2 and abs(loop["end"] / rate - 6) < 0.2
+    assert page.get_attribute("#loop", "aria-pressed") == "true"
+    page.evaluate("studio.mixer.player.seek(studio.mixer.player.loop.start)")
+    page.keyboard.press("Space")
+    positions = []
+    for _ in range(25):
+        page.wait_for_timeout(100)
+        positions.append(page.evaluate("studio.mixer.player.position"))
+    assert all(loop["start"] - 2 <= position <= loop["end"] for position in positions), positions
+    assert sum(b < a for a, b in itertools.pairwise(positions)) >= 2  # it went round
+    page.keyboard.press("l")
+    page.wait_for_function(f"() => studio.mixer.player.position > {loop['end']}")
+    page.keyboard.press("Space")
+
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    page.wait_for_function("() => studio.mixer.board.pixelsPerSecond > 3.9 * studio.mixer.board.width / 20")
+    page.wait_for_function("() => new Set(studio.mixer.board.lanes.map((lane) => Math.round(lane.scroll))).size === 1")
+    assert page.evaluate("studio.mixer.board.lanes[1].points[0].length") > 1000  # a finer outline came
+    page.keyboard.press("g")
+    lit = """() => { const canvas = document.querySelector('[data-stem=drums] .spectrogram');
+      const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+      return data.some((value, i) => i % 4 < 3 && value > 90); }"""
+    page.wait_for_function(lit)
+    page.keyboard.press("0")
+    page.wait_for_function("() => studio.mixer.board.zoom === 0")
+
+
+def done_page(page, studio):
+    """Opens a song that is done, separating one if there is none."""
+    jobs = [job for job in studio.client.get("/api/jobs").json() if job["state"] == "done"]
+    job_id = jobs[-1]["id"] if jobs else studio.separate(studio.song)["id"]
+    page.evaluate("id => studio.songs.open(id)", job_id)
+    done(page)
+
+
+def test_chunks_and_loops_join_to_the_sample(page):
+    """Renders the player on an offline context: what comes out is the song, sample by sample, over chunks and loops."""
+    differences = page.evaluate("""async () => {
+      const { Player } = await import('/static/js/player.js');
+      const { CHUNK } = await import('/static/js/sound.js');
+      const rate = 48000, frames = CHUNK * 2 + 5000;
+      const value = (frame, lane) => ((frame * 7919 + lane * 31) % 2001 - 1000) / 8000;
+      class Sound extends EventTarget {
+        job = { rate_hz: rate, channels: 2, frames, takes: { original: frames }, stems: ['a', 'b'], gain: 1 };
+        made = new Map();
+        get(index) {
+          if (!this.made.has(index)) this.made.set(index, this.make(index));
+          return this.made.get(index);
+        }
+        make(index) {
+          const start = index * CHUNK, count = Math.min(CHUNK, frames - start);
+          const plane = (lane) => Float32Array.from({ length: count }, (_, i) => value(start + i, lane));
+          const planes = (lane) => [plane(lane), plane(lane + 1)];
+          return { stems: new Map([['a', planes(1)], ['b', planes(5)]]), original: planes(9), take: 'full' };
+        }
+        close() {}
+      }
+      const results = [];
+      for (const loop of [null, { start: CHUNK - 1234, end: CHUNK + 777 }]) {
+        let context;
+        const player = new Player(new Sound(), () => (context = new OfflineAudioContext(2, rate * 3, rate)));
+        player.level = 1;
+        player.loop = loop;
+        player.looping = Boolean(loop);
+        player.cursor = CHUNK - 3000;
+        player.play().catch(() => {});
+        const out = await context.startRendering();
+        clearInterval(player.timer);
+        const first = Math.ceil(0.04 * rate);
+        let worst = 0, frame = CHUNK - 3000;
+        for (let i = first; i < rate * 2.9; i++) {
+          for (const side of [0, 1]) {
+            const wanted = value(frame, 1 + side) + value(frame, 5 + side);
+            worst = Math.max(worst, Math.abs(out.getChannelData(side)[i] - wanted));
+          }
+          if (++frame === (loop ? loop.end : frames)) { if (loop) frame = loop.start; else break; }
+        }
+        results.push(worst);
+      }
+      return results;
+    }""")
+    assert len(differences) == 2 and max(differences) < 1e-5, differences
+
+
+def test_heard_while_the_rest_is_separated(browser, folder):
+    song = write_song(folder / "slow.wav", 40.0)
+    with Studio(folder / "slow", environment={"HYPERSTEM_TEST_DELAY_S": "0.5"}) as studio:
+        page = open_page(browser, studio.url)
+        upload(page, song)
+        page.wait_for_function("() => studio.mixer.job?.takes.preview > 300000")
+        page.keyboard.press("Space")
+        wait_until_loud(page)
+        assert page.evaluate("studio.mixer.job.state") == "running"
+        assert page.evaluate("studio.mixer.player.scheduled.every((segment) => segment.stems)")
+        page.wait_for_function(
+            "() => studio.mixer.job.takes.full > 140000 "
+            "&& /left/.test(document.getElementById('status-eta').textContent)"
+        )
+        assert page.get_attribute("#download-zip", "aria-disabled") == "true"
+        page.wait_for_function(
+            "() => { const { sound } = studio.mixer.player; sound.get(0); return sound.chunks.get(0).take === 'full'; }"
+        )
+        page.click("#cancel-song")
+        page.wait_for_function("() => studio.mixer.job.state === 'cancelled'")
+        page.click("#restart-song")
+        page.wait_for_function("() => ['queued', 'running'].includes(studio.mixer.job.state)")
+        page.click(".song-remove")
+        page.wait_for_function("() => studio.mixer.job.state === 'cancelled'")
+        page.click(".song-remove")
+        page.wait_for_selector("#empty", state="visible")
+        assert page.complaints == []
+        page.context.close()
+
+
+def test_errors_in_words(page, studio, folder):
+    words = folder / "words.mp3"
+    words.write_text("not music at all\n" * 100)
+    noise = folder / "noise.mp3"
+    noise.write_bytes(np.random.default_rng(0).bytes(30_000))
+    big = folder / "big.wav"
+    with big.open("wb") as file:
+        file.truncate(9 << 20)
+    upload(page, words, big, noise)
+    page.wait_for_function("() => document.querySelectorAll('.song-item.failed').length === 3")
+    texts = " | ".join(page.locator(".song-item.failed .song-state").all_inner_texts())
+    assert "text, not sound" in texts and "larger than the studio takes" in texts, texts
+    page.locator(".song-item", has_text="noise.mp3").locator(".song-open").click()
+    page.wait_for_selector("#song-error", state="visible")
+    assert "could not be separated" in page.inner_text("#song-error")
+    page.complaints[:] = [
+        text for text in page.complaints if "415" not in text
+    ]  # the browser's own note of the refusal
+
+
+def test_keyboard_alone(page, studio):
+    done_page(page, studio)
+    focused = "document.activeElement.id || document.activeElement.className || document.activeElement.tagName"
+    seen = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate(focused))
+    for wanted in (
+        "file-input",
+        "quality",
+        "play",
+        "seek",
+        "listen-original",
+        "loop",
+        "master",
+        "show-spectrogram",
+        "zoom-in",
+        "toggle mute",
+        "toggle solo",
+        "volume",
+        "pan",
+        "download-zip",
+        "download-karaoke",
+        "download-mix",
+    ):
+        assert wanted in seen, (wanted, seen)
+    page.focus("[data-stem=drums] .mute")
+    page.keyboard.press("Space")  # the button's own, not the player's
+    assert page.get_attribute("[data-stem=drums] .mute", "aria-pressed") == "true"
+    assert page.evaluate("studio.mixer.player.playing") is False
+    page.focus("[data-stem=drums] .volume")
+    page.keyboard.press("ArrowLeft")
+    assert page.input_value("[data-stem=drums] .volume") == "99"
+    assert page.get_attribute("[data-stem=drums] .volume", "aria-valuetext") == "99 percent"
+    page.keyboard.press("?")
+    assert page.is_visible("#keys")
+    page.keyboard.press("Escape")
+    unnamed = page.evaluate("""() => [...document.querySelectorAll('button, input, select, a')].filter((element) => {
+      const label = element.getAttribute('aria-label') || element.textContent.trim()
+        || element.labels?.[0]?.textContent.trim();
+      return !label && element.offsetParent; }).map((element) => element.outerHTML)""")
+    assert unnamed == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True},
+        {"color_scheme": "dark", "reduced_motion": "reduce"},
+    ],
+)
+def test_phone_and_dark(browser, studio, options):
+    context = browser.new_context(**options)
+    page = context.new_page()
+    page.goto(studio.url)
+    page.wait_for_selector("html[data-ready]")
+    done_page(page, studio)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing to scroll sideways
+    contrast = page.evaluate(LOW_CONTRAST)
+    assert contrast == []
+    context.close()
+
+
+def test_api_page_and_token_dialog(browser, folder):
+    with Studio(folder / "closed", token="open-sesame-open-sesame") as studio:
+        page = open_page(browser, studio.url)
+        page.wait_for_selector("#token-dialog", state="visible")
+        page.fill("#token-input", "wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#token-error", state="visible")
+        page.fill("#token-input", "open-sesame-open-sesame")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#token-dialog", state="hidden")
+        page.goto(f"{studio.url}/docs")
+        page.wait_for_selector(".operation")
+        assert "/api/jobs/{job_id}/stems/{stem}.wav" in page.inner_text("#api")
+        page.click("summary:has-text('/api/jobs/{job_id}/events')")
+        assert "curl -N" in page.inner_text("details[open]")
+        assert not [text for text in page.complaints if "401" not in text]
+        page.context.close()
+
+
+def test_same_bytes_as_the_command_line(browser, folder):
+    """Uploads a song to the real command's studio, and separates it with the real command."""
+    torch = pytest.importorskip("torch")
+    from hyperstem import weights
+    from hyperstem.config import ModelConfig
+    from hyperstem.model import MetaTasNet
+
+    torch.manual_seed(0)
+    config = ModelConfig(
+        latent_dim=16,
+        kernels=(80, 160),
+        hop=80,
+        mels=8,
+        bottleneck_dim=16,
+        hidden_dim=16,
+        blocks=1,
+        stacks=1,
+        audio_channels=2,
+        segment_s=2.0,
+    )
+    model = folder / "tiny.safetensors"
+    weights.save(model, MetaTasNet(config))
+    song = write_song(folder / "both.wav", 5.0, rate_hz=44100)
+    command = [
+        sys.executable,
+        "-m",
+        "hyperstem",
+        "separate",
+        str(song),
+        "-o",
+        str(folder / "out"),
+        "--model",
+        str(model),
+        "--quiet",
+    ]
+    subprocess.run(command, check=True, timeout=120)
+    command = [
+        sys.executable,
+        "-m",
+        "hyperstem",
+        "studio",
+        "--port",
+        "0",
+        "--no-browser",
+        "--model",
+        str(model),
+        "--folder",
+        str(folder / "real"),
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "BROWSER": "false"}
+    ) as process:
+        try:
+            url = process.stdout.readline().split()[2]
+            page = open_page(browser, url)
+            upload(page, song)
+            page.wait_for_function("() => ['done', 'failed'].includes(studio.mixer.job?.state)", timeout=90_000)
+            done(page)
+            for stem in config.stems:
+                with page.expect_download() as download:
+                    page.click(f"[data-stem={stem}] .get")
+                assert (
+                    Path(download.value.path()).read_bytes() == (folder / "out" / "both" / f"{stem}.wav").read_bytes()
+                ), stem
+            assert page.complaints == []
+            page.context.close()
+        finally:
+            process.send_signal(2)
+        assert process.wait(20) == 0
