@@ -4,23 +4,28 @@ The graph is written node by node rather than traced: the operators are the ones
 depthwise ``Conv``, ``InstanceNormalization``, ``LeakyRelu``), batch and length stay free, and nothing of the embeddings or
 of the generator's maps can remain in it.
 
-Inputs are ``wave{i}`` (batch, channel, time_i); outputs, per stage i, ``stems{i}`` (batch, stem, channel, time_i),
-``latent{i}`` (batch, stem, latent, frame) and ``mixture{i}`` (batch, channel, time_i).
+Inputs are ``stages`` (1,), how many stages to run; per stage i ``wave{i}`` (batch, channel, time_i), any one sample for a
+stage that is not run; and ``pick{i}``, which waveforms to decode: numbers of stems, or the number of stems for the mixture.
+Outputs, per stage i, are ``waves{i}`` (batch, pick, channel, time_i) and ``latent{i}`` (batch, stem, latent, frame), empty
+where nothing was asked for. What is not asked for costs nothing.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import onnx
-from torch import Tensor, nn
+from onnx import TensorProto
+from torch import Tensor
 
 from hyperstem.config import ModelConfig, StageConfig
 from hyperstem.errors import ModelError
 from hyperstem.graph import Graph
 from hyperstem.model import MetaTasNet, Stage
-from hyperstem.model.encoder import frame_padding
+from hyperstem.model.decoder import Decoder
+from hyperstem.model.encoder import Encoder, frame_padding
 from hyperstem.model.generator import NORM_EPS, StemConv, StemNorm
 from hyperstem.model.masking import Block, Masking
 from hyperstem.model.spectrogram import POWER_FLOOR, Spectrogram
@@ -29,20 +34,43 @@ from hyperstem.weights import FORMAT, config_to_json, replacing
 OPSET, IR_VERSION = 20, 9
 
 
-class _Sizes(NamedTuple):
-    """What stays the same throughout one stage's graph."""
+class _StageGraph(NamedTuple):
+    """One stage's sizes, and the names of the tensors around it."""
 
     config: ModelConfig
     stage: StageConfig
     frames: str
+    wave: str
+    time: str
+    pick: str
+    table: list[int]
 
     @property
     def stems(self) -> int:
         return len(self.config.stems)
 
+    def add(self, graph: Graph, stage: Stage, previous: str | None) -> tuple[str, str]:
+        """Adds the stage; gives the picked waveforms and the masked latent (batch, stem, latent, frame)."""
+        latent = _encoder(graph, self, stage.encoder)                           # (batch, latent, frame)
+        masks = _masking(graph, self, stage.masking, latent, previous)          # (batch, stem, latent, frame)
+        alone = graph.op("Unsqueeze", latent, graph.ints(1))
+        masked = graph.op("Mul", masks, alone)
+
+        def decode(branch: Graph) -> list[str]:
+            every = branch.op("Concat", masked, alone, axis=1)                  # the stems', then the mixture's
+            rows = branch.op("Gather", branch.ints(*self.table), self.pick)
+            return [_decoder(branch, self, stage.decoder, branch.op("Gather", every, rows, axis=1))]
+
+        asked = graph.op("Greater", graph.op("Shape", self.pick), graph.ints(0))
+        return graph.when(asked, decode)[0], masked
+
 
 def export(
-    network: MetaTasNet, path: str | Path, stages: int | None = None, stems: Sequence[str] | None = None
+    network: MetaTasNet,
+    path: str | Path,
+    stages: int | None = None,
+    stems: Sequence[str] | None = None,
+    precision: Literal["float32", "float16"] = "float32",
 ) -> None:
     """Writes a network as ONNX, whole or not at all.
 
@@ -50,33 +78,51 @@ def export(
         network: the network; it is left as it is.
         path: the ``.onnx`` file.
         stages: how many of its stages to write, from the first; all by default.
-        stems: which stems to decode, in this order; all by default. (Masks always need every stem's extractor.)
+        stems: which stems can be decoded, in this order; all by default. (Masks always need every stem's extractor.)
+        precision: how weights are stored. float16 halves the file; it is computed in float32 either way.
 
     Raises:
         ModelError: `stems` names an unknown stem.
         ConfigError: `stages` is out of range.
     """
-    model = build(network, stages, stems)
+    model = build(network, stages, stems, precision)
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(model.SerializeToString())
 
 
-def build(network: MetaTasNet, stages: int | None = None, stems: Sequence[str] | None = None) -> onnx.ModelProto:
+def build(
+    network: MetaTasNet,
+    stages: int | None = None,
+    stems: Sequence[str] | None = None,
+    precision: Literal["float32", "float16"] = "float32",
+) -> onnx.ModelProto:
     """The ONNX model that `export` writes; see there."""
-    config = network.config.first_stages(stages or network.config.stages)
+    config = network.config.first_stages(network.config.stages if stages is None else stages)
     chosen = tuple(stems or config.stems)
     for stem in chosen:
         if stem not in config.stems:
             raise ModelError(f"no stem {stem!r}; this model separates {', '.join(config.stems)}")
     folded = network.folded().float()
-    graph = Graph("hyperstem")
-    waves = [graph.input(f"wave{i}", ["batch", config.audio_channels, f"time{i}"]) for i in range(config.stages)]
+    graph = Graph("hyperstem", half=precision == "float16")
+    wanted = graph.input("stages", [1], TensorProto.INT64)
+    waves = [graph.input(f"wave{i}", ["batch" if i == 0 else f"batch{i}", config.audio_channels, f"time{i}"])
+             for i in range(config.stages)]
+    picks = [graph.input(f"pick{i}", [f"pick{i}"], TensorProto.INT64) for i in range(config.stages)]
     times = [graph.op("Shape", wave, start=2) for wave in waves]
     frames = _frames(graph, config, times)
-    previous = None
-    for i, (wave, time) in enumerate(zip(waves, times, strict=True)):
-        sizes = _Sizes(config, config.stage_configs[i], frames)
-        previous = _stage(graph, sizes, folded.stages[i], wave, time, previous, chosen, i)
+    table = [config.stems.index(stem) for stem in chosen] + [len(config.stems)]
+    latent: str | None = None
+    for i, stage in enumerate(folded.stages):
+        if i == config.stages:
+            break
+        work = _StageGraph(config, config.stage_configs[i], frames, waves[i], times[i], picks[i], table)
+        if i == 0:
+            decoded, latent = work.add(graph, stage, None)
+        else:
+            run = graph.op("Greater", wanted, graph.ints(i))
+            decoded, latent = graph.when(run, partial(work.add, stage=stage, previous=latent))
+        graph.output(decoded, f"waves{i}", [f"waves{i}_{axis}" for axis in ("batch", "pick", "channel", "time")])
+        graph.output(latent, f"latent{i}", [f"latent{i}_{axis}" for axis in ("batch", "stem", "latent", "frame")])
     return graph.model(OPSET, IR_VERSION, {"format": FORMAT, "config": config_to_json(config), "stems": ",".join(chosen)})
 
 
@@ -89,31 +135,11 @@ def _frames(graph: Graph, config: ModelConfig, times: list[str]) -> str:
     return frames
 
 
-def _stage(
-    graph: Graph, sizes: _Sizes, stage: Stage, wave: str, time: str, previous: str | None, chosen: tuple[str, ...], index: int
-) -> str:
-    """One stage; gives the masked latent (batch, stem, latent, frame)."""
-    latent = _encoder(graph, sizes, stage.encoder, wave, time)                  # (batch, latent, frame)
-    masks = _masking(graph, sizes, stage.masking, latent, previous)             # (batch, stem, latent, frame)
-    masked = graph.op("Mul", masks, graph.op("Unsqueeze", latent, graph.ints(1)), name=f"latent{index}")
-    picked = masked
-    if chosen != sizes.config.stems:
-        order = [sizes.config.stems.index(stem) for stem in chosen]
-        picked = graph.op("Gather", masked, graph.ints(*order), axis=1)
-    channels = sizes.config.audio_channels
-    stems = _decoder(graph, sizes, stage.decoder, picked, time)
-    graph.output(stems, f"stems{index}", ["batch", len(chosen), channels, f"time{index}"])
-    graph.output(masked, f"latent{index}", ["batch", sizes.stems, sizes.stage.latent_dim, "frames"])
-    mixture = _decoder(graph, sizes, stage.decoder, graph.op("Unsqueeze", latent, graph.ints(1)), time)
-    graph.output(graph.op("Squeeze", mixture, graph.ints(1)), f"mixture{index}", ["batch", channels, f"time{index}"])
-    return masked
-
-
-def _encoder(graph: Graph, sizes: _Sizes, encoder: nn.Module, wave: str, time: str) -> str:
+def _encoder(graph: Graph, sizes: _StageGraph, encoder: Encoder) -> str:
     hop = sizes.stage.hop
     whole = graph.op("Mul", sizes.frames, graph.ints(hop))
-    pads = graph.op("Concat", graph.ints(0, 0, 0, 0, 0), graph.op("Sub", whole, time), axis=0)
-    wave = graph.op("Pad", wave, pads)                                          # (batch, channel, frames * hop)
+    pads = graph.op("Concat", graph.ints(0, 0, 0, 0, 0), graph.op("Sub", whole, sizes.time), axis=0)
+    wave = graph.op("Pad", sizes.wave, pads)                                      # (batch, channel, frames * hop)
     features = []
     for layer in encoder.filters:
         weight = _array(layer.weight)                                           # (width, channel, kernel)
@@ -127,7 +153,7 @@ def _encoder(graph: Graph, sizes: _Sizes, encoder: nn.Module, wave: str, time: s
     return graph.op("Conv", joined, graph.floats(_array(encoder.mix.weight)))
 
 
-def _spectrogram(graph: Graph, sizes: _Sizes, spectrogram: Spectrogram, wave: str, whole: str) -> str:
+def _spectrogram(graph: Graph, sizes: _StageGraph, spectrogram: Spectrogram, wave: str, whole: str) -> str:
     """Features (batch, mels, frame) from waveforms (batch, channel, whole)."""
     n_fft, hop, channels = sizes.stage.n_fft, sizes.stage.stft_hop, sizes.config.audio_channels
     half = n_fft // 2
@@ -135,8 +161,8 @@ def _spectrogram(graph: Graph, sizes: _Sizes, spectrogram: Spectrogram, wave: st
     spectra = graph.op("Add", graph.op("Div", whole, graph.ints(hop)), graph.ints(1))
     frames = _cut_frames(graph, padded, spectra, n_fft, hop, channels)          # (batch, channel, spectrum, n_fft)
     power, bins = _power_spectrum(graph, frames, n_fft)                         # bins in the order `bins`
-    log_power = graph.op("Mul", graph.op("Log", graph.op("Add", power, graph.floats(POWER_FLOOR))),
-                         graph.floats(1 / np.log(10)))
+    log = graph.op("Log", graph.as_float(graph.op("Add", power, graph.constant(np.float64(POWER_FLOOR)))))
+    log_power = graph.op("Mul", log, graph.floats(1 / np.log(10)))
     weight, bias = (_array(part) for part in spectrogram.affine_projection())
     weight = weight.reshape(-1, channels, half + 1).transpose(1, 2, 0)          # (channel, bin, mels)
     placed = np.zeros((channels, len(bins), weight.shape[-1]), np.float32)
@@ -175,15 +201,15 @@ def _power_spectrum(graph: Graph, frames: str, n_fft: int) -> tuple[str, np.ndar
     twiddle = np.exp(-2j * np.pi * np.outer(row, column) / n_fft)               # (row frequency, column)
     second = np.exp(-2j * np.pi * np.outer(column, np.arange(kept)) / columns)  # (column, column frequency)
 
-    grid = graph.op("Reshape", graph.op("Mul", frames, graph.floats(window)), graph.ints(0, 0, 0, rows, columns))
-    partial = graph.op("MatMul", graph.floats(np.concatenate([first.real, first.imag])), grid)
+    windowed = graph.op("Mul", graph.as_double(frames), graph.constant(window))  # double: see Spectrogram.log_power
+    grid = graph.op("Reshape", windowed, graph.ints(0, 0, 0, rows, columns))
+    partial = graph.op("MatMul", graph.constant(np.concatenate([first.real, first.imag])), grid)
     real, imag = graph.split(partial, [rows, rows], axis=-2)
-    turned_real = graph.op("Sub", graph.op("Mul", real, graph.floats(twiddle.real)),
-                           graph.op("Mul", imag, graph.floats(twiddle.imag)))
-    turned_imag = graph.op("Add", graph.op("Mul", real, graph.floats(twiddle.imag)),
-                           graph.op("Mul", imag, graph.floats(twiddle.real)))
+    cosine, sine = graph.constant(twiddle.real), graph.constant(twiddle.imag)
+    turned_real = graph.op("Sub", graph.op("Mul", real, cosine), graph.op("Mul", imag, sine))
+    turned_imag = graph.op("Add", graph.op("Mul", real, sine), graph.op("Mul", imag, cosine))
     basis = np.block([[second.real, second.imag], [-second.imag, second.real]])
-    spectrum = graph.op("MatMul", graph.op("Concat", turned_real, turned_imag, axis=-1), graph.floats(basis))
+    spectrum = graph.op("MatMul", graph.op("Concat", turned_real, turned_imag, axis=-1), graph.constant(basis))
     real, imag = graph.split(spectrum, [kept, kept], axis=-1)                   # (..., row frequency, column frequency)
     power = graph.op("Add", graph.op("Mul", real, real), graph.op("Mul", imag, imag))
     bins = (row[:, None] + rows * np.arange(kept)).reshape(-1)
@@ -208,7 +234,7 @@ def _range(graph: Graph, count: str) -> str:
     return graph.op("Range", graph.constant(np.int64(0)), scalar, graph.constant(np.int64(1)))
 
 
-def _masking(graph: Graph, sizes: _Sizes, masking: Masking, latent: str, previous: str | None) -> str:
+def _masking(graph: Graph, sizes: _StageGraph, masking: Masking, latent: str, previous: str | None) -> str:
     """Masks (batch, stem, latent, frame); inside, stem and channel share an axis: (batch, stem * channel, frame)."""
     parts = [_prelu(graph, graph.op("Unsqueeze", latent, graph.ints(1)), masking.entry_slope)]
     if previous is not None:
@@ -234,29 +260,30 @@ def _masking(graph: Graph, sizes: _Sizes, masking: Masking, latent: str, previou
     return graph.op("Div", power, graph.op("ReduceSum", power, graph.ints(1), keepdims=1))
 
 
-def _entry(graph: Graph, sizes: _Sizes, masking: Masking, parts: list[str]) -> str:
+def _entry(graph: Graph, sizes: _StageGraph, masking: Masking, parts: list[str]) -> str:
     """Norm and 1x1 of the masking network's input, in parts (batch, stem or 1, channel_p, frame) as in `normed_pointwise`."""
     scale, shift = (_array(part) for part in masking.entry_norm(None))          # (stem, channel)
     kernel = _array(masking.entry(None)[0])                                     # (stem, out, channel)
     stems, out, channels = kernel.shape
     groups, widths = sizes.config.norm_groups, [sizes.stage.latent_dim, channels - sizes.stage.latent_dim][: len(parts)]
     count = graph.as_float(sizes.frames)
-    means, powers = [], []
+    means, variances = [], []
     for part, width in zip(parts, widths, strict=True):
-        shape = graph.constant(np.array([1, stems, width], np.int64))
-        mean = graph.op("ReduceMean", part, graph.ints(3), keepdims=0)          # (batch, stem or 1, width)
-        power = graph.op("Div", graph.op("ReduceSumSquare", part, graph.ints(3), keepdims=0), count)
+        shape = graph.constant(np.array([1, stems, width, 1], np.int64))
+        mean = graph.op("ReduceMean", part, graph.ints(3), keepdims=1)          # (batch, stem or 1, width, 1)
+        square = graph.op("ReduceSumSquare", graph.op("Sub", part, mean), graph.ints(3), keepdims=1)
         means.append(graph.op("Expand", mean, shape))
-        powers.append(graph.op("Expand", power, shape))
-    per_group = graph.ints(0, stems, groups, channels // groups)
+        variances.append(graph.op("Expand", graph.op("Div", square, count), shape))
 
-    def over_group(channelwise: list[str]) -> str:
-        joined = graph.op("Concat", *channelwise, axis=2) if len(channelwise) > 1 else channelwise[0]
-        return graph.op("ReduceMean", graph.op("Reshape", joined, per_group), graph.ints(3), keepdims=1)
+    def by_group(parts: list[str]) -> str:
+        joined = graph.op("Concat", *parts, axis=2) if len(parts) > 1 else parts[0]
+        return graph.op("Reshape", joined, graph.ints(0, stems, groups, channels // groups))
 
-    centre = over_group(means)                                                  # (batch, stem, group, 1)
-    variance = graph.op("Sub", over_group(powers), graph.op("Mul", centre, centre))
-    variance = graph.op("Add", graph.op("Max", variance, graph.floats(0.0)), graph.floats(NORM_EPS))
+    mean = by_group(means)
+    centre = graph.op("ReduceMean", mean, graph.ints(3), keepdims=1)            # (batch, stem, group, 1)
+    away = graph.op("Sub", mean, centre)
+    variance = graph.op("Add", by_group(variances), graph.op("Mul", away, away))
+    variance = graph.op("Add", graph.op("ReduceMean", variance, graph.ints(3), keepdims=1), graph.floats(NORM_EPS))
     grouped = (1, stems, groups, channels // groups)
     gain = graph.op("Div", graph.floats(scale.reshape(grouped)), graph.op("Sqrt", variance))
     offset = graph.op("Sub", graph.floats(shift.reshape(grouped)), graph.op("Mul", gain, centre))
@@ -276,7 +303,7 @@ def _entry(graph: Graph, sizes: _Sizes, masking: Masking, parts: list[str]) -> s
     return graph.op("Reshape", total, graph.ints(0, stems * out, -1))
 
 
-def _block(graph: Graph, sizes: _Sizes, block: Block, x: str) -> tuple[str, str]:
+def _block(graph: Graph, sizes: _StageGraph, block: Block, x: str) -> tuple[str, str]:
     """What a dilated block adds to the residual stream and to the skips, each (batch, stem * bottleneck, frame)."""
     x = _prelu(graph, _conv(graph, x, *block.expand(None)), block.expand_slope)
     x = _group_norm(graph, sizes, x, block.expand_norm)
@@ -316,10 +343,9 @@ def _prelu(graph: Graph, x: str, slope: Tensor) -> str:
     return graph.op("LeakyRelu", x, alpha=float(slope.item()))
 
 
-def _standardise(graph: Graph, sizes: _Sizes, x: str, norm: StemNorm) -> str:
+def _standardise(graph: Graph, sizes: _StageGraph, x: str, norm: StemNorm) -> str:
     """The group norm of (batch, stem * channel, frame) without scale and shift."""
-    scale = norm(None).scale
-    stems, channels = scale.shape
+    stems, channels = norm(None).scale.shape
     groups = stems * sizes.config.norm_groups
     grouped = graph.op("Reshape", x, graph.ints(0, groups, -1))
     normed = graph.op("InstanceNormalization", grouped, graph.floats(np.ones(groups)), graph.floats(np.zeros(groups)),
@@ -327,46 +353,48 @@ def _standardise(graph: Graph, sizes: _Sizes, x: str, norm: StemNorm) -> str:
     return graph.op("Reshape", normed, graph.ints(0, stems * channels, -1))
 
 
-def _group_norm(graph: Graph, sizes: _Sizes, x: str, norm: StemNorm) -> str:
+def _group_norm(graph: Graph, sizes: _StageGraph, x: str, norm: StemNorm) -> str:
     """The group norm of (batch, stem * channel, frame)."""
     scale, shift = (graph.floats(_array(part).reshape(-1, 1)) for part in norm(None))
     return graph.op("Add", graph.op("Mul", _standardise(graph, sizes, x, norm), scale), shift)
 
 
-def _decoder(graph: Graph, sizes: _Sizes, decoder: nn.Module, latent: str, time: str) -> str:
-    """Latents (batch, stem, latent, frame) to waveforms (batch, stem, channel, time)."""
+def _decoder(graph: Graph, sizes: _StageGraph, decoder: Decoder, latent: str) -> str:
+    """Latents (batch, stem, latent, frame) to waveforms (batch, stem, channel, time).
+
+    A transposed convolution is written as a convolution over frames that gives the `hop` samples of each frame at once.
+    """
     hop, channels = sizes.stage.hop, sizes.config.audio_channels
-    hidden = graph.op("Relu", graph.op("MatMul", graph.floats(_array(decoder.split.weight)[..., 0]), latent))
-    parts = graph.split(hidden, decoder.widths, axis=2) if len(decoder.widths) > 1 else [hidden]
     whole = graph.op("Mul", sizes.frames, graph.ints(hop))
-    total = None
-    for part, layer in zip(parts, decoder.filters, strict=True):
-        weight = _array(layer.weight)                                           # (width, channel, kernel)
-        kernel = weight.shape[-1]
-        before, _ = frame_padding(kernel, hop)
-        # Placed so that frame t starts a whole number of hops before its own: out[(t + j - ahead) * hop + h] += column[j, h, t].
-        ahead = -(-max(before, 0) // hop)
-        lead = ahead * hop - before
-        hops = -(-(lead + kernel) // hop)
-        placed = np.zeros((weight.shape[0], channels, hops * hop), np.float32)
-        placed[..., lead : lead + kernel] = weight
-        columns = graph.op("MatMul", graph.floats(placed.reshape(weight.shape[0], -1).T), part)
-        columns = graph.op("Reshape", columns, graph.constant(np.array([0, 0, channels, hops, hop, -1], np.int64)))
-        for j, column in enumerate(graph.split(columns, [1] * hops, axis=3) if hops > 1 else [columns]):
-            shifted = _shift(graph, graph.op("Squeeze", column, graph.ints(3)), j - ahead, sizes.frames)
-            total = shifted if total is None else graph.op("Add", total, shifted)
-    wave = graph.op("Transpose", total, perm=[0, 1, 2, 4, 3])                   # (batch, stem, channel, frame, hop)
-    wave = graph.op("Reshape", wave, graph.op("Concat", graph.ints(0, 0, channels), whole, axis=0))
-    return graph.op("Slice", wave, graph.ints(0), time, graph.ints(3))
+    picked = graph.op("Shape", latent, start=1, end=2)
+    shape = graph.op("Concat", graph.ints(-1, sizes.stage.latent_dim), sizes.frames, axis=0)
+    items = graph.op("Reshape", latent, shape)                                  # (batch * stem, latent, frame)
+    split = _array(decoder.split.weight)                                        # (sum of widths, latent, 1)
+    total, first = "", 0
+    for width, layer in zip(decoder.widths, decoder.filters, strict=True):
+        hidden = graph.op("Relu", graph.op("Conv", items, graph.floats(split[first : first + width])))
+        weight, pads = _as_frame_convolution(_array(layer.weight), hop)
+        part = graph.op("Conv", hidden, graph.floats(weight), pads=pads)        # (batch * stem, channel * hop, frame)
+        total = graph.op("Add", total, part) if total else part
+        first += width
+    grid = graph.op("Reshape", total, graph.op("Concat", graph.ints(-1, channels, hop), sizes.frames, axis=0))
+    wave = graph.op("Transpose", grid, perm=[0, 1, 3, 2])                       # (batch * stem, channel, frame, hop)
+    wave = graph.op("Reshape", wave, graph.op("Concat", graph.ints(-1), picked, graph.ints(channels), whole, axis=0))
+    return graph.op("Slice", wave, graph.ints(0), sizes.time, graph.ints(3))
 
 
-def _shift(graph: Graph, x: str, by: int, frames: str) -> str:
-    """(batch, stem, channel, hop, frame) moved `by` frames later, zeros moving in."""
-    if by == 0:
-        return x
-    pads = [0] * 10
-    pads[4], pads[9] = by, -by
-    return graph.op("Pad", x, graph.ints(*pads))
+def _as_frame_convolution(weight: np.ndarray, hop: int) -> tuple[np.ndarray, list[int]]:
+    """A transposed convolution's weight (width, channel, kernel) as (channel * hop, width, tap), and its padding in frames."""
+    width, channels, kernel = weight.shape
+    before, _ = frame_padding(kernel, hop)
+    ahead = -(-max(before, 0) // hop)                                           # whole hops that frame t reaches back
+    lead = ahead * hop - before
+    taps = -(-(lead + kernel) // hop)
+    placed = np.zeros((width, channels, taps * hop), np.float32)
+    placed[..., lead : lead + kernel] = weight
+    # Frame t adds tap j to frame t + j - ahead; a convolution sums what comes from t - j + ahead, so the taps turn round.
+    grid = placed.reshape(width, channels, taps, hop)[:, :, ::-1]
+    return grid.transpose(1, 3, 0, 2).reshape(channels * hop, width, taps), [taps - 1 - ahead, ahead]
 
 
 def _array(tensor: Tensor) -> np.ndarray:

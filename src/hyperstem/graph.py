@@ -1,46 +1,73 @@
 """Writing an ONNX graph node by node."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
+HALF_FROM = 256
+"""Constants of fewer numbers than this stay float32 in a file of half precision."""
+
+
+RESULT_AXES = 4
+"""Axes of what a branch gives, so that an untaken one gives the same number of them."""
+
+
 class Graph:
     """Collects nodes, constants, inputs and outputs; tensors are known by their names.
 
     Args:
-        name: of the graph.
+        name: of the graph; names of tensors begin with it, so that a branch's differ from those around it.
+        half: store larger float constants as float16; they are computed with in float32 all the same.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, half: bool = False) -> None:
+        self.name, self.half = name, half
         self.nodes: list[onnx.NodeProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
 
-    def input(self, name: str, shape: Sequence[int | str]) -> str:
-        """Declares a float32 input; axes are sizes or, where free, names."""
-        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    def input(self, name: str, shape: Sequence[int | str], kind: int = TensorProto.FLOAT) -> str:
+        """Declares an input; axes are sizes or, where free, names."""
+        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
-    def output(self, tensor: str, name: str, shape: Sequence[int | str]) -> None:
+    def output(self, tensor: str, name: str, shape: Sequence[int | str] | None) -> None:
         """Declares `tensor` as the float32 output `name`."""
         if tensor != name:
             self.nodes.append(helper.make_node("Identity", [tensor], [name]))
         self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
+    def when(self, condition: str, body: Callable[["Graph"], Sequence[str]]) -> list[str]:
+        """Computes `body` only if `condition` holds; otherwise its tensors (of four axes) are empty.
+
+        Args:
+            condition: a bool tensor of one element.
+            body: adds nodes to the branch that it is given (they may use this graph's tensors) and gives its results.
+        """
+        name = f"{self.name}_if{len(self.nodes)}"
+        then, otherwise = Graph(f"{name}_then", self.half), Graph(f"{name}_else", self.half)
+        results = body(then)
+        outputs = [f"{name}_{i}" for i in range(len(results))]
+        for i, result in enumerate(results):
+            then.output(result, f"{then.name}_out{i}", None)
+            empty = otherwise.floats(np.zeros((0,) * RESULT_AXES))
+            otherwise.output(empty, f"{otherwise.name}_out{i}", None)
+        self.nodes.append(helper.make_node("If", [condition], outputs, then_branch=then.proto(), else_branch=otherwise.proto()))
+        return outputs
+
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: object) -> str:
         """Adds a node with one output and gives that output's name."""
-        output = name or f"{kind.lower()}_{len(self.nodes)}"
+        output = name or f"{self.name}_{kind.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output
 
     def split(self, tensor: str, sizes: Sequence[int], axis: int) -> list[str]:
         """Cuts `tensor` along `axis` into pieces of `sizes`."""
-        outputs = [f"split_{len(self.nodes)}_{i}" for i in range(len(sizes))]
+        outputs = [f"{self.name}_split{len(self.nodes)}_{i}" for i in range(len(sizes))]
         self.nodes.append(helper.make_node("Split", [tensor, self.ints(*sizes)], outputs, axis=axis))
         return outputs
 
@@ -49,12 +76,15 @@ class Graph:
         array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = numpy_helper.from_array(array, f"constant_{len(self._constants)}")
+            self._constants[key] = numpy_helper.from_array(array, f"{self.name}_constant{len(self._constants)}")
         return self._constants[key].name
 
     def floats(self, value: np.ndarray | float) -> str:
         """A float32 constant."""
-        return self.constant(np.asarray(value, np.float32))
+        array = np.asarray(value, np.float32)
+        if self.half and array.size >= HALF_FROM:
+            return self.as_float(self.constant(array.astype(np.float16)))
+        return self.constant(array)
 
     def ints(self, *values: int) -> str:
         """An int64 constant (count,)."""
@@ -64,14 +94,21 @@ class Graph:
         """`tensor` as float32."""
         return self.op("Cast", tensor, to=TensorProto.FLOAT)
 
+    def as_double(self, tensor: str) -> str:
+        """`tensor` as float64."""
+        return self.op("Cast", tensor, to=TensorProto.DOUBLE)
+
     def as_int(self, tensor: str) -> str:
         """`tensor` as int64."""
         return self.op("Cast", tensor, to=TensorProto.INT64)
 
+    def proto(self) -> onnx.GraphProto:
+        """The graph alone."""
+        return helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, list(self._constants.values()))
+
     def model(self, opset: int, ir_version: int, metadata: dict[str, str]) -> onnx.ModelProto:
         """The finished, checked model."""
-        graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, list(self._constants.values()))
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="hyperstem")
+        model = helper.make_model(self.proto(), opset_imports=[helper.make_opsetid("", opset)], producer_name="hyperstem")
         model.ir_version = ir_version
         helper.set_model_props(model, metadata)
         onnx.checker.check_model(model)

@@ -37,9 +37,6 @@ class Runtime:
 
     def __init__(self, session: onnxruntime.InferenceSession, config: ModelConfig, stems: tuple[str, ...]) -> None:
         self._session, self.config, self.stems, self.stages = session, config, stems, config.stages
-        # Without this, onnxruntime would compute every output of the file, asked for or not.
-        self._options = onnxruntime.RunOptions()
-        self._options.only_execute_path_to_fetches = True
 
     def __call__(self, pyramid: Sequence[np.ndarray]) -> list[StageOutput]:
         """Separates a mixture given at every stage's rate; the call signature of MetaTasNet.
@@ -56,11 +53,12 @@ class Runtime:
         """
         mono = self.config.audio_channels == 1
         waves = [np.expand_dims(wave, 1) if mono and np.ndim(wave) == 2 else np.asarray(wave) for wave in pyramid]
-        fetches = [f"{kind}{i}" for i in range(len(waves)) for kind in StageOutput._fields]
-        found = dict(zip(fetches, self._run(waves, fetches), strict=True))
-        if mono:
-            found = {name: value if name.startswith("latent") else value.squeeze(-2) for name, value in found.items()}
-        return [StageOutput(*(found[f"{kind}{i}"] for kind in StageOutput._fields)) for i in range(len(waves))]
+        everything = [len(self.stems) + 1] * len(waves)
+        outputs = []
+        for decoded, latent in self._run(waves, everything):
+            decoded = decoded.squeeze(2) if mono else decoded
+            outputs.append(StageOutput(decoded[:, :-1], latent, decoded[:, -1]))
+        return outputs
 
     def separate(self, pyramid: Sequence[np.ndarray]) -> np.ndarray:
         """The stems of the last stage whose rate is given; nothing else is decoded.
@@ -74,9 +72,11 @@ class Runtime:
         Raises:
             ConfigError: see `__call__`.
         """
-        return self._run(list(pyramid), [f"stems{len(pyramid) - 1}"])[0]
+        nothing_but_last = [0] * (len(pyramid) - 1) + [len(self.stems)]
+        return self._run(list(pyramid), nothing_but_last)[-1][0]
 
-    def _run(self, waves: list[np.ndarray], fetches: list[str]) -> list[np.ndarray]:
+    def _run(self, waves: list[np.ndarray], decode: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Per stage, the first `decode` waveforms (stems, then mixture) (batch, decode, channel, time) and masked latents."""
         self.config.frames(tuple(wave.shape[-1] for wave in waves))
         channels, batch = self.config.audio_channels, waves[0].shape[0]
         for i, wave in enumerate(waves):
@@ -85,10 +85,15 @@ class Runtime:
                 raise ConfigError(f"the waveform of stage {i} has shape {wave.shape}; expected {expected} with batch {batch}")
             if not np.isfinite(wave).all():
                 raise ConfigError(f"the waveform of stage {i} has samples that are not finite (NaN or infinity)")
-        feeds = {f"wave{i}": np.ascontiguousarray(wave, np.float32) for i, wave in enumerate(waves)}
-        for i in range(len(waves), self.stages):  # not computed, but onnxruntime wants every input
-            feeds[f"wave{i}"] = np.zeros((1, channels, 1), np.float32)
-        return self._session.run(fetches, feeds, self._options)
+        feeds = {"stages": np.array([len(waves)])}
+        for i in range(self.stages):
+            given = i < len(waves)
+            wave = waves[i] if given else np.zeros((1, channels, 1))
+            feeds[f"wave{i}"] = np.ascontiguousarray(wave, np.float32)
+            feeds[f"pick{i}"] = np.arange(decode[i] if given else 0)
+        fetches = [f"{kind}{i}" for i in range(len(waves)) for kind in ("waves", "latent")]
+        found = self._session.run(fetches, feeds)
+        return list(zip(found[::2], found[1::2], strict=True))
 
 
 def load(path: str | Path, threads: int | None = None) -> Runtime:

@@ -56,9 +56,12 @@ class Spectrogram(nn.Module):
 
     def log_power(self, wave: Tensor) -> Tensor:
         """Waveforms (batch, channel, time) to log power (batch, channel * bins, spectrum)."""
+        # Beside a pure tone the other bins are rounding noise, which the logarithm makes audible to the network: outside
+        # training the transform is taken in double precision, so that every device and runtime gives the same features.
+        exact = wave.to(torch.float32 if self.training else torch.float64)
         with torch.autocast(wave.device.type, enabled=False):
-            power = log_power(wave.float().flatten(0, 1), self.n_fft, self.hop)
-        return power.unflatten(0, (-1, self.audio_channels)).flatten(1, 2)
+            power = log_power(exact.flatten(0, 1), self.n_fft, self.hop)
+        return power.to(self.mean.dtype).unflatten(0, (-1, self.audio_channels)).flatten(1, 2)
 
     def affine_projection(self) -> tuple[Tensor, Tensor]:
         """Standardising, affine map and projection as one matrix (mels, channel * bins) and one bias (mels,)."""
