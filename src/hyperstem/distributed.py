@@ -95,11 +95,3 @@ def largest(values: Tensor) -> Tensor:
     values = values.detach().clone()
     dist.all_reduce(values, op=dist.ReduceOp.MAX)
     return values
-
-
-def from_leader(values: Tensor) -> Tensor:
-    """The leading process's `values`, in every process."""
-    if _many():
-        values = values.clone()
-        dist.broadcast(values, src=0)
-    return values

@@ -22,7 +22,7 @@ class Journal:
         """Appends one record; numbers that are not finite become null."""
         if self._file is None:
             return
-        record = {"event": event, "step": step, "time": round(time.time(), 1), **values}
+        record = {"event": event, "step": step, "time": int(time.time()), **values}
         self._file.write(json.dumps(_plain(record)) + "\n")
         self._file.flush()
         if self._board is not None and event in ("train", "validation"):

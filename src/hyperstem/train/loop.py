@@ -70,7 +70,7 @@ class Trainer:
         self.trained = [weight for weight in network.parameters() if weight.requires_grad]
         self.optimizer = build_optimizer(network, self.config)
         self.average = running_average(network, self.config.average) if self.config.average else None
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "float16")
+        self.scaler = torch.amp.GradScaler(self.device.type, 64.0, enabled=self.config.precision == "float16")
         step = TrainingStep(network, objective, self.config)
         self.module: nn.Module = DistributedDataParallel(step) if self.here.size > 1 else step
         if self.config.compile:
