@@ -43,9 +43,10 @@ def read_midi(data: bytes, bpm: float) -> list[Track]:
         DataError: this is no MIDI file, or it is cut short.
     """
     try:
-        if data[:4] != b"MThd":
-            raise DataError("not a MIDI file")
-        second = 60.0 / bpm / int.from_bytes(data[12:14], "big")
+        ticks = int.from_bytes(data[12:14], "big")
+        if data[:4] != b"MThd" or not ticks:
+            raise DataError("not a MIDI file, or one that is cut short")
+        second = 60.0 / bpm / ticks
         tracks, at = [], 14
         while at + 8 <= len(data):
             length = int.from_bytes(data[at + 4 : at + 8], "big")

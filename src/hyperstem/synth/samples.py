@@ -61,10 +61,11 @@ def read_kit(path: Path) -> Kit:
         DataError: it is not XML.
     """
     try:
-        text = re.sub(r'\sxmlns="[^"]*"', "", path.read_text(encoding="utf-8", errors="replace"), count=1)
-        root = ElementTree.fromstring(text)
+        root = ElementTree.fromstring(path.read_text(encoding="utf-8", errors="replace"))
     except ElementTree.ParseError as error:
         raise DataError(f"{path}: not a drum kit: {error}") from None
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]   # without its namespace
     pieces: dict[str, list[tuple[Layer, ...]]] = {}
     for instrument in root.iter("instrument"):
         name = (instrument.findtext("name") or "").lower()

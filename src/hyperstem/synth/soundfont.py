@@ -88,7 +88,7 @@ def render_tracks(tracks: Sequence[Track], soundfont: Path, samples: int, rate_h
             done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         except (FileNotFoundError, subprocess.TimeoutExpired) as error:
             raise DataError(f"fluidsynth cannot be run: {error}") from None
-        if not target.exists():
+        if not target.exists() or "fluidsynth: error" in done.stderr:
             raise DataError(f"fluidsynth cannot play {soundfont}: {done.stderr.strip()[:200]}")
         wave = np.fromfile(target, "<f4").reshape(-1, 2).T[:, :samples]
     return np.nan_to_num(np.pad(wave, ((0, 0), (0, samples - wave.shape[1])))).astype(np.float32)
