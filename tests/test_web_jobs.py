@@ -174,7 +174,7 @@ def test_hostile_songs_are_contained(tmp_path, wav):
 def test_old_jobs_and_the_disk_quota(tmp_path):
     wav = write_song(tmp_path / "short.wav", 2.0)
     size = wav.stat().st_size  # a done job keeps its upload, the original and four stems: about six of it
-    with Studio(tmp_path / "s", quota_bytes=16 * size) as studio:
+    with Studio(tmp_path / "s", quota_bytes=24 * size) as studio:
         ids = [studio.separate(wav)["id"] for _ in range(3)]
         assert [job["id"] for job in studio.client.get("/api/jobs").json()] == ids[1:]
         folders = {path.name for path in (tmp_path / "s" / "jobs").iterdir()}
@@ -229,3 +229,10 @@ def test_the_command_says_what_is_wrong(tmp_path, arguments, status, words):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "200"})
     assert done.returncode == status and words in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_song_too_large_for_the_disk_quota_fails_in_words(tmp_path):
+    wav = write_song(tmp_path / "a.wav", 10.0)
+    with Studio(tmp_path / "s", quota_bytes=3 * wav.stat().st_size) as studio:
+        job = studio.separate(wav)
+        assert job["state"] == "failed" and "quota" in job["error"]

@@ -1,5 +1,6 @@
 """Who may ask: the right Host, no other site's Origin, the token where there is one; the headers of every answer."""
 
+import asyncio
 import functools
 import hmac
 import json
@@ -18,6 +19,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 COOKIE = "hyperstem_token"
+WRONG_TOKEN_S = 0.5
+"""Guessing takes time."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 UPLOAD_PATH = "/api/jobs"
 SMALL_BODY_BYTES = 64 << 10
@@ -98,6 +101,8 @@ class Guard:
             await send(message)
 
         if refusal := self._refusal(scope, headers):
+            if refusal[0] == 401 and _given_token(headers):
+                await asyncio.sleep(WRONG_TOKEN_S)
             await _answer(guarded, *refusal)
         else:
             await self.app(scope, receive, guarded)

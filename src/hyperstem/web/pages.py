@@ -6,12 +6,11 @@ from pathlib import Path
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from hyperstem.web.guard import COOKIE, token_is_right
+from hyperstem.web.guard import COOKIE, WRONG_TOKEN_S, token_is_right
 from hyperstem.web.schema import Session, errors
 
 PAGES = Path(__file__).parent / "static"
 YEAR_S = 365 * 86400
-WRONG_TOKEN_S = 0.5
 
 router = APIRouter()
 

@@ -5,12 +5,15 @@ import contextlib
 import json
 import logging
 import shutil
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hyperstem.errors import AudioError
+from hyperstem.web import disk
 from hyperstem.web.jobs import Job, JobStore
 from hyperstem.web.limits import cause_of, too_slow
 from hyperstem.web.progress import Clock, overall
@@ -160,11 +163,13 @@ class Runner:
                 await asyncio.wait([task])
             finally:
                 self._running.pop(job.id, None)
-            with contextlib.suppress(asyncio.CancelledError):
-                if error := task.exception():
+            try:
+                if not task.cancelled() and (error := task.exception()):
                     log.error("job %s", job.id, exc_info=error)
                     self._end(job, "failed", "the studio could not run this song; its log says why")
-            self.clean()
+                self.clean()
+            except (OSError, sqlite3.Error):  # a full disk must not end the queue
+                log.exception("after job %s", job.id)
 
     async def _run(self, job: Job) -> None:
         job.state, job.attempts = "running", job.attempts + 1
@@ -199,6 +204,8 @@ class Runner:
                 async with asyncio.timeout(self.settings.time_limit_s):
                     if not await self._follow(job, process):
                         self._end(job, "failed", cause_of(await process.wait(), self.settings))
+            except AudioError as error:
+                self._end(job, "failed", str(error))
             except TimeoutError:
                 self._end(job, "failed", too_slow(self.settings))
         finally:
@@ -218,6 +225,8 @@ class Runner:
                     for key in FORMAT_KEYS & message.keys():
                         setattr(job, key, message[key])
                     self._save(job)
+                    if job.frames and job.channels:
+                        self.clean(disk.still_needed(job, self.path(job), self.settings.quota_bytes))
                 case "ready":
                     job.takes[message["take"]] = message["frames"]
                     self._notify()
@@ -269,7 +278,7 @@ class Runner:
 
     def used_bytes(self) -> int:
         """What the jobs take up on disk."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return disk.used_bytes(self.folder)
 
     def clean(self, spare: int = 0) -> None:
         """Removes ended jobs that are too old, then the oldest until the disk quota is kept with `spare` bytes left."""
@@ -280,7 +289,7 @@ class Runner:
         excess = self.used_bytes() + spare - self.settings.quota_bytes
         while ended and excess > 0:
             job = ended.pop(0)
-            excess -= sum(path.stat().st_size for path in self.path(job).rglob("*") if path.is_file())
+            excess -= disk.used_bytes(self.path(job))
             log.info("removing %s to keep the disk quota", job.id)
             self.remove(job)
 

@@ -8,12 +8,13 @@ import { Spectrogram } from "./spectrogram.js";
 
 const FINEST = 64; // frames per point
 const COARSEST = FINEST << 12;
+const MOST_POINTS = 1 << 20;
 const nonce = document.querySelector('meta[name="csp-nonce"]').content;
 
-/** The outline's step for a zoom: two points a pixel, a power of two times 64. */
-export function stepFor(framesPerPixel) {
+/** The outline's step for a zoom: two points a pixel or a little more, a power of two times 64; coarser for long songs. */
+export function stepFor(framesPerPixel, frames) {
   let step = FINEST;
-  while (step * 4 <= framesPerPixel && step < COARSEST) step *= 2;
+  while ((step * 4 <= framesPerPixel || frames / step > MOST_POINTS) && step < COARSEST) step *= 2;
   return step;
 }
 
@@ -124,7 +125,7 @@ export class Lane extends EventTarget {
   async show(job, take, pixelsPerSecond) {
     const width = Math.max(50, this.surfer.getWidth() || 50);
     const rate = pixelsPerSecond || width / job.duration_s;
-    const step = stepFor(job.rate_hz / rate);
+    const step = stepFor(job.rate_hz / rate, job.frames);
     const ready = job.takes[take] ?? 0;
     const key = [job.id, job.final, take, step, ready].join(" ");
     if (key !== this.key) {

@@ -49,21 +49,34 @@ addEventListener("drop", (event) => {
 
 songs.addEventListener("open", (event) => {
   mixer.open(jobs.get(event.detail) ?? null);
+  if (event.detail === null) openSoon();
   history.replaceState(null, "", event.detail ? `#${event.detail}` : location.pathname);
 });
 songs.addEventListener("say", (event) => say(event.detail));
 mixer.addEventListener("say", (event) => say(event.detail));
 
-let offline = false;
 const wanted = location.hash.slice(1);
+let opening = 0;
+
+/** Opens the song in the address, or the newest, once those the studio has are known. */
+function openSoon() {
+  clearTimeout(opening);
+  opening = setTimeout(() => {
+    if (songs.current !== null || !jobs.size) return;
+    const newest = [...jobs.values()].sort((a, b) => b.created - a.created)[0];
+    songs.open(jobs.has(wanted) ? wanted : newest.id);
+  }, 100);
+}
+
+let offline = false;
 api.follow({
   job(job) {
     jobs.set(job.id, job);
     songs.update(job);
     if (songs.current === job.id) {
       if (mixer.job) mixer.update(job); else mixer.open(job);
-    } else if (songs.current === null && (job.id === wanted || !wanted)) {
-      songs.open(job.id);
+    } else if (songs.current === null) {
+      openSoon();
     }
   },
   removed(id) {
@@ -71,8 +84,10 @@ api.follow({
     songs.removed(id);
   },
   online(now) {
-    if (!now && !offline) say("The studio does not answer; trying again.");
     if (now && offline) say("The studio is back.");
+    if (!now && !offline) {
+      setTimeout(() => { if (offline && !$("token-dialog").open) say("The studio does not answer; trying again."); }, 1500);
+    }
     offline = !now;
   },
 });

@@ -12,6 +12,11 @@ export function bestTake(job, end) {
   return [job.final, job.quality, "preview"].find(reaches) ?? null;
 }
 
+/** What tells one rendering of a take from another: a done song's files may be turned down where its raw take was not. */
+function version(job, take) {
+  return take === job.final && job.gain < 1 ? `${take}, turned down` : take;
+}
+
 /** Interleaved 16-bit samples -> one Float32Array per channel; mono becomes two channels, so that panning works alike. */
 export function deinterleave(buffer, channels) {
   const samples = new Int16Array(buffer);
@@ -48,7 +53,7 @@ export class Sound extends EventTarget {
     this.chunks.set(index, chunk);
     this.#forget();
     const take = bestTake(this.job, (index + 1) * CHUNK);
-    const wantsStems = take !== null && chunk.take !== take;
+    const wantsStems = take !== null && chunk.version !== version(this.job, take);
     const wantsOriginal = chunk.original === null && this.#hasOriginal(index);
     if ((wantsStems || wantsOriginal) && !chunk.loading && Date.now() > chunk.failed) this.#load(index, chunk, wantsStems ? take : null, wantsOriginal);
     return chunk;
@@ -57,16 +62,18 @@ export class Sound extends EventTarget {
   async #load(index, chunk, take, original) {
     chunk.loading = true;
     try {
-      const wanted = [];
-      if (original) wanted.push(this.#fetch(ORIGINAL, ORIGINAL, index).then((planes) => { chunk.original = planes; }));
+      const wanted = take && version(this.job, take);
+      const parts = [];
+      if (original) parts.push(this.#fetch(ORIGINAL, ORIGINAL, index).then((planes) => { chunk.original = planes; }));
       if (take) {
         const stems = this.job.stems;
-        wanted.push(Promise.all(stems.map((stem) => this.#fetch(take, stem, index))).then((planes) => {
+        parts.push(Promise.all(stems.map((stem) => this.#fetch(take, stem, index))).then((planes) => {
           chunk.stems = new Map(stems.map((stem, i) => [stem, planes[i]]));
           chunk.take = take;
+          chunk.version = wanted;
         }));
       }
-      await Promise.all(wanted);
+      await Promise.all(parts);
     } catch (error) {
       if (error.name === "AbortError") return;
       chunk.failed = Date.now() + 1000; // a take that was just replaced: ask again for the one that is there now
