@@ -2,7 +2,12 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -127,6 +132,24 @@ def test_several_processes_give_the_same_scores(dataset, estimates, tmp_path, mo
         np.testing.assert_allclose(one.frames["drums"], two.frames["drums"], atol=1e-4)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_interrupted_evaluation_stops_at_once_and_leaves_no_half_file(dataset, tmp_path):
+    for song in ("One", "Two"):
+        shutil.copytree(dataset / "test" / song, tmp_path / "estimates" / song)
+    command = [sys.executable, "-m", "hyperstem", "evaluate", "--estimates", str(tmp_path / "estimates"), str(dataset)]
+    command += ["-o", str(tmp_path / "out"), "--jobs", "2", "--engine", "museval", "--stems", "drums,bass"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "out" / "evaluation.json").exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1] == "hyperstem: interrupted" and "Traceback" not in errors
+    for path in (tmp_path / "out").rglob("*.*"):
+        assert path.suffix == ".json"
+        json.loads(path.read_text())
+
+
 class Separated(dict):
     rate_hz = 2 * RATE_HZ
 
@@ -148,7 +171,7 @@ def test_a_model_is_scored_at_the_songs_rate(dataset, tmp_path, monkeypatch):
     quarter, mixture = (line.cells["SDR"]["other"].value for line in result.rows[:2])
     assert mixture < -3 < quarter
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["sha256"] == "abc"
-    with pytest.raises(DataError, match="no stem 'piano'; some/mine.onnx separates drums, bass, other, vocals"):
+    with pytest.raises(DataError, match=r"no stem 'piano'; some/mine\.onnx separates drums, bass, other, vocals"):
         score_dataset(Settings(dataset, tmp_path / "out", model="some/mine.onnx", stems=("piano",)))
 
 

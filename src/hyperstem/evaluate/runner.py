@@ -5,6 +5,7 @@ import json
 import math
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -96,7 +97,11 @@ def perform_all(tasks: Sequence[Task], jobs: int, threads: int, done: Callable[[
             done(outcomes[-1])
         return outcomes
     context = multiprocessing.get_context("spawn")
-    with _thread_limit(threads), ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool:
+    before = set(multiprocessing.active_children())
+    with (
+        _thread_limit(threads),
+        ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_die_quietly) as pool,
+    ):
         futures = [pool.submit(perform, task) for task in tasks]
         try:
             for future in as_completed(futures):
@@ -109,8 +114,15 @@ def perform_all(tasks: Sequence[Task], jobs: int, threads: int, done: Callable[[
             ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - before:
+                process.terminate()
             raise
     return outcomes
+
+
+def _die_quietly() -> None:
+    """Ctrl-C ends a worker without a word; the parent has the say."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
