@@ -59,6 +59,14 @@ def test_pitch_moves_alone(factor, rate_hz):
     assert power_db(shifted[:, int(2.1 * rate_hz):int(2.3 * rate_hz)]) > power_db(late) - 2
 
 
+@pytest.mark.parametrize("factor", [0.87, 1.12])
+def test_a_glide_keeps_its_level_in_another_pitch(factor):
+    seconds = np.arange(4 * RATE_HZ) / RATE_HZ
+    glide = np.sin(2 * np.pi * (300 * seconds + 150 * seconds**2))[None].astype(np.float32)
+    inside = slice(RATE_HZ // 2, -RATE_HZ // 2)
+    assert abs(power_db(shift_pitch(glide, factor, RATE_HZ)[:, inside]) - power_db(glide)) < 0.3
+
+
 def test_pitch_keeps_the_stereo_picture():
     wave = noise(1) * np.array([[1.0], [0.25]], np.float32)
     wave[1] = wave[0] * 0.25

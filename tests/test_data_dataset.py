@@ -73,7 +73,9 @@ def test_sums_come_with_their_matrix(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_validation_gives_whole_clips_unchanged_but_for_the_level(tmp_path, channels):
-    waves = [np.stack([tone(300 * (i + 1), level=0.1 * (song + i + 1)) for i in range(4)]) for song in range(2)]
+    sides = np.array([[1.0], [0.0]], np.float32)
+    waves = [np.stack([tone(300 * (i + 1), level=0.1 * (song + i + 1)) * (sides if i else 1) for i in range(4)])
+             for song in range(2)]
     for song, stems in enumerate(waves):
         write_song(tmp_path / "held" / f"song{song}", dict(zip(STEMS, stems, strict=True)))
     write_song(tmp_path / "s" / "a", {stem: noise(100 + i) for i, stem in enumerate(STEMS)})
@@ -83,7 +85,7 @@ def test_validation_gives_whole_clips_unchanged_but_for_the_level(tmp_path, chan
     clips = list(dataset.ValidationData(data, model))
     assert [clip.name for clip in clips] == ["song0", "song1"]
     for expected, clip in zip(waves, clips, strict=True):
-        expected = expected if channels == 2 else expected.mean(axis=1)
+        expected = expected if channels == 2 else expected.mean(axis=1)  # both sides count
         stems = clip.stems[0][0].numpy()
         assert stems.shape == expected.shape and clip.stems[1].shape[-1] == 2 * stems.shape[-1]
         inside = slice(200, -200)

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -180,7 +181,7 @@ def test_a_damaged_prepared_file_is_named(tmp_path):
 
 def test_validation_recordings_must_not_train(tmp_path):
     source = songs(tmp_path, 2)
-    write_song(tmp_path / "held" / "other name", {stem: noise(i) for i, stem in enumerate(STEMS)})  # song0 again
+    shutil.copytree(tmp_path / "songs" / "song0", tmp_path / "held" / "other name")
     data = prepared(tmp_path, source, validation=(SourceConfig("held", "folders", "held"),))
     with pytest.raises(DataError, match="trains on 'song0', which validates as 'other name'"):
         load_library(data, STEMS, RATE_HZ)
