@@ -9,6 +9,13 @@ function element(name, text, className) {
   return made;
 }
 
+/** Text in which `...` stands for code. */
+function prose(name, text, className) {
+  const made = element(name, undefined, className);
+  (text ?? "").split("`").forEach((part, i) => made.append(i % 2 ? element("code", part) : part));
+  return made;
+}
+
 function typeOf(schema, definitions) {
   if (!schema) return "";
   if (schema.$ref) return schema.$ref.split("/").at(-1);
@@ -49,7 +56,7 @@ function example(method, path, operation) {
 function describe(method, path, operation, definitions) {
   const box = element("details", undefined, "operation");
   const summary = element("summary");
-  summary.append(element("span", method.toUpperCase(), `method ${method}`), element("code", path), element("span", operation.description, "hint"));
+  summary.append(element("span", method.toUpperCase(), `method ${method}`), element("code", path), prose("span", operation.description, "hint"));
   const body = element("div", undefined, "body");
   const fields = operation.requestBody?.content["multipart/form-data"]?.schema;
   const inputs = (operation.parameters ?? []).map((one) => [element("code", one.name), one.in, typeOf(one.schema, definitions), one.description ?? ""]);
@@ -58,7 +65,7 @@ function describe(method, path, operation, definitions) {
   const answers = Object.entries(operation.responses).map(([status, answer]) => {
     const [kind, content] = Object.entries(answer.content ?? {})[0] ?? ["", {}];
     const type = typeOf(content.schema, definitions);
-    return [status, answer.description, kind === "application/json" ? type : kind];
+    return [status, prose("span", answer.description === "Successful Response" ? "" : answer.description), kind === "application/json" ? type : kind];
   });
   body.append(table(["status", "", "answer"], answers), element("pre", example(method, path, operation)));
   box.append(summary, body);
@@ -80,7 +87,7 @@ async function show() {
   const response = await fetch("/api/openapi.json");
   const document_ = await response.json();
   if (!response.ok) throw new Error(document_.error);
-  page.replaceChildren(element("h2", "Job API"), element("p", document_.info.description, "intro"));
+  page.replaceChildren(element("h2", "Job API"), prose("p", document_.info.description, "intro"));
   const groups = new Map();
   for (const [path, methods] of Object.entries(document_.paths)) {
     for (const [method, operation] of Object.entries(methods)) {

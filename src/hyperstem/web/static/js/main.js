@@ -63,7 +63,8 @@ function openSoon() {
   clearTimeout(opening);
   opening = setTimeout(() => {
     if (songs.current !== null || !jobs.size) return;
-    const newest = [...jobs.values()].sort((a, b) => b.created - a.created)[0];
+    const audible = (job) => Number(Boolean(job.takes.original));
+    const newest = [...jobs.values()].sort((a, b) => audible(b) - audible(a) || b.created - a.created)[0];
     songs.open(jobs.has(wanted) ? wanted : newest.id);
   }, 100);
 }

@@ -5,6 +5,7 @@ import { percent, phase, timeLeft } from "./format.js";
 
 const AT_ONCE = 2;
 const RETRY_MS = 3000;
+const NARROW = "(max-width: 860px)"; // the songs then stand above the mixer
 
 /** Dispatches "open" (id) when a song is chosen. */
 export class Songs extends EventTarget {
@@ -118,7 +119,10 @@ export class Songs extends EventTarget {
     const button = item.querySelector(".song-remove");
     button.setAttribute("aria-label", `Remove ${name}`);
     button.addEventListener("click", remove);
-    if (open) item.querySelector(".song-open").addEventListener("click", open);
+    if (open) item.querySelector(".song-open").addEventListener("click", () => {
+      open();
+      if (matchMedia(NARROW).matches) document.getElementById("song").scrollIntoView({ block: "start" });
+    });
     this.items.set(id, item);
     this.list.prepend(item);
     this.#showCount();
@@ -128,7 +132,7 @@ export class Songs extends EventTarget {
     const item = this.items.get(id);
     if (!item) return;
     const state = item.querySelector(".song-state");
-    if (state.textContent !== text) state.textContent = text;
+    if (state.textContent !== text) state.textContent = state.title = text;
     item.querySelector("progress").value = progress;
     item.classList.toggle("busy", busy);
     item.classList.toggle("failed", failed);

@@ -1,0 +1,32 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+
+from web_studio import RATE_HZ, Studio, write_song
+
+PAGE = Path(__file__).parents[1] / "docs" / "studio.md"
+
+
+def test_the_script_in_the_documentation_runs(tmp_path):
+    (script,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    write_song(tmp_path / "song.wav", 2.0)
+    with Studio(tmp_path / "studio") as studio:
+        script = script.replace("http://127.0.0.1:8017", studio.url)
+        subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=60)
+    for stem in ("drums", "bass", "other", "vocals"):
+        assert soundfile.info(tmp_path / f"{stem}.wav").frames == 2 * RATE_HZ
+
+
+def test_the_options_in_the_documentation_are_the_commands():
+    text = PAGE.read_text(encoding="utf-8").split("## Options")[1].split("## Safety")[0]
+    described = set(re.findall(r"--[a-z][a-z-]+", text))
+    command = [sys.executable, "-m", "hyperstem", "studio", "--help"]
+    help_text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert described == set(re.findall(r"--[a-z][a-z-]+", help_text.split("options:")[1])) - {"--help"}
