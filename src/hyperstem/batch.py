@@ -367,9 +367,10 @@ def _folders(folders: set[Path], made: set[Path]) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        for folder in sorted({parent for folder in folders for parent in (folder, *folder.parents)} & made, reverse=True):
+        above = {parent for folder in folders for parent in (folder, *folder.parents)}
+        for empty in sorted(above & made, reverse=True):
             with contextlib.suppress(OSError):
-                folder.rmdir()
+                empty.rmdir()
         raise
 
 

@@ -169,21 +169,22 @@ class StemFiles:
         """(file, channel, time) float32 as fixed-point steps at the gain so far, which sinks if they do not fit."""
         full = 1 << (self._settings.bits - 1)
         steps = self._rounded(mixture, groups)
-        if peak * self._gain * full > full - 1 - len(groups) and not _fits(steps, full):
+        if peak * self._gain * full > full - 1 - len(groups) and not (steps.max() < full and steps.min() >= -full):
             if self._settings.clip == "scale":
                 self._gain = (full - 1 - len(groups)) / (full * peak)
                 self._sections.append((self._frames, self._gain))
                 steps = self._rounded(mixture, groups)
-            steps = np.clip(steps, -full, full - 1)
-        return steps.astype(np.int16) if self._settings.bits == 16 else steps
+            np.clip(steps, -full, full - 1, out=steps)
+        return steps.astype(np.int16 if self._settings.bits == 16 else np.int32)
 
     def _rounded(self, mixture: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """int32 steps; where the files make up the mixture, they sum to its steps."""
+        """Whole steps, still as floats; where the files make up the mixture, they sum to its steps."""
         kind = np.float32 if self._settings.bits == 16 else np.float64  # float32 holds 24 bits, but not their products
         factor = kind(self._gain * (1 << (self._settings.bits - 1)))
-        steps = np.rint(groups * factor).astype(np.int32)
+        steps = groups * factor
+        np.rint(steps, out=steps)
         if self._sums:
-            _keep_sum(steps, np.rint(mixture * factor).astype(np.int32))
+            _keep_sum(steps, np.rint(mixture * factor))
         return steps
 
     def close(self) -> Output:
@@ -220,12 +221,12 @@ class StemFiles:
         for parts in zip(*(self._sectioned(writer) for writer in old), strict=True):
             factor = self._gain / parts[0][1]
             before = np.stack([steps for steps, _ in parts])  # (file, channel, time)
-            steps = np.rint(before * factor).astype(np.int32)
+            steps = np.rint(before * factor)
             if self._sums:
-                _keep_sum(steps, np.rint(before.sum(axis=0, dtype=np.int64) * factor).astype(np.int32))
+                _keep_sum(steps, np.rint(before.sum(axis=0, dtype=np.int64) * factor))
             full = 1 << (bits - 1)
             np.clip(steps, -full, full - 1, out=steps)
-            _all(self._pool, Writer.write, new, steps.astype(np.int16) if bits == 16 else steps)
+            _all(self._pool, Writer.write, new, steps.astype(np.int16 if bits == 16 else np.int32))
         _all(self._pool, Writer.finish, new)
         self._writers = new
         for writer in old:
@@ -263,18 +264,23 @@ def _all(pool: ThreadPoolExecutor, function, *columns) -> None:
             raise error
 
 
-def _fits(steps: np.ndarray, full: int) -> bool:
-    return bool(steps.max() < full and steps.min() >= -full)
-
-
 def _keep_sum(steps: np.ndarray, target: np.ndarray) -> None:
     """Makes (file, channel, time) steps sum to (channel, time) in place: the loudest file gets what is missing.
 
-    Which one is the loudest is decided anew every `_LOUDEST_OVER` samples.
+    Which one is the loudest is decided anew every `_LOUDEST_OVER` samples. Whole steps are exact as floats.
     """
-    missing = target - steps.sum(axis=0, dtype=np.int32)
-    starts = np.arange(0, steps.shape[-1], _LOUDEST_OVER)
-    loudness = np.add.reduceat(np.abs(steps), starts, axis=-1, dtype=np.int64)  # (file, channel, span)
-    loudest = np.repeat(loudness.argmax(axis=0), _LOUDEST_OVER, axis=-1)[:, : steps.shape[-1]]
-    for index, file in enumerate(steps):
-        np.add(file, missing, out=file, where=loudest == index)
+    missing = target - steps.sum(axis=0)
+    files, channels, time = steps.shape
+    spans = -(-time // _LOUDEST_OVER)
+    padded = np.zeros((channels, spans * _LOUDEST_OVER), missing.dtype)
+    padded[:, :time] = missing
+    padded = padded.reshape(channels, spans, _LOUDEST_OVER)
+    whole = time // _LOUDEST_OVER * _LOUDEST_OVER
+    loudness = np.zeros((files, channels, spans), steps.dtype)
+    grid = steps[..., :whole].reshape(files, channels, -1, _LOUDEST_OVER)
+    np.einsum("fcnk,fcnk->fcn", grid, grid, out=loudness[..., : grid.shape[2]])
+    if whole < time:
+        loudness[..., -1] = np.einsum("fck,fck->fc", steps[..., whole:], steps[..., whole:])
+    mask = loudness.argmax(axis=0) == np.arange(files)[:, None, None]  # (file, channel, span)
+    for file, loudest in zip(steps, mask, strict=True):
+        file += (padded * loudest[..., None]).reshape(channels, -1)[:, :time]

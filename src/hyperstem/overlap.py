@@ -12,6 +12,9 @@ import numpy as np
 
 from hyperstem.errors import ConfigError
 
+_EVEN = 1e-6
+"""Weights this close to 1 are rounding errors of ramps that add up to 1."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -115,38 +118,35 @@ class OverlapAdd:
 
         Args:
             start: its first sample in the stream, at or after the one before.
-            wave: (..., length or less) float32; changed in place.
+            wave: (..., length or less) float32; it is changed, and kept until the next call.
 
         Returns:
             (..., ready) samples that later segments cannot change.
         """
-        length = wave.shape[-1]
-        ready = self._take(start - self._start, wave)
-        fade, window = self._cut.fade, self._window[:length]
+        length, fade = self._cut.length, self._cut.fade
+        window = self._window[: wave.shape[-1]].copy()
         wave[..., :fade] *= window[:fade]
-        wave[..., self._cut.length - fade :] *= window[self._cut.length - fade :]
-        if self._sum is None or self._sum.shape[-1] == 0:
-            self._sum, self._weight = wave, window.copy()
-            return ready
-        held = self._sum.shape[-1]
-        self._sum += wave[..., :held]
-        self._weight += window[:held]
-        self._sum = np.concatenate([self._sum, wave[..., held:]], axis=-1)
-        self._weight = np.concatenate([self._weight, window[held:]])
+        wave[..., length - fade :] *= window[length - fade :]
+        ready = wave[..., :0]
+        if self._sum is not None:
+            ready, rest, weight = self._taken(start - self._start)
+            wave[..., : rest.shape[-1]] += rest
+            window[: len(weight)] += weight
+        self._sum, self._weight, self._start = wave, window, start
         return ready
 
     def finish(self) -> np.ndarray:
         """(..., rest): what is still held, once every segment has come."""
         if self._sum is None:
             raise ValueError("no segment came")
-        return self._take(self._sum.shape[-1], self._sum)
+        return self._taken(self._sum.shape[-1])[0]
 
-    def _take(self, count: int, like: np.ndarray) -> np.ndarray:
-        if self._sum is None:
-            return like[..., :0]
+    def _taken(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The first `count` samples held, divided by their weights; the others, and their weights."""
+        assert self._sum is not None
         ready, weight = self._sum[..., :count], self._weight[:count]
-        if not (weight == 1).all():
-            ready = ready / weight
-        self._sum, self._weight = self._sum[..., count:], self._weight[count:]
-        self._start += count
-        return ready
+        uneven = np.flatnonzero(np.abs(weight - 1) > _EVEN)
+        if len(uneven):
+            part = slice(uneven[0], uneven[-1] + 1)
+            ready[..., part] /= weight[part]
+        return ready, self._sum[..., count:], self._weight[count:]

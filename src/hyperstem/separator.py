@@ -26,6 +26,8 @@ OVERLAP = 0.1
 LARGEST_OVERLAP = 0.9
 QUIET = 1e-6
 """A segment whose samples all lie below (-120 dBFS) is not given to the network; all stems share it."""
+_PART = 1 << 15
+"""Samples at the model's rate that go through resampling, sharing and writing at once."""
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds done and, where it is known, the seconds in all."""
@@ -249,7 +251,7 @@ class Separator:
         """
         pieces = prefetch(self._cut_up(waves, rate_hz, cancel), depth=2)
         separated = ordered_map(self._run, pieces, self._loaded.workers)
-        for block in prefetch(self._put_together(separated, rate_hz, cancel), depth=1):
+        for block in prefetch(self._put_together(separated, rate_hz, cancel), depth=4):
             yield block
             if progress is not None:
                 progress((block.start + block.mixture.shape[1]) / rate_hz, total_s)
@@ -286,14 +288,17 @@ class Separator:
             return _Separated(mixture, -1, np.zeros((len(self.stems), *segment.wave.shape), np.float32))
         items = _as_items(segment.wave, self._config.audio_channels)  # (batch, model channel, time)
         loud = np.abs(items).max(axis=(1, 2)) >= QUIET
-        result = np.zeros((len(items), len(self.stems), *items.shape[1:]), np.float32)
+        result = np.zeros((len(items), len(self.stems), *items.shape[1:]), np.float32)  # no memory until written to
         if loud.any():
             stages = normalise(pyramid(items[loud], self.rate_hz, self._config.rates_hz[: self.stages]))
             stems = self._loaded.engine.separate(stages.waves)[..., : items.shape[-1]]  # (batch, stem, channel, time)
-            stems = stems * stages.scales[-1][:, None]
-            if not math.isfinite(np.abs(stems).max()):
+            stems *= stages.scales[-1][:, None]
+            if not math.isfinite(stems.max() - stems.min()):
                 raise ModelError(f"model {self.model_name} gave samples that are not finite")
-            result[loud] = stems
+            if loud.all():
+                result = stems
+            else:
+                result[loud] = stems
         waves = _as_channels(result, len(segment.wave))  # (stem, channel, time)
         return _Separated(mixture, segment.start, waves[..., : segment.sound])
 
@@ -314,17 +319,23 @@ class Separator:
                 inputs.append(mixture)
                 if at < 0:
                     continue
-                ready = back.push(_flat(join.push(at, waves)))
-                stems = ready.reshape(len(self.stems), channels, -1)
-                shared = sharing.push(_taken(inputs, stems.shape[-1]), stems)
+                for part in _parts(_flat(join.push(at, waves))):
+                    ready = back.push(part)  # (stem * channel, time)
+                    stems = ready.reshape(len(self.stems), channels, ready.shape[1])
+                    shared = sharing.push(_taken(inputs, ready.shape[1]), stems)
+                    if shared.mixture.shape[1]:
+                        yield Block(start, rate_hz, self.stems, *shared)
+                        start += shared.mixture.shape[1]
+            assert back is not None and sharing is not None
+            *parts, final = _parts(_flat(join.finish()))
+            for part, last in [(part, False) for part in parts] + [(final, True)]:
+                ready = back.push(part, last)
+                count = sum(block.shape[1] for block in inputs) if last else ready.shape[1]
+                stems = fit(ready, count).reshape(len(self.stems), channels, count)
+                shared = sharing.push(_taken(inputs, count), stems, last)
                 if shared.mixture.shape[1]:
                     yield Block(start, rate_hz, self.stems, *shared)
                     start += shared.mixture.shape[1]
-            assert back is not None and sharing is not None
-            ready = back.push(_flat(join.finish()), last=True)
-            left = sum(block.shape[1] for block in inputs)
-            stems = fit(ready, left).reshape(len(self.stems), channels, left)
-            yield Block(start, rate_hz, self.stems, *sharing.push(_taken(inputs, left), stems, last=True))
         finally:
             results.close()  # type: ignore[attr-defined]
 
@@ -375,6 +386,11 @@ def _as_channels(result: np.ndarray, channels: int) -> np.ndarray:
 def _flat(waves: np.ndarray) -> np.ndarray:
     """(stem, channel, time) to (stem * channel, time)."""
     return waves.reshape(waves.shape[0] * waves.shape[1], waves.shape[2])
+
+
+def _parts(wave: np.ndarray) -> list[np.ndarray]:
+    """(row, time) in pieces small enough for the processor's cache; at least one."""
+    return [wave[:, at : at + _PART] for at in range(0, max(1, wave.shape[1]), _PART)]
 
 
 def _joined(blocks: list[np.ndarray]) -> np.ndarray:

@@ -112,6 +112,7 @@ class AvSource:
     def _frames(self) -> Iterator[tuple[av.AudioFrame, int | None]]:
         """Decoded frames, each with the sample at which its packet says that it ends."""
         first = end = None
+        timed = self._format == "mov"
         tick = (self._stream.time_base or 0) * self.info.rate_hz  # samples
         decoded = 0
         try:
@@ -125,7 +126,7 @@ class AvSource:
                 decoded += len(frames)
                 if frames and first is None:
                     first = frames[0].pts
-                if packet.pts is not None and packet.duration and first is not None:
+                if timed and packet.pts is not None and packet.duration and first is not None:
                     end = round((packet.pts + packet.duration - first) * tick)
                 for frame in frames:
                     yield frame, end

@@ -166,9 +166,12 @@ def _stream(path: str | Path, block_frames: int, start_s: float, duration_s: flo
 
 
 def _check_finite(block: np.ndarray, path: str | Path, position: int, rate_hz: int) -> None:
-    if math.isfinite(np.abs(block).max()):
+    if math.isfinite(block.max() - block.min()):
         return
-    channel, index = (int(i) for i in np.argwhere(~np.isfinite(block))[0])
+    bad = np.argwhere(~np.isfinite(block))
+    if not len(bad):
+        return
+    channel, index = bad[0]
     at, value = position + index, block[channel, index]
     raise AudioError(f"{path}: sample {at} ({at / rate_hz:.3f} s) of channel {channel} is {value}; it must be finite")
 
