@@ -294,12 +294,12 @@ class _PReLU(torch.autograd.Function):
         (grad,) = grads
         x, slope = ctx.saved_tensors
         grad_x = torch.ops.aten.leaky_relu_backward(grad, x, slope.item(), False)
-        negative = (x.clamp(max=0) * grad).sum(dtype=torch.float32)
+        negative = (x.clamp(max=0) * grad).sum(dtype=torch.promote_types(x.dtype, torch.float32))
         return grad_x, negative.to(slope.dtype).reshape(slope.shape)
 
 
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
     """``max(x, 0) + slope * min(x, 0)`` with one learned slope (1,)."""
-    if x.requires_grad and x.device.type == "cpu" and not torch.compiler.is_compiling() and x.dtype != torch.float64:
+    if x.requires_grad and x.device.type == "cpu" and not torch.compiler.is_compiling():
         return _PReLU.apply(x, slope)
     return F.prelu(x, slope.to(x.dtype))

@@ -1,0 +1,39 @@
+"""Makes a model folder from trained weights: float16 safetensors, ONNX, and a card with sizes and hashes.
+
+python tools/release.py WEIGHTS FOLDER [--card FACTS.json] [--stage0 WEIGHTS]
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from hyperstem import weights
+from hyperstem.config import to_mapping
+from hyperstem.export import export
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--card", type=Path, help="JSON whose keys go into the card as they are")
+    args = parser.parse_args()
+
+    safetensors, onnx = args.folder / "model.safetensors", args.folder / "model.onnx"
+    weights.save(safetensors, weights.load(args.weights), "float16")
+    network = weights.load(safetensors)  # what was rounded is what is exported
+    export(network, onnx, precision="float16")
+    card = json.loads(args.card.read_text(encoding="utf-8")) if args.card else {}
+    card |= {
+        "config": to_mapping(network.config),
+        "parameters": sum(tensor.numel() for tensor in network.parameters()),
+        "sha256": {path.name: weights.sha256(path) for path in (onnx, safetensors)},
+    }
+    with weights.replacing(args.folder / "card.json") as temporary:
+        temporary.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for path in (onnx, safetensors):
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
