@@ -151,7 +151,9 @@ def _check_apart(sources: Sequence[Source], held_out: Sequence[PreparedTrack]) -
     for source, tracks in sources:
         for track in tracks:
             same = [hashes[each] for each in track.hashes if each in hashes]
-            twin = names.get(track.name.casefold()) or (same[0] if same else None)
+            # Files of silence are all alike: as many as the track has silent stems may be shared.
+            silent = sum(not track.sounds(stem) for stem in track.stems) if len(track.hashes) > 1 else 0
+            twin = names.get(track.name.casefold()) or (same[0] if len(same) > silent else None)
             if twin is not None:
                 raise DataError(f"source {source.name!r} trains on {track.name!r}, which validates as {twin.name!r} "
                                 f"in {twin.source!r}; leave it out with exclude")
