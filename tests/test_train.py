@@ -13,7 +13,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
-from hyperstem import cli, weights
+from hyperstem import checkpoint, cli, weights
 from hyperstem.config import STEMS, TrainConfig, assigned, load_toml
 from hyperstem.data.dataset import Batch
 from hyperstem.data.prepare import prepare
@@ -352,6 +352,8 @@ def test_growing_takes_what_fits(config, tmp_path):
     with pytest.raises(ModelError, match="init_strict"):
         begin_from(whole, tmp_path / "small.safetensors", strict=True)
     begin_from(small, tmp_path / "small.safetensors", strict=True)
+    checkpoint.save(tmp_path / "checkpoint", {"network": small.state_dict()}, {})
+    assert set(begin_from(whole, tmp_path / "checkpoint").taken) == small.state_dict().keys()
     save_file({"stages.0.embedding": torch.zeros(3, 3), "else": torch.zeros(2)}, tmp_path / "odd.safetensors")
     with pytest.raises(ModelError, match="no tensor fits"):
         begin_from(whole, tmp_path / "odd.safetensors")
@@ -461,6 +463,7 @@ def test_every_setting_of_a_checkpoint_is_compared(tmp_path):
 def test_missing_data_is_an_error_in_one_line(config, tmp_path, capsys):
     assert run(config, tmp_path / "run", "--set", "data.prepared=elsewhere") == 1
     assert "hyperstem prepare" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
     assert run(config, tmp_path / "run", "--set", "train.device=tpu9") == 1
     assert "tpu9" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hyperstem import checkpoint
 from hyperstem.errors import ModelError
 
 
@@ -19,9 +20,10 @@ class Taken(NamedTuple):
 
 
 def begin_from(network: nn.Module, path: Path, strict: bool = False) -> Taken:
-    """Copies every tensor whose name and shape fit from a safetensors file into the network.
+    """Copies every tensor whose name and shape fit into the network.
 
     Args:
+        path: a safetensors file, or a run's checkpoint, of which the weights are taken as trained, without averaging.
         strict: every tensor of the network must be found, and none left over.
 
     Raises:
@@ -55,6 +57,8 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
+    if path.name == "checkpoint":
+        return checkpoint.load(path)[0]["network"]
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

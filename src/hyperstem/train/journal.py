@@ -11,17 +11,18 @@ class Journal:
     """Appends records to ``log.jsonl``; a record holds the event's name, the step, the time and the event's values."""
 
     def __init__(self, folder: Path | None, tensorboard: bool = True) -> None:
-        """Opens the log in `folder`; without one, nothing is written."""
+        """Writes into `folder`, from the first record on; without one, nothing is written."""
+        self._folder, self._tensorboard = folder, tensorboard
         self._file = self._board = None
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
-            self._board = _board(folder) if tensorboard else None
 
     def write(self, event: str, step: int, **values: Any) -> None:
         """Appends one record; numbers that are not finite become null."""
-        if self._file is None:
+        if self._folder is None:
             return
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = (self._folder / "log.jsonl").open("a", encoding="utf-8")
+            self._board = _board(self._folder) if self._tensorboard else None
         record = {"event": event, "step": step, "time": int(time.time()), **values}
         self._file.write(json.dumps(_plain(record)) + "\n")
         self._file.flush()
