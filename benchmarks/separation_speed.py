@@ -1,8 +1,9 @@
 """Speed of `hyperstem separate`, decoding and writing included: ``python benchmarks/separation_speed.py [--json]``.
 
-Separates a 3-minute stereo MP3 at 44.1 kHz with the given model at every quality, in a process of its own each, and tells
-how many times faster than real time that is, how much of the processor's time was spent outside the network, and how
-long the command takes from the shell to the first block.
+Separates a 3-minute stereo MP3 at 44.1 kHz with the given model at every quality, in a process of its own each, and
+tells how many times faster than real time that is, how much of the processor's time was spent outside the network, and
+how long the command takes from the shell to the first block. "By processor time" is what the wall clock would say on
+a machine with nothing else to do.
 """
 
 import argparse

@@ -73,7 +73,7 @@ def load(name_or_path: str | Path, device: str = "auto", threads: int | None = N
     if files.onnx is not None and device != "cuda":
         from hyperstem import runtime
 
-        return Loaded(runtime.load(files.onnx, threads=1), workers, files.name, weights.sha256(files.onnx), trained)
+        return Loaded(runtime.load(files.onnx, threads=1), workers, files.name, _sha256(files, files.onnx), trained)
     if files.safetensors is None:
         raise ModelError(f"model {files.name} has no safetensors file, which device 'cuda' needs")
     try:
@@ -83,7 +83,12 @@ def load(name_or_path: str | Path, device: str = "auto", threads: int | None = N
                          ) from None
     engine = TorchEngine(files.safetensors, device)
     workers = workers if engine.device == "cpu" else 1
-    return Loaded(engine, workers, files.name, weights.sha256(files.safetensors), trained)
+    return Loaded(engine, workers, files.name, _sha256(files, files.safetensors), trained)
+
+
+def _sha256(files: weights.ModelFiles, path: Path) -> str:
+    """From the card, against which the file has been checked, or else from the file."""
+    return files.card.get("sha256", {}).get(path.name) or weights.sha256(path)
 
 
 def is_trained(card: dict[str, Any]) -> bool:

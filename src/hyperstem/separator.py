@@ -152,6 +152,10 @@ class Separator:
         segment_s = config.segment_s if segment_s is None else segment_s
         if not (math.isfinite(segment_s) and segment_s >= 0.1):
             raise ConfigError(f"segment is {segment_s} s; at least 0.1 is needed")
+        decoded = getattr(loaded.engine, "stems", config.stems)
+        if tuple(decoded) != config.stems:
+            raise ModelError(f"model {loaded.name} decodes only {', '.join(decoded)}; separation needs "
+                             f"{', '.join(config.stems)}, for together they make up the song")
         stages = min(config.stages, {"preview": 1, "standard": 2, "full": config.stages}[quality])
         self.quality, self.stages, self.overlap = quality, stages, overlap
         self.stems = config.stems

@@ -25,23 +25,41 @@ def run(args: argparse.Namespace) -> int:
     """Prints what was asked for."""
     import json
 
-    from hyperstem import weights
-
     if args.action == "list":
-        facts = [_facts(name) for name in weights.names()]
+        facts, status = _all_facts()
         if args.json:
             print(json.dumps(facts, ensure_ascii=False))
-        else:
-            for fact in facts:
-                print(f"{fact['name']:<12} {', '.join(fact['stems'])}; {fact['rates_hz'][-1]} Hz, "
-                      f"{fact['channels']} channel{'s' if fact['channels'] > 1 else ''}, "
-                      f"{fact['bytes'] / 1e6:.1f} MB{'' if fact['trained'] else '; untrained'}")
-            if not facts:
-                print("no models are installed")
-        return 0
+        elif facts:
+            print("\n".join(map(_line, facts)))
+        elif status == 0:
+            print("no models are installed")
+        return status
     facts = _facts(args.model)
     print(json.dumps(facts, indent=2, ensure_ascii=False) if args.json else _table(facts))
     return 0
+
+
+def _all_facts() -> tuple[list[dict], int]:
+    """What is known of every model; a damaged one is told of and left out."""
+    import sys
+
+    from hyperstem import weights
+    from hyperstem.errors import ModelError
+
+    facts, status = [], 0
+    for name in weights.names():
+        try:
+            facts.append(_facts(name))
+        except ModelError as error:
+            print(f"hyperstem: {error}", file=sys.stderr)
+            status = 1
+    return facts, status
+
+
+def _line(fact: dict) -> str:
+    return (f"{fact['name']:<12} {', '.join(fact['stems'])}; {fact['rates_hz'][-1]} Hz, "
+            f"{fact['channels']} channel{'s' if fact['channels'] > 1 else ''}, "
+            f"{fact['bytes'] / 1e6:.1f} MB{'' if fact['trained'] else '; untrained'}")
 
 
 def _facts(name: str) -> dict:
