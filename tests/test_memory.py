@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from separation_standin import COMMAND
 
 from hyperstem import audio, weights
+from separation_standin import COMMAND
 
 pytest.importorskip("resource")
 
@@ -36,8 +36,8 @@ def song(path: Path, seconds: int) -> Path:
 def peak_mb(folder: Path, seconds: int, command: str) -> int:
     path = song(folder / f"{seconds}.flac", seconds)
     done = subprocess.run(
-        [sys.executable, "-c", PEAK + command, str(Path(__file__).parent), "0", "separate", str(path), "--stems", "vocals",
-         "-o", str(folder / "out")], capture_output=True, text=True, timeout=3000)
+        [sys.executable, "-c", PEAK + command, str(Path(__file__).parent), "0", "separate", str(path),
+         "--stems", "vocals", "-o", str(folder / "out")], capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stderr
     for stem in (folder / "out").rglob("*.wav"):
         assert audio.probe(stem).frames == seconds * 44100
