@@ -241,7 +241,8 @@ class ModelConfig:
         require(self.norm_groups >= 1, f"norm_groups is {self.norm_groups}; at least 1 is needed")
         require(self.n_fft >= 16 and self.n_fft % 2 == 0, f"n_fft is {self.n_fft}; an even number from 16 is needed")
         require(1 <= self.stft_hop <= self.n_fft, f"stft_hop is {self.stft_hop}; allowed are 1 to n_fft, {self.n_fft}")
-        require(self.embedding_dim >= 1 and self.embedding_bottleneck >= 1, "embedding sizes must be at least 1")
+        for name in ("embedding_dim", "embedding_bottleneck"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; at least 1 is needed")
         require(math.isfinite(self.segment_s) and self.segment_s > 0, f"segment_s is {self.segment_s}; it must be positive")
         for name in ("latent_dim", "mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks"):
             value = getattr(self, name)
@@ -376,7 +377,8 @@ class TrainConfig:
             cosine ends.
         clip: largest norm of the gradient.
         average: decay of the running average of the weights, which is then what is validated and saved.
-        init: safetensors file to begin from; what fits by name and shape is taken, with ``init_strict`` all must.
+        init: safetensors file or a run's checkpoint to begin from; what fits by name and shape is taken, with
+            ``init_strict`` all must.
         freeze: prefixes of parameter names that are not trained.
         precision: of autocast. ``compile`` uses torch.compile, ``threads`` limits the processor's.
         checkpoint_minutes: time between checkpoints, beside ``checkpoint_steps``.

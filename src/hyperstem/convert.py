@@ -7,6 +7,7 @@ values and that one class are let through; a file that asks for anything else is
 import argparse
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,10 +88,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"no checkpoint {path}")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on foreign files; ours follow
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        blocked = re.search(r"(?:GLOBAL|Unsupported (?:global|class|operand)\S*)\s*:?\s*(\S+)", str(error))
+        blocked = re.search(r"\bGLOBAL (\S+)", str(error))
         asks = f": it asks for {blocked.group(1)}" if blocked else ""
         raise ModelError(f"{path} is refused: an authors' checkpoint holds only tensors and an argparse.Namespace{asks}; "
                          "nothing in it was run") from None
@@ -103,8 +105,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if not isinstance(checkpoint.get(key), kind):
             raise ModelError(f"{path} has no {key!r} of the authors' form; its keys are {', '.join(map(str, checkpoint))}")
     for name, tensor in checkpoint["state_dict"].items():
-        if not isinstance(tensor, Tensor):
-            raise ModelError(f"{path}: {name} is a {type(tensor).__name__}; expected a tensor")
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ModelError(f"{path}: {name!r} in its state_dict is a {kind}; expected a tensor of floating-point numbers")
     return checkpoint
 
 
@@ -119,7 +122,10 @@ def model_config(args: dict[str, Any], state: dict[str, Tensor], path: str | Pat
     if wrong and not (wrong == ["E_2"] and args["independent_params"]):
         raise ModelError(f"{path}: its args give {', '.join(f'{name} = {args[name]!r}' for name in wrong)}; expected whole "
                          "numbers (true or false for the last two)")
-    independent, embedding = args["independent_params"], args.get("E_1")
+    independent, embedding, seconds = args["independent_params"], args.get("E_1"), args.get("time_length", 8)
+    if type(embedding) not in (int, type(None)) or type(seconds) not in (int, float):
+        raise ModelError(f"{path}: its args give E_1 = {embedding!r}, time_length = {seconds!r}; expected numbers")
+    _check_size(args, state, path)
     window = state.get("stages.0.encoder.spectrogram.window")
     scale = args["sampling_rate"] // 8000
     if window is not None and window.numel() != 1024 * scale:
@@ -143,10 +149,28 @@ def model_config(args: dict[str, Any], state: dict[str, Tensor], path: str | Pat
             parameters="independent" if independent else "generated",
             embedding_dim=_STEMS if embedding is None else embedding,
             embedding_bottleneck=5 if independent else args["E_2"],
-            segment_s=float(args.get("time_length", 8)),
+            segment_s=float(seconds),
         )
     except ConfigError as error:
         raise ModelError(f"{path}: its args give no network: {error}") from None
+
+
+def _check_size(args: dict[str, Any], state: dict[str, Tensor], path: str | Path) -> None:
+    """Refuses sizes that the file's own tensors cannot fill, before any memory is taken for them."""
+    held = sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in state.values())
+    blocks, filters = args["layers"] * args["stack"], args["filters"]
+    least = {
+        "filters": filters,
+        "N * N": args["N"] ** 2,
+        "N * num_mels": args["N"] * args["num_mels"],
+        "num_mels * bins": args["num_mels"] * args["sampling_rate"] // 16,
+        "N * L * filters": args["N"] * args["L"] * filters // 4,
+        "layers * stack * B * H": blocks * args["B"] * args["H"],
+        "layers * stack * H * kernel": blocks * args["H"] * args["kernel"],
+    }
+    for name, size in least.items():
+        if size > held:
+            raise ModelError(f"{path}: its args ask for {name} = {size} numbers, but its tensors hold {held}")
 
 
 class _Reader:
@@ -162,12 +186,14 @@ class _Reader:
         return self.state[name]
 
     def tensor(self, source: "_Source", shape: torch.Size) -> Tensor:
-        value = source.read(self)
-        # Theirs keep axes of size one and merge stem with channel; apart from that the shapes must agree.
-        merged = (shape[0] * shape[1], *shape[2:]) if len(shape) > 1 else tuple(shape)
-        if _squeezed(value.shape) not in (_squeezed(shape), _squeezed(merged)):
-            raise ModelError(f"{self.path}: tensor {source.names[0]} has shape {tuple(self.state[source.names[0]].shape)}, "
-                             f"which does not fit {tuple(shape)}")
+        try:
+            value = source.read(self)
+            fits = _squeezed(value.shape) == _squeezed(shape)                   # theirs keep axes of size one
+        except (RuntimeError, IndexError):
+            fits = False
+        if not fits:
+            given = ", ".join(f"{name} has shape {tuple(self.state[name].shape)}" for name in source.names)
+            raise ModelError(f"{self.path}: tensor {given}, which does not fit {tuple(shape)}")
         return value.reshape(shape).float()
 
     def finish(self) -> None:
@@ -197,6 +223,8 @@ class _Source(NamedTuple):
             return tensors[0].transpose(0, 1)
         if self.how == "scale and shift":  # (stem * channel) twice to (stem, 2, channel)
             return torch.stack([tensor.reshape(_STEMS, -1) for tensor in tensors], 1)
+        if self.how == "by stem":  # (stem * out, ...) to (stem, out, ...)
+            return tensors[0].unflatten(0, (_STEMS, -1))
         if self.how == "join":
             return _plain_order(tensors[0], self.count)
         return tensors[0]
@@ -245,7 +273,7 @@ def _masking_source(prefix: str, part: str, shape: torch.Size, coded: bool) -> _
     if field == "weights":                                                      # independent weights
         if role == "scale_shift":
             return _Source((f"{base}.group_norm.weight", f"{base}.group_norm.bias"), "scale and shift")
-        return _Source((f"{base}.conv.{'weight' if role == 'kernel' else 'bias'}",))
+        return _Source((f"{base}.conv.{'weight' if role == 'kernel' else 'bias'}",), "by stem")
     if field.startswith("bottleneck"):
         if coded:
             return _Source((f"{base}.bottleneck",), "transposed") if field.endswith("weight") else _Source(

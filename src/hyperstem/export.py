@@ -102,6 +102,8 @@ def build(
     for stem in chosen:
         if stem not in config.stems:
             raise ModelError(f"no stem {stem!r}; this model separates {', '.join(config.stems)}")
+        if chosen.count(stem) > 1:
+            raise ModelError(f"stem {stem!r} is asked for twice")
     folded = network.folded().float()
     graph = Graph("hyperstem", half=precision == "float16")
     wanted = graph.input("stages", [1], TensorProto.INT64)
@@ -219,7 +221,8 @@ def _power_spectrum(graph: Graph, frames: str, n_fft: int) -> tuple[str, np.ndar
 def _stretch(graph: Graph, features: str, count: str, frames: str) -> str:
     """Linear interpolation of (batch, count, mels) to (batch, frames, mels), first and last in place."""
     last = graph.op("Sub", count, graph.ints(1))
-    step = graph.op("Div", graph.as_float(last), graph.as_float(graph.op("Sub", frames, graph.ints(1))))
+    gaps = graph.op("Max", graph.op("Sub", frames, graph.ints(1)), graph.ints(1))
+    step = graph.op("Div", graph.as_float(last), graph.as_float(gaps))
     position = graph.op("Mul", graph.as_float(_range(graph, frames)), step)     # (frames,)
     left = graph.op("Min", graph.as_int(graph.op("Floor", position)), last)
     right = graph.op("Min", graph.op("Add", left, graph.ints(1)), last)
