@@ -178,6 +178,9 @@ def test_uploads_that_are_refused(studio, folder):
         file.write(b"RIFF")
         file.truncate(4 << 20)
     assert "larger" in refused(studio.upload(big), 413)
+    with big.open("r+b") as file:
+        file.truncate((3 << 20) + 1)
+    assert "larger" in refused(studio.upload(big), 413)  # one byte more than the limit
 
     def chunks():
         yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF'

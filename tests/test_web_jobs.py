@@ -167,8 +167,18 @@ def test_hostile_songs_are_contained(tmp_path, wav):
             mode.write_text(how)
             job = studio.separate(wav)
             assert job["state"] == "failed" and words in job["error"], (how, job)
-            assert children(studio) == [], how
+            assert all(gone(process) for process in children(studio)), how
         assert len(studio.client.get("/api/jobs").json()) == len(expected)
+
+
+def test_a_song_s_process_ends_with_the_studio_even_when_it_says_nothing(tmp_path, wav):
+    (tmp_path / "mode").write_text("sleep")
+    studio = Studio(tmp_path / "s", worker=(sys.executable, str(HERE / "web_hostile.py"), str(tmp_path / "mode")))
+    job_id = studio.upload(wav).json()["id"]
+    studio.wait_for(job_id, lambda job: job["takes"].get("original", 0) == 12 * 22050)
+    (process,) = children(studio)
+    studio.kill()
+    assert gone(process)
 
 
 def test_old_jobs_and_the_disk_quota(tmp_path):
