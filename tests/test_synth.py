@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -112,11 +114,11 @@ def test_the_form_has_no_gaps_and_covers_the_song(seed, seconds):
         assert beat == pytest.approx(bar * song.style.beats)
     assert song.seconds(beat) >= seconds - 1e-6
     times = [song.seconds(step / 8) for step in range(200)]
-    assert all(a < b for a, b in zip(times, times[1:], strict=False))
+    assert all(a < b for a, b in pairwise(times))
     assert song.seconds(16) == pytest.approx(16 * 60 / song.bpm)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(SEEDS)
 def test_players_keep_to_their_ranges(seed):
     song = compose(seed, 40)
@@ -124,13 +126,13 @@ def test_players_keep_to_their_ranges(seed):
     assert hits == sorted(hits)
     assert all(0 < hit.velocity <= 1 and hit.start_s >= 0 for hit in hits)
     assert all(24 <= note.pitch <= 60 and note.duration_s > 0 for note in play_bass(song)[1])
-    assert all(28 <= note.pitch <= 108 for part in play_others(song) for note in part.notes)
+    assert all(36 <= note.pitch <= 108 for part in play_others(song) for note in part.notes)
     _, phrases = play_vocals(song, 50, 66)
-    scale, chords = set(song.scale), {tone for section in song.sections for chord in section.chords for tone in chord.tones}
+    chords = {tone for section in song.sections for chord in section.chords for tone in chord.tones}
     for phrase in phrases:
         assert all(50 <= syllable.pitch <= 66 for syllable in phrase)
-        assert all(int(syllable.pitch) % 12 in scale | chords for syllable in phrase)
-        assert all(a.start_s < b.start_s for a, b in zip(phrase, phrase[1:], strict=False))
+        assert all(int(syllable.pitch) % 12 in chords | set(song.scale) for syllable in phrase)
+        assert all(a.start_s < b.start_s for a, b in pairwise(phrase))
 
 
 @pytest.mark.parametrize("sound", sorted(TIMBRES))
@@ -191,7 +193,7 @@ def test_the_beat_of_house_is_heard_in_the_drums():
     song = compose(4, 16.0, "house")
     low = own_drums(song, 16 * RATE_HZ, RATE_HZ).mean(axis=0)
     spectrum = np.fft.rfft(low)
-    spectrum[int(150 * 16) :] = 0
+    spectrum[150 * 16 :] = 0
     strength = np.abs(np.fft.irfft(spectrum)).reshape(-1, RATE_HZ // 100).mean(axis=1)   # 100 a second
     strength = np.maximum(np.diff(strength), 0)
     pulse = np.correlate(strength, strength, "full")[len(strength) - 1 :]

@@ -18,7 +18,7 @@ DEMO = Path(__file__).parents[1] / "examples"
 
 
 def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def synth(*arguments):
@@ -138,7 +138,8 @@ def test_the_data_finder_reads_the_songs(tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_song_is_what_its_script_renders(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["render_demo.py", "-o", str(tmp_path / "demo.ogg"), "--stems", str(tmp_path / "stems")])
+    arguments = ["-o", str(tmp_path / "demo.ogg"), "--stems", str(tmp_path / "stems")]
+    monkeypatch.setattr(sys, "argv", ["render_demo.py", *arguments])
     runpy.run_path(str(DEMO / "render_demo.py"), run_name="__main__")
     fresh, rate_hz = audio.read(tmp_path / "demo.ogg")
     kept, kept_hz = audio.read(DEMO / "demo.ogg")

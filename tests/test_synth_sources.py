@@ -43,7 +43,8 @@ def singing(tmp_path, voices=("anna", "bert"), files=4):
     return tmp_path
 
 
-@given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 100), st.integers(0, 127), st.integers(1, 127)), max_size=30))
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 100), st.integers(0, 127), st.integers(1, 127)),
+                max_size=30))
 def test_midi_comes_back_as_it_was_written(events):
     played = {(start, pitch): Note(start / 10, length / 100, float(pitch), velocity / 127)
               for start, length, pitch, velocity in events}

@@ -140,11 +140,11 @@ def _takes(song: Song, phrases: list[list[Syllable]], singer: Singer,
     """Doubles and harmonies: phrases, place and level of each."""
     takes = []
     if rng.random() < 0.35:
-        level = float(rng.uniform(0.15, 0.35))
-        takes += [(phrases, -0.6, level), (phrases, 0.6, level)]
+        level, side = float(rng.uniform(0.1, 0.3)), float(rng.uniform(0.1, 0.7))
+        takes += [(phrases, -side, level), (phrases, side, level)]
     if rng.random() < 0.45:
         steps = int(rng.choice([2, 4, -3, 5]))
-        takes += [(harmony(song, phrases, steps, singer.low, singer.high), side, 0.3) for side in (-0.5, 0.55)]
+        takes += [(harmony(song, phrases, steps, singer.low, singer.high), side, 0.25) for side in (-0.4, 0.45)]
     return takes
 
 
@@ -153,7 +153,7 @@ def _finish_vocals(song: Song, mix: np.ndarray, samples: int, rate_hz: int, rng:
     colour = dsp.product(dsp.high_pass(float(rng.uniform(70, 140))), dsp.random_equaliser(rng, 2.0),
                          dsp.peaks((4500.0, 2.0, float(rng.normal(1, 2)))))
     hall = dsp.room(float(rng.uniform(0.5, 2.5)), rate_hz, rng, 0.6, float(rng.uniform(0.005, 0.05)))
-    space = dsp.with_room(hall, dsp.impulse_of(colour, rate_hz, 2048), float(rng.uniform(0.03, 0.3)))
+    space = dsp.with_room(hall, dsp.impulse_of(colour, rate_hz, 2048), float(rng.uniform(0.02, 0.2)))
     placed = dsp.convolve(mix, space)
     if rng.random() < 0.3:
         echo = int(60 / song.bpm * float(rng.choice([0.5, 0.75, 1.0])) * rate_hz)

@@ -1,6 +1,7 @@
 """Sampled drum kits in Hydrogen's format (a folder with drumkit.xml and sound files)."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,11 @@ _NAMES = (   # the first pattern that fits an instrument's name tells what it is
     ("mid", r"tom.*(mid|2)|mid.*tom|drum 2"), ("tom", r"tom"), ("tambourine", r"tambo"),
     ("cowbell", r"cowbell|agogo|wood|clave"), ("conga", r"conga|bongo|cajon|tone|slap"), ("shaker", r"shak|marac"),
 )
+
+
+_MUTES = {"hat": ("hat", "open"), "open": ("hat", "open"), "ride": ("ride",), "tambourine": ("tambourine",),
+          "shaker": ("shaker",)}
+"""Which strokes end which: cymbals that ring into one another drown the rest."""
 
 
 class Layer(NamedTuple):
@@ -96,7 +102,7 @@ def render_kit(hits: Sequence[Hit], kit: Kit, samples: int, rate_hz: int, rng: n
     levels: dict[str, float] = {}
     sounds: dict[tuple[Path, float], np.ndarray] = {}
     track = np.zeros((2, samples), np.float32)
-    closed = [hit.start_s for hit in hits if hit.piece == "hat"]
+    strokes = {piece: [hit.start_s for hit in hits if hit.piece == piece] for piece in {hit.piece for hit in hits}}
     for hit in hits:
         name = hit.piece if hit.piece in kit.pieces else kin.get(hit.piece, "")
         if name not in kit.pieces:
@@ -110,10 +116,13 @@ def render_kit(hits: Sequence[Hit], kit: Kit, samples: int, rate_hz: int, rng: n
         fitting = [layer for layer in layers if layer.low <= hit.velocity <= layer.high] or list(layers)
         layer = fitting[int(rng.integers(len(fitting)))]
         wave = _sound(layer.path, rate_hz, tune.get(hit.piece, 1.0), sounds)
-        if hit.piece == "open" and (after := np.searchsorted(closed, hit.start_s + 0.02)) < len(closed):
-            length = int((closed[after] - hit.start_s) * rate_hz)
-            if length < wave.shape[1]:
-                wave = wave[:, :length] * dsp.envelope(length, 0.0, 0.01, rate_hz)
+        length = wave.shape[1]
+        for piece in _MUTES.get(hit.piece, ()):
+            later = strokes.get(piece, [])
+            if (after := bisect_right(later, hit.start_s + 0.02)) < len(later):
+                length = min(length, int((later[after] - hit.start_s) * rate_hz))
+        if length < wave.shape[1]:
+            wave = wave[:, :length] * dsp.envelope(length, 0.0, 0.02, rate_hz)
         loud = hit.velocity if len(layers) == 1 else 0.4 + 0.6 * hit.velocity
         dsp.add_at(track, wave, int(hit.start_s * rate_hz), loud * levels[hit.piece])
     return track
