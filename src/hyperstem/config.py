@@ -228,8 +228,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(len(self.stems) >= 2, f"stems is {self.stems!r}; two or more are needed")
         require(len(set(self.stems)) == len(self.stems), f"stems {self.stems!r} has a name twice")
-        require(all(stem and stem == Path(stem).name and not stem.startswith(".") for stem in self.stems),
-                f"stems {self.stems!r}: a stem's name must be usable as a file name")
+        require(all(stem and stem == Path(stem).name and stem.isprintable() and stem[0] != "." and "," not in stem
+                    for stem in self.stems), f"stems {self.stems!r}: a stem's name must be usable as a file name, without commas")
         require(1 <= self.stages <= 4, f"stages is {self.stages}; allowed are 1 to 4")
         require(self.audio_channels in (1, 2), f"audio_channels is {self.audio_channels}; allowed are 1 and 2")
         require(self.base_rate_hz >= 1000, f"base_rate_hz is {self.base_rate_hz}; at least 1000 is needed")
@@ -351,10 +351,13 @@ class LossConfig:
     stage_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("reconstruction", "dissimilarity", "similarity", "silence", "spectral"):
-            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
+        for name in ("reconstruction", "dissimilarity", "similarity", "silence", "spectral", "snr_threshold_db", "l1_scale"):
+            require(0 <= getattr(self, name) < math.inf, f"{name} is {getattr(self, name)}; it must not be negative")
         require(0 <= self.snr_mix <= 1, f"snr_mix is {self.snr_mix}; allowed are 0 to 1")
-        require(all(window >= 16 for window in self.stft_windows), f"stft_windows {self.stft_windows!r}; each at least 16")
+        require(len(self.stft_windows) > 0 and min(self.stft_windows) >= 16,
+                f"stft_windows {self.stft_windows!r}; one or more, each at least 16")
+        require(all(0 <= weight < math.inf for weight in self.stage_weights),
+                f"stage_weights {self.stage_weights!r}; none may be negative")
 
     def stage_weight(self, stage: int) -> float:
         """Weight of a stage's whole loss; 1 where none is given."""
