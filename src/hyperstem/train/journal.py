@@ -4,7 +4,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 
 class Journal:
@@ -13,7 +13,8 @@ class Journal:
     def __init__(self, folder: Path | None, tensorboard: bool = True) -> None:
         """Writes into `folder`, from the first record on; without one, nothing is written."""
         self._folder, self._tensorboard = folder, tensorboard
-        self._file = self._board = None
+        self._file: TextIO | None = None
+        self._board: Any = None
 
     def write(self, event: str, step: int, **values: Any) -> None:
         """Appends one record; numbers that are not finite become null."""
