@@ -420,8 +420,8 @@ def test_settings_are_checked(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text(CONFIG)
     tables = {"model": {}, "data": {"sources": [{"name": "a", "layout": "folders", "path": "."}]}}
-    with pytest.raises(ConfigError, match=r"c.toml: unknown table \[modle\]; known are \[model\]"):
-        from_tables(tables | {"modle": {}}, path)
+    with pytest.raises(ConfigError, match=r"c.toml: unknown table \[sound\]; known are \[model\]"):
+        from_tables(tables | {"sound": {}}, path)
     with pytest.raises(ConfigError, match="train is 3; expected a table"):
         from_tables(tables | {"train": 3}, path)
     for key, value in (("speed", 1), ("steps", 0), ("learning_rate", -1.0), ("optimizer", "sgd"), ("betas", [0.9]),
