@@ -158,7 +158,7 @@ def _comp(song: Song, sections: list[Section], instrument: str, figure: str, rng
                     start = song.seconds(beat) + i * spread_s + float(rng.normal(0, loose_s))
                     length = max(0.06, song.seconds(beat + beats) - song.seconds(beat))
                     loud = float(np.clip(velocity * (0.65 + 0.35 * section.energy) * rng.uniform(0.8, 1.1), 0.1, 1))
-                    high = pitch if pitch >= 36 else pitch + 12 * -(-(36 - pitch) // 12)   # leave the depths to the bass
+                    high = pitch if pitch >= 36 else pitch + 12 * -(-(36 - pitch) // 12)
                     notes.append(Note(max(0.0, start), length, float(high), loud))
     return sorted(notes)
 
