@@ -252,13 +252,13 @@ def run(here: Path, *arguments: str, delay_s: float = 0.0, before: str = "", **o
 
 def test_ctrl_c_leaves_no_half_file_and_says_so(here):
     song("song.wav", seconds=60)
-    for jobs in ("1", "2"):
+    for jobs, kill in (("1", signal.SIGINT), ("2", signal.SIGINT), ("1", signal.SIGTERM)):
         process = run(here, "separate", "song.wav", "--jobs", jobs, delay_s=0.2)
         deadline = time.monotonic() + 60
         while not list(here.glob("separated/song/.hyperstem-*")) and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(kill)
         err = process.communicate(timeout=60)[1]
         assert process.returncode == 130
         assert err == "hyperstem: interrupted; unfinished files were removed\n"

@@ -162,6 +162,7 @@ class Separator:
         self.rate_hz = config.rates_hz[stages - 1]
         self.model_name, self.model_sha256, self.trained = loaded.name, loaded.sha256, loaded.trained
         self._loaded, self._config = loaded, config
+        self._slots = threading.BoundedSemaphore(loaded.workers)  # however many songs are separated at once
         self._cut = _cut(config, stages, segment_s, overlap)
 
     @classmethod
@@ -295,7 +296,9 @@ class Separator:
         result = np.zeros((len(items), len(self.stems), *items.shape[1:]), np.float32)  # no memory until written to
         if loud.any():
             stages = normalise(pyramid(items[loud], self.rate_hz, self._config.rates_hz[: self.stages]))
-            stems = self._loaded.engine.separate(stages.waves)[..., : items.shape[-1]]  # (batch, stem, channel, time)
+            with self._slots:
+                stems = self._loaded.engine.separate(stages.waves)  # (batch, stem, channel, time)
+            stems = stems[..., : items.shape[-1]]
             stems *= stages.scales[-1][:, None]
             if not math.isfinite(stems.max() - stems.min()):
                 raise ModelError(f"model {self.model_name} gave samples that are not finite")

@@ -2,8 +2,11 @@
 
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any, Self
+
+_EVERY_S = 0.1
 
 
 class SongProgress:
@@ -15,6 +18,7 @@ class SongProgress:
         self._lock = threading.Lock()
         self._running: dict[Path, tuple[float, float | None]] = {}
         self._finished_s = 0.0
+        self._drawn = 0.0
         self._bar: Any = None
 
     def __enter__(self) -> Self:
@@ -35,7 +39,8 @@ class SongProgress:
             return
         with self._lock:
             self._running[task.source] = (done_s, total_s)
-            self._draw()
+            if time.monotonic() - self._drawn > _EVERY_S:
+                self._draw()
 
     def finished(self, source: Path, seconds: float) -> None:
         """One song is done, or has failed."""
@@ -48,6 +53,7 @@ class SongProgress:
 
     def _draw(self) -> None:
         """Songs not yet begun are taken to be as long as the mean of those known."""
+        self._drawn = time.monotonic()
         running = [(done, max(done, total or 2 * done)) for done, total in self._running.values()]
         known = self._finished_s + sum(total for _, total in running)
         count = self._done_songs + len(running)

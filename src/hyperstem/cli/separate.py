@@ -1,8 +1,11 @@
 """Separate songs into stems: a folder per song with one file per stem, which sum to the song."""
 
 import argparse
+import contextlib
+import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,12 +162,26 @@ def _separate_all(args: argparse.Namespace, separator: "Separator", settings: "B
         for failure in failures:
             report(failure)
         try:
-            results = batch.run(separator, tasks, settings, report, progress.update, cancel)
+            with _terminated_like_interrupted():
+                results = batch.run(separator, tasks, settings, report, progress.update, cancel)
         except KeyboardInterrupt:
             cancel.set()
             progress.say("hyperstem: interrupted; unfinished files were removed", file=sys.stderr)
             return 130
     return 1 if failures or any(result.status == "failed" for result in results) else 0
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """A polite kill (SIGTERM) cleans up as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _summary(result: "Result") -> str:
