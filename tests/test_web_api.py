@@ -362,3 +362,15 @@ def test_fifty_uploads_at_once(folder):
         for job in jobs[6:]:
             studio.client.delete(f"/api/jobs/{job['id']}")
         assert all(studio.wait(job["id"])["state"] == "done" for job in jobs[:6])
+
+
+def test_a_loud_song_is_turned_down_once_and_its_outline_with_it(studio, folder):
+    """A float song above full scale: all stems get one gain, and the page draws what is in the files."""
+    path = folder / "loud.wav"
+    soundfile.write(path, song(2.0) * 12, RATE_HZ, subtype="FLOAT")
+    job = studio.separate(path)
+    assert job["state"] == "done" and 0.1 < job["gain"] < 0.9, job
+    wave, _ = soundfile.read(io.BytesIO(get(studio, f"/api/jobs/{job['id']}/stems/vocals.wav").content), dtype="int16")
+    points = np.frombuffer(get(studio, f"/api/jobs/{job['id']}/peaks/vocals?take=full&step=64").content, np.int8)
+    loudest = int(wave.max()) * 127 / 32768
+    assert 5 < loudest < 50 and 0 <= points.max() - loudest <= 1

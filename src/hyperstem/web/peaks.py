@@ -21,10 +21,12 @@ def outline(samples: np.ndarray, step: int = STEP) -> np.ndarray:
     """
     if not len(samples):
         return np.zeros((0, 2), np.int8)
-    starts = np.arange(0, len(samples), step)
-    lowest = np.minimum.reduceat(samples.min(axis=1), starts)
-    highest = np.maximum.reduceat(samples.max(axis=1), starts)
-    return _to_int8(np.stack([lowest, highest], axis=1))
+    count = len(samples) // step
+    whole = np.ascontiguousarray(samples[: count * step]).reshape(count, step * samples.shape[1])
+    rest = samples[count * step :].reshape(1, -1)
+    parts = [part for part in (whole, rest) if part.size]
+    extremes = [np.stack([part.min(axis=1), part.max(axis=1)], axis=1) for part in parts]  # (point, 2) each
+    return _to_int8(np.concatenate(extremes))
 
 
 def _to_int8(extremes: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 
-SHARES = {"decoding": (0.0, 0.04), "preview": (0.04, 0.2), "separating": (0.2, 1.0)}
+SHARES = {"decoding": (0.0, 0.04), "preview": (0.04, 0.2), "separating": (0.2, 0.98), "finishing": (0.98, 1.0)}
 """Where each phase's progress starts and ends."""
 
 

@@ -16,7 +16,7 @@ class JobView(BaseModel):
     name: str = Field(description="The file name it was sent with.")
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     progress: float = Field(ge=0, le=1)
-    phase: str = Field(description="waiting, decoding, preview, separating, or the final state.")
+    phase: str = Field(description="waiting, decoding, preview, separating, finishing, or the final state.")
     eta_s: float | None = Field(description="Estimated seconds until it is done, when that can be told.")
     position: int | None = Field(description="Place in the queue, 1 is next.")
     error: str | None = Field(description="Why it failed, in words.")

@@ -12,7 +12,7 @@ from hyperstem import audio, batch
 from hyperstem.errors import AudioError
 from hyperstem.outputs import OutputSettings
 from hyperstem.web.peaks import Outliner
-from hyperstem.web.takes import ORIGINAL, STEMS, TakeWriter, wav_sound
+from hyperstem.web.takes import ORIGINAL, STEMS, Sound, TakeWriter, wav_sound
 
 REPORT_EVERY_S = 0.2
 BLOCK_FRAMES = 1 << 18
@@ -124,8 +124,9 @@ def run_final(separator: Any, source: Path, name: str, folder: Path, total_s: fl
     if result.output is None:
         raise AudioError(result.error)
     report(writer.frames, rate_hz, last=True)
+    send({"event": "progress", "phase": "finishing", "done_s": 0.0, "total_s": None})
     _name_source(task.manifest, name)
-    _keep(folder, part, take, separator.stems)
+    _keep(folder, part, take, separator.stems, result.output.gain)
     warnings = [] if separator.trained else ["this model is a stand-in without training: its stems are no separation"]
     return {
         "take": take,
@@ -142,16 +143,22 @@ def _name_source(manifest: Path, name: str) -> None:
     manifest.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _keep(folder: Path, part: Path, take: str, stems: Sequence[str]) -> None:
-    """Puts the finished files in place, with outlines of just what they hold, and drops the raw take."""
+def _keep(folder: Path, part: Path, take: str, stems: Sequence[str], gain: float) -> None:
+    """Puts the finished files in place and drops the raw take, whose outlines stay where they hold."""
     shutil.rmtree(folder / STEMS, ignore_errors=True)
     part.replace(folder / STEMS)
     for stem in stems:
-        sound, outliner = wav_sound(folder / STEMS / f"{stem}.wav"), Outliner()
         outlines = folder / "takes" / take / f"{stem}.peaks"
-        with outlines.with_suffix(".part").open("wb") as file:
-            for start in range(0, sound.frames, BLOCK_FRAMES):
-                file.write(outliner.add(sound.read(start, BLOCK_FRAMES)).tobytes())
-            file.write(outliner.finish().tobytes())
-        outlines.with_suffix(".part").replace(outlines)
+        if gain < 1:
+            _outline(wav_sound(folder / STEMS / f"{stem}.wav"), outlines)
         outlines.with_suffix(".s16").unlink()
+
+
+def _outline(sound: Sound, path: Path) -> None:
+    """Writes the outline of a finished file."""
+    outliner, part = Outliner(), path.with_suffix(".part")
+    with part.open("wb") as file:
+        for start in range(0, sound.frames, BLOCK_FRAMES):
+            file.write(outliner.add(sound.read(start, BLOCK_FRAMES)).tobytes())
+        file.write(outliner.finish().tobytes())
+    part.replace(path)

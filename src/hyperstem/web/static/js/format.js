@@ -33,6 +33,7 @@ export function phase(job) {
     case "decoding": return "Reading the song";
     case "preview": return "Separating a preview";
     case "separating": return job.quality === "preview" ? "Separating in preview quality" : `Separating in ${job.quality} quality`;
+    case "finishing": return "Writing the stems";
     case "done": return "Done";
     case "failed": return job.error || "Failed";
     case "cancelled": return "Cancelled";
