@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -98,12 +99,10 @@ def perform_all(tasks: Sequence[Task], jobs: int, threads: int, done: Callable[[
         return outcomes
     context = multiprocessing.get_context("spawn")
     before = set(multiprocessing.active_children())
-    with (
-        _thread_limit(threads),
-        ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_die_quietly) as pool,
-    ):
-        futures = [pool.submit(perform, task) for task in tasks]
+    with _thread_limit(threads), ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool:
         try:
+            with _interrupts_held():
+                futures = [pool.submit(perform, task) for task in tasks]
             for future in as_completed(futures):
                 outcomes.append(future.result())
                 done(outcomes[-1])
@@ -120,9 +119,26 @@ def perform_all(tasks: Sequence[Task], jobs: int, threads: int, done: Callable[[
     return outcomes
 
 
-def _die_quietly() -> None:
-    """Ctrl-C ends a worker without a word; the parent has the say."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Holds Ctrl-C back while processes start, for one cut off in the middle of that complains.
+
+    The processes inherit that SIGINT is blocked and never see it: it is this process that ends them. Here blocking it
+    is not enough, because a signal may reach any thread.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    held: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
