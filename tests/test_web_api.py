@@ -139,6 +139,16 @@ def test_events_end_with_the_job(studio, wav):
     assert any(one["state"] != "done" and one["takes"].get("original") for one in seen)
 
 
+@pytest.mark.parametrize("name, title", [("../..", "song"), ("a:b|c?.wav", "a_b_c_"), ("...", "song")])
+def test_no_name_leads_out_of_the_archive(studio, wav, name, title):
+    job_id = studio.upload(wav, name=name).json()["id"]
+    assert studio.wait(job_id)["state"] == "done"
+    answer = get(studio, f"/api/jobs/{job_id}/stems.zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert {entry.split("/")[0] for entry in archive.namelist()} == {title}
+        assert all(entry.count("/") == 1 for entry in archive.namelist())
+
+
 def test_preview_only_and_then_full(studio, wav):
     job = studio.separate(wav, quality="preview")
     assert job["final"] == "preview" and job["restartable"]

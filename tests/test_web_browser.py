@@ -331,6 +331,27 @@ def test_errors_in_words(page, studio, folder):
     ]  # the browser's own note of the refusal
 
 
+def test_dropping_a_song_with_a_wicked_name(page, studio):
+    name = "<img src=x onerror=alert(1)>.wav"
+    page.evaluate(
+        """async ([name, bytes]) => {
+      const files = new DataTransfer();
+      files.items.add(new File([new Uint8Array(bytes)], name));
+      for (const kind of ['dragenter', 'dragover', 'drop']) {
+        document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true }));
+        if (kind === 'dragover' && document.getElementById('drop-veil').hidden) throw new Error('no veil');
+      }
+    }""",
+        [name, list(studio.song.read_bytes()[:60_000])],
+    )
+    item = page.locator(".song-item", has_text=name)
+    item.wait_for()
+    assert item.locator(".song-name").inner_text() == name
+    assert page.is_hidden("#drop-veil")
+    assert page.locator("img[src=x]").count() == 0
+    page.wait_for_function("() => [...studio.jobs.values()].every((job) => ['done', 'failed'].includes(job.state))")
+
+
 def test_keyboard_alone(page, studio):
     done_page(page, studio)
     focused = "document.activeElement.id || document.activeElement.className || document.activeElement.tagName"

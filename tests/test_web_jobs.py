@@ -241,6 +241,12 @@ def test_the_command_says_what_is_wrong(tmp_path, arguments, status, words):
     assert "Traceback" not in done.stderr
 
 
+def test_without_the_extra_the_command_says_how_to_get_it():
+    code = "import sys; sys.modules['fastapi'] = None; from hyperstem.cli import main; sys.exit(main(['studio']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "pip install 'hyperstem[web]'" in done.stderr and "fastapi" in done.stderr
+
+
 def test_a_song_too_large_for_the_disk_quota_fails_in_words(tmp_path):
     wav = write_song(tmp_path / "a.wav", 10.0)
     with Studio(tmp_path / "s", quota_bytes=3 * wav.stat().st_size) as studio:

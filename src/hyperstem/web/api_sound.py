@@ -1,5 +1,6 @@
 """The sound of a job: files to download, and the samples, outlines and spectrograms that the page shows."""
 
+import re
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -48,7 +49,9 @@ def _done(request: Request, job_id: str) -> Job:
 
 
 def _title(job: Job) -> str:
-    return FilePath(job.name).stem or "song"
+    """The song's name without its ending, fit to be a file's or a folder's on any system."""
+    words = re.sub(r'[\\/:*?"<>|]', "_", FilePath(job.name).stem).strip(". ")
+    return words or "song"
 
 
 def _attachment(name: str) -> dict[str, str]:
@@ -84,7 +87,7 @@ async def download_all(request: Request, job_id: JobId) -> StreamingResponse:
     """All stems in one archive, with the manifest that `hyperstem separate` writes beside them."""
     job = _done(request, job_id)
     folder = runner_of(request).path(job) / STEMS
-    title = _title(job).replace("/", "_").replace("\\", "_")
+    title = _title(job)
     names = [*(f"{stem}.wav" for stem in job.stems), MANIFEST]
     files = {f"{title}/{name}": folder / name for name in names if (folder / name).exists()}
     return StreamingResponse(

@@ -72,7 +72,12 @@ function openSoon() {
 let offline = false;
 api.follow({
   job(job) {
+    const before = jobs.get(job.id)?.state;
     jobs.set(job.id, job);
+    if (before && before !== job.state && job.id !== songs.current) {
+      if (job.state === "done") say(`${job.name} is separated.`);
+      if (job.state === "failed") say(`${job.name} could not be separated.`);
+    }
     songs.update(job);
     if (songs.current === job.id) {
       if (mixer.job) mixer.update(job); else mixer.open(job);

@@ -8,6 +8,7 @@ import { ORIGINAL, Sound } from "./sound.js";
 
 const $ = (id) => document.getElementById(id);
 const LOOP_S = 8;
+const FRAME_MS = 30;
 
 export class Mixer extends EventTarget {
   constructor() {
@@ -170,6 +171,9 @@ export class Mixer extends EventTarget {
       this.metersMove = false;
       return;
     }
+    const now = performance.now();
+    if (now - (this.drawn ?? 0) < FRAME_MS) return;
+    this.drawn = now;
     this.#showTime();
     if (this.quiet.matches) return;
     this.metersMove = true;
