@@ -1,3 +1,4 @@
+import hashlib
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import soundfile
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
+import hyperstem.web
 from web_studio import RATE_HZ, Studio, write_song
 
 PAGE = Path(__file__).parents[1] / "docs" / "studio.md"
@@ -22,6 +24,21 @@ def test_the_script_in_the_documentation_runs(tmp_path):
         subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=60)
     for stem in ("drums", "bass", "other", "vocals"):
         assert soundfile.info(tmp_path / f"{stem}.wav").frames == 2 * RATE_HZ
+
+
+def test_vendored_files_are_those_of_the_package():
+    folder = Path(hyperstem.web.__file__).parent / "static" / "vendor" / "wavesurfer"
+    listed = re.findall(r"^([0-9a-f]{64})  (\S+)$", (folder / "README.md").read_text(encoding="utf-8"), re.M)
+    assert {name for _, name in listed} == {path.name for path in folder.iterdir()} - {"README.md"}
+    for digest, name in listed:
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+
+
+def test_pages_load_nothing_from_elsewhere():
+    static = Path(hyperstem.web.__file__).parent / "static"
+    for path in [*static.glob("*.html"), *static.glob("css/*"), *static.glob("js/*")]:
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/", "")
+        assert not re.search(r"https?://|//cdn|@import|style=\"|\bon[a-z]+=\"", text), path
 
 
 def test_the_options_in_the_documentation_are_the_commands():

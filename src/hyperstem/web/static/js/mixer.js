@@ -86,7 +86,9 @@ export class Mixer extends EventTarget {
     if (job.rate_hz) facts.push(`${job.rate_hz / 1000} kHz`, channels(job.channels));
     if (job.state === "done") facts.push(`${job.final} quality`);
     if (job.gain < 1) facts.push(`turned down by ${(-20 * Math.log10(job.gain)).toFixed(1)} dB to keep peaks whole`);
-    $("song-meta").textContent = [...facts, ...job.warnings].join(" · ");
+    $("song-meta").textContent = facts.join(" · ");
+    $("song-warning").hidden = job.warnings.length === 0;
+    $("song-warning").textContent = job.warnings.length ? `Note: ${job.warnings.join("; ")}.` : "";
     $("status").hidden = !busy;
     $("status-text").textContent = phase(job);
     $("status-eta").textContent = job.state === "running" ? [percent(job.progress), timeLeft(job.eta_s)].filter(Boolean).join(" · ") : "";

@@ -5,7 +5,7 @@ import { percent, phase, timeLeft } from "./format.js";
 
 const AT_ONCE = 2;
 const RETRY_MS = 3000;
-const NARROW = "(max-width: 860px)"; // the songs then stand above the mixer
+const NARROW = "(max-width: 1000px)"; // the songs then stand above the mixer
 
 /** Dispatches "open" (id) when a song is chosen. */
 export class Songs extends EventTarget {
