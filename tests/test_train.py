@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from hyperstem import checkpoint, cli, weights
 from hyperstem.config import STEMS, TrainConfig, assigned, load_toml
-from hyperstem.data.dataset import Batch
+from hyperstem.data.dataset import Batch, ValidationData
 from hyperstem.data.prepare import prepare
 from hyperstem.errors import ConfigError, ModelError
 from hyperstem.losses import LossReport, Objective
@@ -28,7 +28,7 @@ from hyperstem.train.settings import from_tables, read, resumable_changes
 from hyperstem.train.start import train
 from hyperstem.train.statistics import spectrogram_statistics
 from hyperstem.train.step import TrainingStep
-from hyperstem.train.validation import clip_scores
+from hyperstem.train.validation import clip_scores, validate
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -395,6 +395,24 @@ def test_statistics_reach_the_saved_network(config, tmp_path):
     run(config, tmp_path, "--steps", "1")
     mean = load_file(tmp_path / "last.safetensors")["stages.0.encoder.spectrogram.mean"]
     assert mean.std() > 0.1
+
+
+def test_a_validation_that_is_stopped_counts_for_nothing(config, tmp_path):
+    settings = read(config)
+    network = MetaTasNet(settings.model)
+    data = ValidationData(settings.data.resolved(config.parent), settings.model)
+    asked = []
+
+    def stop() -> bool:
+        asked.append(len(asked))
+        return len(asked) > 1
+
+    assert validate(network, stop, data, settings.model, torch.device("cpu")) is None
+    assert network.training
+    trainer = Trainer(settings, tmp_path, network, Objective(), Noise(), lambda *_: None)
+    assert trainer.run(1).best == -math.inf
+    assert trainer.tally.validated_step == -1
+    assert not (tmp_path / "best.safetensors").exists()
 
 
 def test_clip_scores():

@@ -33,7 +33,8 @@ from hyperstem.train.settings import RunSettings, resumable_changes
 from hyperstem.train.step import TrainingStep
 from hyperstem.train.validation import Scores
 
-Validate = Callable[[MetaTasNet], Scores]
+Stop = Callable[[], bool]
+Validate = Callable[[MetaTasNet, Stop], Scores | None]
 
 
 class Trainer:
@@ -45,7 +46,7 @@ class Trainer:
         network: the network, on its device, initialised, its frozen parts frozen.
         objective: gives the loss; see `hyperstem.losses.Objective`.
         batches: this process's share of every batch.
-        validate: scores a network on held-out clips; None where there are none.
+        validate: scores a network on held-out clips, giving None if stopped halfway; None where there are no clips.
         journal: takes the records; None for none.
         observer: sees the progress; None for nobody.
         here: this process among those that train together.
@@ -84,7 +85,7 @@ class Trainer:
         """The network as it is validated and saved: with averaged weights where these are kept."""
         return self.network if self.average is None else cast(MetaTasNet, self.average.module)
 
-    def run(self, steps: int, budget_s: float = math.inf, stop: Callable[[], bool] = lambda: False) -> Outcome:
+    def run(self, steps: int, budget_s: float = math.inf, stop: Stop = lambda: False) -> Outcome:
         """Trains until `steps` steps are done since the start of the run, the time is over, or `stop` says so.
 
         At the end the state is saved, and unless the run was stopped the network is validated.
@@ -119,15 +120,16 @@ class Trainer:
                 reason = "stopped" if halted else "minutes"
                 break
             if check and self.tally.step < steps:
-                self._validate()
+                self._validate(stop)
                 validated = time.monotonic()
             if save and self.tally.step < steps:
                 self.save()
                 saved = time.monotonic()
             window.leave_out(time.monotonic() - now)
-        if reason != "stopped" and self.tally.validated_step < self.tally.step:
-            self._validate()
         self.save()
+        if reason != "stopped" and self.tally.validated_step < self.tally.step:
+            self._validate(stop)
+            self.save()
         return Outcome(self.tally.step, reason, self.tally.best)
 
     def _feed(self, steps: int) -> Feed:
@@ -214,16 +216,18 @@ class Trainer:
         if self.observer is not None:
             self.observer.note(text)
 
-    def _validate(self) -> None:
-        """Scores the result on the held-out clips and keeps it if it is the best so far."""
-        self.tally.validated_step = self.tally.step
+    def _validate(self, stop: Stop) -> None:
+        """Scores the result on the held-out clips and keeps it if it is the best so far; stopped, it does neither."""
         if not self.here.leads or self.scores_of is None:
             return
         begun = time.monotonic()
         with torch.compiler.set_stance("force_eager"):
-            scores = self.scores_of(self.result)
+            scores = self.scores_of(self.result, stop)
+        if scores is None:
+            return
         took = time.monotonic() - begun
         self._validations_s.append(took)
+        self.tally.validated_step = self.tally.step
         score = scores.mean(self.config.best)
         better = score > self.tally.best
         if better:
@@ -270,6 +274,8 @@ class Trainer:
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         checkpoint.restore_random_state(state["random"])
+        if any(change.key == "train.best" for change in changes):
+            self.tally.best = -math.inf  # scores of two kinds cannot be compared
         self._note("resumed", f"resumed at step {self.tally.step}", changes=[str(change) for change in changes])
         for change in changes:
             self._note("changed", f"changed: {change}", change=str(change))

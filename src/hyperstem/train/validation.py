@@ -1,6 +1,6 @@
 """How well a network separates clips it was not trained on."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -32,17 +32,22 @@ class Scores(NamedTuple):
 
 
 @torch.no_grad()
-def validate(network: nn.Module, clips: Iterable[Clip], config: ModelConfig, device: torch.device) -> Scores:
-    """Separates every clip whole and scores the last stage."""
+def validate(
+    network: nn.Module, stop: Callable[[], bool], clips: Iterable[Clip], config: ModelConfig, device: torch.device
+) -> Scores | None:
+    """Separates every clip whole and scores the last stage; gives None if `stop` says so between two clips."""
     was_training = network.training
     network.eval()
     rows = []
     for clip in clips:
+        if stop():
+            break
         outputs = network([wave.to(device) for wave in clip.mixture])
         rows.append(clip_scores(outputs[-1].stems[0].float().cpu(), clip.stems[-1][0], clip.mixture[-1][0]))
     network.train(was_training)
-    with np.errstate(all="ignore"):
-        table = np.asarray(rows)                                                # (clip, score, stem)
+    if stop():
+        return None
+    table = np.asarray(rows)                                                    # (clip, score, stem)
     medians = [{stem: _median(table[:, score, i]) for i, stem in enumerate(config.stems)} for score in range(3)]
     return Scores(*medians)
 
