@@ -50,7 +50,8 @@ result, = batch.run(separator, [task], settings, lambda _: None,
                     lambda *_: first or first.extend([time.perf_counter() - begun, time.process_time()]))
 print(json.dumps({"status": result.status, "error": result.error, "seconds": result.seconds,
                   "wall_s": time.perf_counter() - begun, "cpu_s": time.process_time(), "loaded_s": loaded_s,
-                  "first_block_s": first[0], "first_block_cpu_s": first[1], "network_cpu_s": network["cpu_s"], "network_calls": network["calls"]}))
+                  "first_block_s": first[0], "first_block_cpu_s": first[1],
+                  "network_cpu_s": network["cpu_s"], "network_calls": network["calls"]}))
 """
 """One run in a process of its own; on the exported network each call runs on the thread that makes it."""
 
@@ -103,7 +104,8 @@ def main() -> None:
     if args.json:
         print(json.dumps(rows, indent=2))
         return
-    print("| quality | threads | x real time | x real time by processor time | outside the network | first block | its processor time |")
+    print("| quality | threads | x real time | x real time by processor time | outside the network | first block "
+          "| its processor time |")
     print("|---|---|---|---|---|---|---|")
     for row in rows:
         print(f"| {row['quality']} | {row['threads']} | {row['real_time_factor']:.1f} | "
