@@ -221,10 +221,32 @@ def test_a_plain_folder_of_songs_is_scored_whole_and_has_no_subsets(dataset, est
 
 def test_arguments_in_any_order(dataset, estimates, tmp_path, capsys):
     assert evaluate(dataset, "--estimates", estimates, "-o", tmp_path / "out", "--no-baselines") == 0
-    assert evaluate("model", dataset, "--estimates", estimates) == 1
-    assert "takes the place of MODEL" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["evaluate", str(dataset)])
+    for wrong, words in (
+        (["model", dataset, "--estimates", estimates], "takes the place of MODEL"),
+        (["--estimates", estimates], "required: DATASET"),
+        ([dataset], "required: DATASET"),
+        (["model", dataset, "--alias", "guitar"], "expected FILE=STEM"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            evaluate(*wrong)
+        assert ended.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_files_of_other_names_are_part_of_a_stem(dataset, estimates, tmp_path, capsys):
+    folder = dataset / "test"
+    for song in ("One", "Two"):
+        half = stem(song, "other") / 2
+        (folder / song / "other.wav").unlink()
+        write(folder / song / "guitar.wav", half)
+        write(folder / song / "piano.wav", half)
+        write(folder / song / "click.wav", stem(song, "click"))
+    arguments = ("--estimates", estimates, folder, "--no-baselines", "-o", tmp_path / "out")
+    assert evaluate(*arguments) == 1
+    assert "no stem 'click'" in capsys.readouterr().err
+    aliases = [word for alias in ("guitar=other", "piano=other", "click=") for word in ("--alias", alias)]
+    assert evaluate(*arguments, *aliases, "-o", tmp_path / "mapped") == 0
+    line = next(row for row in capsys.readouterr().out.splitlines() if row.startswith("estimates"))
+    assert float(line.split()[3]) > 8
 
 
 def test_songs_of_unequal_files_are_cut_and_noted(dataset, estimates, tmp_path, capsys):
@@ -252,6 +274,8 @@ def test_some_stems_only(dataset, estimates, tmp_path):
     mixture, masked = (line.cells["SDR"]["vocals"].value for line in result.rows[1:3])
     assert masked > mixture + 3  # the mask is made from the other stems too
     assert all(line.label != report.PUBLISHED_LABEL for line in result.rows)
+    plain = Settings(dataset / "test", tmp_path / "plain", estimates=estimates, stems=("vocals",), jobs=1)
+    assert score_dataset(plain).rows[2].cells["SDR"]["vocals"].value == masked
 
 
 def test_nan_estimates_are_refused(dataset):

@@ -68,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare", type=Path, metavar="OLD_DIR", help="show the change against an older evaluation's folder"
     )
+    parser.add_argument(
+        "--alias",
+        action="append",
+        default=[],
+        metavar="FILE=STEM",
+        help="files of the dataset that are part of a stem, e.g. guitar=other; with nothing after = they are left out",
+    )
     parser.add_argument("--no-baselines", action="store_true", help="do not score the mixture and the oracle mask")
     parser.add_argument(
         "--engine",
@@ -76,23 +83,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compute BSS Eval here, or call museval itself, which is slower (default: fast)",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.set_defaults(parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Scores and prints; the status is 1 if some song could not be scored."""
     import json
 
-    from hyperstem.errors import DataError
+    model, dataset = _check_usage(args)
     from hyperstem.evaluate import Settings, report, score_dataset, summary
 
-    model, dataset = args.model, args.dataset
-    if args.estimates is not None:
-        if model is not None and dataset is not None:
-            raise DataError("--estimates takes the place of MODEL; give only DATASET with it")
-        model, dataset = None, dataset or (Path(model) if model is not None else None)
-        if dataset is None:
-            raise DataError("give a DATASET to score the estimates on")
-    name = args.estimates.resolve().name if args.estimates else Path(model).stem
+    name = args.estimates.resolve().name if args.estimates else Path(model or "").stem
     folder = args.output or Path("evaluation") / f"{name}-{args.subset or 'default'}"
     settings = Settings(
         dataset,
@@ -103,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
         args.quality,
         args.stems,
         args.missing,
+        dict(alias.split("=", 1) for alias in args.alias),
         not args.no_baselines,
         args.engine,
         args.jobs,
@@ -128,6 +130,23 @@ def run(args: argparse.Namespace) -> int:
     for problem in result.problems:
         print(f"hyperstem: not scored: {problem}", file=sys.stderr)
     return 1 if result.problems else 0
+
+
+def _check_usage(args: argparse.Namespace) -> tuple[str | None, Path]:
+    """Model and dataset; wrong usage ends the program with status 2."""
+    model, dataset = args.model, args.dataset
+    if args.estimates is not None:
+        if model is not None and dataset is not None:
+            args.parser.error("--estimates takes the place of MODEL; give only DATASET with it")
+        if model is None and dataset is None:
+            args.parser.error("the following arguments are required: DATASET")
+        model, dataset = None, dataset or Path(model)
+    if args.jobs < 0:
+        args.parser.error(f"--jobs is {args.jobs}; allowed are 1 and more, or 0 for one a processor core")
+    wrong = next((alias for alias in args.alias if "=" not in alias), None)
+    if wrong is not None:
+        args.parser.error(f"--alias is {wrong!r}; expected FILE=STEM")
+    return model, dataset
 
 
 def _show(done: int, total: int, outcome) -> None:

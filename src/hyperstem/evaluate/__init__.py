@@ -6,7 +6,7 @@ It knows only Separator, never the network, and scores somebody else's stems jus
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -44,6 +44,8 @@ class Settings:
     stems: tuple[str, ...] = ()
     """Stems to score; empty means the model's own, or the four usual ones for estimates."""
     missing: Literal["error", "silence"] = "error"
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Names of the dataset's files, to the stems that they are part of; "" leaves a file out."""
     baselines: bool = True
     engine: Engine = "fast"
     jobs: int = 0
@@ -93,7 +95,8 @@ def score_dataset(settings: Settings, progress: Progress = lambda done, total, o
     old = scores.load_folder(settings.against) if settings.against else None
     facts = describe(settings.model, settings.quality) if settings.model is not None else None
     stems = _stems(settings, facts)
-    entries, problems = find_songs(settings.dataset, settings.subset, stems, settings.missing)
+    known = tuple(dict.fromkeys((*stems, *(facts.stems if facts else STEMS))))
+    entries, problems = find_songs(settings.dataset, settings.subset, known, settings.missing, settings.aliases)
     subset = entries[0].subset if entries else settings.subset or WHOLE_FOLDER
     jobs = min(settings.jobs or _cores(), max(1, len(entries)))
     threads = max(1, _cores() // jobs)
@@ -156,7 +159,7 @@ def _identity(settings: Settings, facts: ModelFacts | None, stems: Sequence[str]
         who = {"model": settings.model, "sha256": facts.sha256, "quality": settings.quality}
     if settings.estimates is not None:
         who = {"estimates": str(settings.estimates.resolve())}
-    where = {"dataset": str(settings.dataset.resolve()), "subset": subset}
+    where = {"dataset": str(settings.dataset.resolve()), "subset": subset, "aliases": dict(settings.aliases)}
     return {**who, **where, "stems": list(stems), "engine": settings.engine}
 
 

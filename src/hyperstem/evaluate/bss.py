@@ -54,8 +54,9 @@ def bss_eval(references: np.ndarray, estimates: Sequence[np.ndarray], rate_hz: i
         members = np.flatnonzero((sounding == pattern).all(axis=1))
         if pattern.any():
             stems = np.flatnonzero(pattern)
-            signals = Signals([references[i] for i in stems], [[estimates[m][i] for i in stems] for m in members])
-            found[np.ix_(range(4), members, stems)] = _scores(signals, rate_hz)
+            chosen = [estimates[int(member)] for member in members]
+            signals = Signals([references[i] for i in stems], [[waves[i] for i in stems] for waves in chosen])
+            found[np.ix_(np.arange(4), members, stems)] = _scores(signals, rate_hz)
     return [FrameScores(*found[:, i]) for i in range(len(estimates))]
 
 

@@ -1,6 +1,6 @@
 """Songs to be scored: found on disk, and read as references and mixture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -47,7 +47,11 @@ class Song(NamedTuple):
 
 
 def find_songs(
-    dataset: Path, subset: Subset | None, stems: Sequence[str], missing: Literal["error", "silence"] = "error"
+    dataset: Path,
+    subset: Subset | None,
+    stems: Sequence[str],
+    missing: Literal["error", "silence"] = "error",
+    aliases: Mapping[str, str] | None = None,
 ) -> Entries:
     """The songs of `dataset`, sorted by name.
 
@@ -55,8 +59,9 @@ def find_songs(
         dataset: MUSDB18 or MUSDB18-HQ (a folder with train/ and test/), MoisesDB, or a folder of
             ``<song>/<stem>.<suffix>``.
         subset: None means test where there are subsets, and the whole folder where there are none.
-        stems: the stems to score; MUSDB18's songs may have more.
+        stems: what songs are made of, the stems to score and all others; MUSDB18's songs always have the usual four.
         missing: what a missing stem file means.
+        aliases: names of files, to the stems that they are part of; "" leaves a file out.
 
     Raises:
         DataError: no such folder, no songs, or no such subset.
@@ -73,8 +78,8 @@ def find_songs(
     else:
         chosen = subset or "test"
     known = stems if layout in ("moisesdb", "folders") else tuple(dict.fromkeys((*stems, *STEMS)))
-    source = SourceConfig(name="dataset", layout=layout, path=".", subset=chosen, missing=missing)
     try:
+        source = SourceConfig("dataset", layout, ".", chosen, missing=missing, aliases=dict(aliases or {}))
         found = find_tracks(source, dataset, known)
     except DataError as error:
         raise DataError(f"{error}{f' (subset {chosen!r})' if chosen else ''}") from None
