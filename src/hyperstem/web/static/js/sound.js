@@ -38,7 +38,10 @@ export class Sound extends EventTarget {
     this.abort = new AbortController();
   }
 
-  update(job) { this.job = job; }
+  update(job) {
+    if (job.frames !== this.job.frames) this.chunks.clear(); // the length was an estimate until all was decoded
+    this.job = job;
+  }
 
   /** Whether the original reaches over chunk `index`. */
   #hasOriginal(index) {
