@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from separation_standin import StandIn, loaded, noise
 
 from hyperstem import audio, engines
 from hyperstem.cli import main
+from separation_standin import StandIn, loaded, noise
 
 PAGE = Path(__file__).parent.parent / "docs" / "quickstart.md"
 
@@ -29,13 +29,15 @@ def here(tmp_path, monkeypatch):
 
 def test_commands(here):
     pytest.importorskip("matplotlib")
-    calls = [shlex.split(line) for block in blocks("sh") for line in block.splitlines() if line.startswith("hyperstem ")]
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    calls = [shlex.split(line) for line in lines if line.startswith("hyperstem ")]
     assert len(calls) == 4
     for call in calls:
         assert main([*call[1:], "--quiet"]) == 0, call
     stems = {f"{stem}.wav" for stem in ("drums", "bass", "other", "vocals")}
     assert {path.name for path in Path("separated/demo").iterdir()} == stems | {"manifest.json", "picture.png"}
-    assert {path.name for path in Path("karaoke/demo").iterdir()} == {"vocals.mp3", "accompaniment.mp3", "manifest.json"}
+    karaoke = {"vocals.mp3", "accompaniment.mp3", "manifest.json"}
+    assert {path.name for path in Path("karaoke/demo").iterdir()} == karaoke
     assert audio.probe("preview/demo/bass.wav").duration_s == 10
     assert Path("stems/demo/bass.flac").exists()
 
