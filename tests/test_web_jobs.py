@@ -1,5 +1,6 @@
 """Jobs over time: kept in SQLite, taken up after a crash, cancelled, cleaned, limited."""
 
+import json
 import os
 import subprocess
 import sys
@@ -41,6 +42,11 @@ def gone(pid, limit_s=10):
             return True
         time.sleep(0.05)
     return False
+
+
+def follow(studio, job_id, seen):
+    with studio.client.stream("GET", f"/api/jobs/{job_id}/events") as stream:
+        seen.extend(json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: "))
 
 
 def test_store_survives(tmp_path):
@@ -112,6 +118,9 @@ def test_orderly_stop_keeps_the_queue(tmp_path, wav):
 def test_heard_before_it_is_done_and_cancelled(tmp_path, wav):
     with Studio(tmp_path / "s", environment=SLOW) as studio:
         running, queued = (studio.upload(wav).json()["id"] for _ in range(2))
+        seen = []
+        listener = threading.Thread(target=follow, args=(studio, running, seen))
+        listener.start()
         job = studio.wait_for(running, lambda job: 0 < job["takes"].get("full", 0) < 12 * 22050)
         assert job["state"] == "running" and 0 < job["progress"] < 1
         assert job["takes"]["original"] == job["takes"]["preview"] == 12 * 22050
@@ -127,6 +136,10 @@ def test_heard_before_it_is_done_and_cancelled(tmp_path, wav):
             assert answer.status_code == 200 and answer.json()["state"] == "cancelled"
         assert gone(process)
         assert not (tmp_path / "s" / "jobs" / running / "takes").exists()
+        listener.join(10)
+        assert len(seen) >= 4 and seen[-1]["state"] == "cancelled"
+        heard = [one["takes"].get("full", 0) for one in seen if one["state"] == "running"]
+        assert heard == sorted(heard) and 0 < heard[-1] < 12 * 22050
         again = studio.client.post(f"/api/jobs/{running}/restart").json()
         assert again["state"] in ("queued", "running")
         assert studio.client.post(f"/api/jobs/{running}/restart").status_code == 409
