@@ -1,7 +1,6 @@
 """The training objective: signal-to-noise terms and the auxiliary losses that shape the latent (section 2.4)."""
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import NamedTuple, Protocol
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hyperstem import distributed
-from hyperstem.config import LossConfig
+from hyperstem.config import ConfigError, LossConfig
 
 POWER_EPS = 1e-8
 
@@ -122,11 +121,12 @@ def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
     Source:
         The paper, equation 5.
     """
-    first, second = zip(*combinations(range(latents.shape[1]), 2), strict=True)
-    magnitude = latents.abs()
-    count = _count(active[:, first] * active[:, second])
-    cosine = F.cosine_similarity(magnitude[:, first], magnitude[:, second], dim=2)      # (batch, pair, frame)
-    return (cosine * (active[:, first] * active[:, second]).unsqueeze(-1)).sum((0, 1)).mean() / count
+    directions = F.normalize(latents.abs(), dim=2, eps=POWER_EPS) * active[:, :, None, None]
+    # All pairs at once: |sum_i d_i|^2 = sum_i |d_i|^2 + 2 sum_{i<j} <d_i, d_j>.
+    pairs = (directions.sum(1).square().sum(1) - directions.square().sum((1, 2))) / 2   # (batch, frame)
+    # At least one pair: without any, what rounding leaves of the difference above must not be divided by next to nothing.
+    count = _count((active.sum(1).square() - active.square().sum(1)) / 2, least=1.0)
+    return pairs.sum(0).mean() / count
 
 
 def similarity(latents: Tensor, active: Tensor) -> Tensor:
@@ -190,8 +190,14 @@ class Objective(nn.Module):
 
         Returns:
             The weighted total and its unweighted parts.
+
+        Raises:
+            ConfigError: mixtures, stems and flags are of different numbers of stages.
         """
         actives = [active] * len(pyramid) if isinstance(active, Tensor) else list(active)
+        if not len(pyramid) == len(stems_pyramid) == len(actives):
+            raise ConfigError(f"the mixture has {len(pyramid)} stages, the stems have {len(stems_pyramid)} and the active "
+                              f"flags {len(actives)}")
         parts: dict[str, Tensor] = {}
         total = pyramid[0].new_zeros(())
         for i, output in enumerate(network(pyramid)):

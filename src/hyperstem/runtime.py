@@ -73,18 +73,25 @@ class Runtime:
             ConfigError: see `__call__`.
         """
         nothing_but_last = [0] * (len(pyramid) - 1) + [len(self.stems)]
-        return self._run(list(pyramid), nothing_but_last)[-1][0]
+        return self._run([np.asarray(wave) for wave in pyramid], nothing_but_last)[-1][0]
 
     def _run(self, waves: list[np.ndarray], decode: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Per stage, the first `decode` waveforms (stems, then mixture) (batch, decode, channel, time) and masked latents."""
-        self.config.frames(tuple(wave.shape[-1] for wave in waves))
-        channels, batch = self.config.audio_channels, waves[0].shape[0]
+        """Runs as many stages as `waves`.
+
+        Returns:
+            Per stage, the first `decode` waveforms (stems, then mixture; batch, decode, channel, time) and masked latents.
+        """
+        channels, batch = self.config.audio_channels, waves[0].shape[0] if waves and waves[0].ndim else 0
+        expected = f"(batch, {channels}, time)" if channels > 1 else "(batch, time)"
         for i, wave in enumerate(waves):
-            if wave.ndim != 3 or wave.shape[:2] != (batch, channels):
-                expected = "(batch, time)" if channels == 1 else f"(batch, {channels}, time)"
-                raise ConfigError(f"the waveform of stage {i} has shape {wave.shape}; expected {expected} with batch {batch}")
+            if wave.ndim != 3 or wave.shape[:2] != (batch, channels) or batch < 1:
+                raise ConfigError(f"the waveform of stage {i} has shape {wave.shape}; expected {expected} with batch "
+                                  f"{max(batch, 1)}")
+            if not np.issubdtype(wave.dtype, np.floating):
+                raise ConfigError(f"the waveform of stage {i} is {wave.dtype}; expected floating-point samples")
             if not np.isfinite(wave).all():
                 raise ConfigError(f"the waveform of stage {i} has samples that are not finite (NaN or infinity)")
+        self.config.frames(tuple(wave.shape[-1] for wave in waves))
         feeds = {"stages": np.array([len(waves)])}
         for i in range(self.stages):
             given = i < len(waves)
@@ -124,4 +131,9 @@ def load(path: str | Path, threads: int | None = None) -> Runtime:
         raise ModelError(f"{path} is an ONNX model, but not one of hyperstem's: its metadata says "
                          f"{metadata.get('format', 'nothing')!r}, expected {FORMAT!r}")
     config = config_from_json(metadata["config"], str(path))
-    return Runtime(session, config, tuple(metadata.get("stems", ",".join(config.stems)).split(",")))
+    stems = tuple(metadata.get("stems", ",".join(config.stems)).split(","))
+    inputs = {"stages"} | {f"{name}{i}" for name in ("wave", "pick") for i in range(config.stages)}
+    if {entry.name for entry in session.get_inputs()} != inputs or not set(stems) <= set(config.stems):
+        raise ModelError(f"{path} is damaged or foreign: its stems {', '.join(stems)} or its inputs are not those of its "
+                         "config")
+    return Runtime(session, config, stems)

@@ -131,12 +131,18 @@ def save(path: str | Path, network: "MetaTasNet", precision: Literal["float32", 
         path: the ``.safetensors`` file.
         network: a MetaTasNet.
         precision: how weights are stored; float16 halves the file.
+
+    Raises:
+        ModelError: a weight is too large for float16.
     """
     import torch
     from safetensors.torch import save_file
 
     dtype = getattr(torch, precision)
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in network.state_dict().items()}
+    for name, tensor in network.state_dict().items():
+        if not tensors[name].isfinite().all() and tensor.isfinite().all():
+            raise ModelError(f"{name} has numbers up to {tensor.abs().max().item():g}, too large for {precision}")
     with replacing(Path(path)) as temporary:
         save_file(tensors, temporary, metadata={"format": FORMAT, "config": config_to_json(network.config)})
 

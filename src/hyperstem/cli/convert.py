@@ -16,7 +16,10 @@ def run(args: argparse.Namespace) -> int:
     """Converts, and reports what matched."""
     from hyperstem import weights
     from hyperstem.convert import convert
+    from hyperstem.errors import ModelError
 
+    if args.output.suffix != ".safetensors":
+        raise ModelError(f"{args.output}: the file to write must end in .safetensors")
     network, matched = convert(args.checkpoint)
     weights.save(args.output, network)
     config, parameters = network.config, sum(tensor.numel() for tensor in network.parameters())

@@ -22,6 +22,8 @@ def run(args: argparse.Namespace) -> int:
     from hyperstem.errors import ModelError
     from hyperstem.export import export
 
+    if args.output.suffix != ".onnx":
+        raise ModelError(f"{args.output}: the file to write must end in .onnx")
     source = weights.find(args.model).safetensors
     if source is None:
         raise ModelError(f"{args.model} has no .safetensors weights, which an export starts from")

@@ -141,7 +141,8 @@ def group_norm(x: Tensor, norm: Norm, groups: int) -> Tensor:
     """
     stems = x.shape[1]
     scale, shift = (part.expand(stems, -1).reshape(-1) for part in norm)
-    return F.group_norm(x.flatten(1, 2), stems * groups, scale, shift, NORM_EPS).view_as(x)
+    # Not F.group_norm, which refuses a single frame of a single channel.
+    return torch.group_norm(x.flatten(1, 2), stems * groups, scale, shift, NORM_EPS).view_as(x)
 
 
 def pointwise(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -1,0 +1,53 @@
+"""`hyperstem export`."""
+
+import pytest
+from networks import TINY, small_network
+
+from hyperstem import runtime, weights
+from hyperstem.cli import main
+
+pytest.importorskip("onnx")
+
+
+@pytest.fixture
+def model(tmp_path):
+    weights.save(tmp_path / "model.safetensors", small_network(config=TINY))
+    return str(tmp_path / "model.safetensors")
+
+
+def test_exports_and_says_size_and_hash(model, tmp_path, capsys):
+    output = tmp_path / "new" / "model.onnx"
+    assert main(["export", model, str(output)]) == 0
+    assert weights.sha256(output) in capsys.readouterr().out
+    assert runtime.load(output).config == TINY
+
+
+def test_stages_stems_and_precision(model, tmp_path):
+    output = tmp_path / "model.onnx"
+    assert main(["export", model, str(output), "--stages", "1", "--stems", "vocals, drums", "--precision", "float16"]) == 0
+    session = runtime.load(output)
+    assert (session.stages, session.stems) == (1, ("vocals", "drums"))
+
+
+@pytest.mark.parametrize(("arguments", "word"), [
+    (["--stems", "piano"], "piano"), (["--stems", "bass,bass"], "twice"), (["--stages", "7"], "7"), (["--stages", "0"], "0"),
+    (["--stems", ","], "''"),
+])
+def test_failures_are_one_line_and_write_nothing(model, tmp_path, capsys, arguments, word):
+    assert main(["export", model, str(tmp_path / "model.onnx"), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert word in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_sources_that_have_no_weights(tmp_path, capsys, model):
+    main(["export", model, str(tmp_path / "model.onnx")])
+    for source, word in ((tmp_path / "none.safetensors", "no model"), (tmp_path / "model.onnx", "no .safetensors")):
+        assert main(["export", str(source), str(tmp_path / "out.onnx")]) == 1
+        assert word in capsys.readouterr().err
+
+
+def test_another_ending_is_told(model, tmp_path, capsys):
+    assert main(["export", model, str(tmp_path / "model.bin")]) == 1
+    assert ".onnx" in capsys.readouterr().err

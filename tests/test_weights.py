@@ -1,0 +1,165 @@
+"""Models on disk: saved whole, loaded strictly, found by name, checked against their card."""
+
+import json
+
+import pytest
+import torch
+from networks import TINY, noise_pyramid, small_network
+from safetensors.torch import load_file, save_file
+
+from hyperstem import weights
+from hyperstem.errors import ModelError
+
+
+@pytest.fixture
+def network():
+    return small_network(config=TINY)
+
+
+@pytest.mark.parametrize("parameters", ["generated", "independent", "shared"])
+def test_what_is_saved_comes_back(tmp_path, parameters):
+    network = small_network(config=TINY, parameters=parameters, stems=("voice", "rest ü"))
+    weights.save(str(tmp_path / "model.safetensors"), network)
+    back = weights.load(str(tmp_path / "model.safetensors"))
+    assert back.config == network.config
+    assert not back.training
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in back.state_dict().items())
+
+
+@torch.no_grad()
+def test_half_precision_halves_the_file(tmp_path, network):
+    for precision in ("float32", "float16"):
+        weights.save(tmp_path / f"{precision}.safetensors", network, precision)
+    sizes = [(tmp_path / f"{precision}.safetensors").stat().st_size for precision in ("float32", "float16")]
+    tensors = sum(tensor.numel() for tensor in network.state_dict().values())
+    assert sizes[0] - sizes[1] == pytest.approx(2 * tensors, abs=64)
+    back = weights.load(tmp_path / "float16.safetensors")
+    assert {tensor.dtype for tensor in back.state_dict().values()} == {torch.float32}
+    assert all(torch.equal(tensor, network.state_dict()[name].half().float()) for name, tensor in back.state_dict().items())
+    assert back(noise_pyramid(TINY, 300))[-1].stems.isfinite().all()
+
+
+def test_a_number_beyond_half_precision_is_told(tmp_path, network):
+    with torch.no_grad():
+        network.stages[0].encoder.mix.weight[0, 0] = 1e6
+    with pytest.raises(ModelError, match=r"stages.0.encoder.mix.weight.*float16"):
+        weights.save(tmp_path / "model.safetensors", network, "float16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_save_leaves_the_old_file(tmp_path, network, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    weights.save(path, network)
+    old = path.read_bytes()
+
+    def dies_halfway(tensors, where, metadata):
+        where.write_bytes(old[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safetensors.torch.save_file", dies_halfway)
+    with pytest.raises(KeyboardInterrupt):
+        weights.save(path, network)
+    assert path.read_bytes() == old
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def rewrite(path, change=lambda tensors: tensors, **metadata):
+    """The model at `path` with other tensors or metadata."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        old = file.metadata()
+    new = {key: value for key, value in (old | metadata).items() if value is not None}
+    save_file(change(load_file(path)), path, metadata=new)
+
+
+@pytest.fixture
+def saved(tmp_path, network):
+    weights.save(tmp_path / "model.safetensors", network)
+    return tmp_path / "model.safetensors"
+
+
+@pytest.mark.parametrize("cut", [0, 5, 100, -10])
+def test_damaged_files(saved, cut):
+    saved.write_bytes(saved.read_bytes()[:cut])
+    with pytest.raises(ModelError, match=r"model.safetensors is no safetensors file"):
+        weights.load(saved)
+
+
+def test_missing_extra_and_misshapen_tensors_are_named(saved):
+    whole = load_file(saved)
+    name = "stages.1.decoder.split.weight"
+    for change, word in (({name: None}, name), ({"extra.weight": torch.ones(2)}, "extra.weight"), ({name: torch.ones(2)}, name)):
+        changed = {key: value for key, value in (whole | change).items() if value is not None}
+        rewrite(saved, lambda _, changed=changed: changed)
+        with pytest.raises(ModelError, match=f"does not fit.*{word}"):
+            weights.load(saved)
+
+
+@pytest.mark.parametrize(("metadata", "word"), [
+    ({"format": None}, "nothing"), ({"format": "other-2"}, "other-2"), ({"config": None}, "hyperstem"), ({"config": "{"}, "config"),
+    ({"config": "[]"}, "config"), ({"config": '{"latent": 1}'}, "latent"), ({"config": '{"stages": 9}'}, "stages"),
+])
+def test_foreign_metadata(saved, metadata, word):
+    rewrite(saved, **metadata)
+    with pytest.raises(ModelError, match=f"model.safetensors.*{word}"):
+        weights.load(saved)
+
+
+def test_no_file(tmp_path):
+    for path in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(ModelError, match="no weights"):
+            weights.load(path)
+
+
+@pytest.fixture
+def folder(saved, monkeypatch):
+    """A named model, in a folder of models of its own."""
+    home = saved.parent / "models" / "mine"
+    home.mkdir(parents=True)
+    saved.rename(home / "model.safetensors")
+    (home / "card.json").write_text(json.dumps({"sha256": {"model.safetensors": weights.sha256(home / "model.safetensors")}}))
+    monkeypatch.setattr(weights, "MODELS", home.parent)
+    return home
+
+
+def test_models_are_found_by_name_folder_and_file(folder):
+    assert weights.names() == ["mine"]
+    for what in ("mine", folder, str(folder)):
+        files = weights.find(what)
+        assert files.safetensors == folder / "model.safetensors"
+        assert files.onnx is None
+        assert files.card["sha256"]
+    assert weights.find(folder / "model.safetensors").card == {}
+
+
+def test_a_changed_file_is_refused(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(ModelError, match=r"model.safetensors is damaged or foreign: its SHA-256 is .*, its card says"):
+        weights.find("mine")
+
+
+@pytest.mark.parametrize("card", ["{", "[]", "3", '{"sha256": 3}', '{"sha256": {}}', "{}", '{"sha256": null}'])
+def test_damaged_cards(folder, card):
+    (folder / "card.json").write_text(card)
+    with pytest.raises(ModelError, match="mine"):
+        weights.find("mine")
+
+
+def test_a_card_alone(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="neither"):
+        weights.find("mine")
+
+
+@pytest.mark.parametrize("name", ["none", "../mine", "", "no/such/model.onnx"])
+def test_unknown_names_list_the_known(folder, name):
+    with pytest.raises(ModelError, match=r"no model .*mine"):
+        weights.find(name)
+
+
+def test_other_files_are_told(tmp_path):
+    (tmp_path / "song.wav").write_bytes(b"RIFF")
+    with pytest.raises(ModelError, match=r"song.wav is no model file"):
+        weights.find(tmp_path / "song.wav")
