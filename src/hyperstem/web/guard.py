@@ -18,7 +18,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-COOKIE = "hyperstem_token"
 WRONG_TOKEN_S = 0.5
 """Guessing takes time."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -101,7 +100,7 @@ class Guard:
             await send(message)
 
         if refusal := self._refusal(scope, headers):
-            if refusal[0] == 401 and _given_token(headers):
+            if refusal[0] == 401 and _given_token(scope, headers):
                 await asyncio.sleep(WRONG_TOKEN_S)
             await _answer(guarded, *refusal)
         else:
@@ -125,7 +124,7 @@ class Guard:
         if crosses and (scope["method"] not in SAFE_METHODS or scope["path"].startswith("/api/")):
             return 403, "requests from other sites are refused"
         needs_token = self.settings.token and scope["path"].startswith("/api/") and scope["path"] not in OPEN_PATHS
-        if needs_token and not token_is_right(self.settings, _given_token(headers)):
+        if needs_token and not token_is_right(self.settings, _given_token(scope, headers)):
             return 401, "a token is needed: send it as 'Authorization: Bearer TOKEN'"
         if scope["path"] != UPLOAD_PATH:
             if b"transfer-encoding" in headers:
@@ -145,7 +144,12 @@ def token_is_right(settings: StudioSettings, given: str) -> bool:
     return settings.token is None or hmac.compare_digest(given.encode(), settings.token.encode())
 
 
-def _given_token(headers: dict[bytes, str]) -> str:
+def cookie_name(scope: Scope) -> str:
+    """Of the token's cookie: browsers share cookies between the ports of a host, and two studios may run."""
+    return f"hyperstem_token_{(scope.get('server') or ('', 0))[1]}"
+
+
+def _given_token(scope: Scope, headers: dict[bytes, str]) -> str:
     scheme, _, token = headers.get(b"authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         return token.strip()
@@ -153,7 +157,8 @@ def _given_token(headers: dict[bytes, str]) -> str:
         cookie = SimpleCookie(headers.get(b"cookie", ""))
     except CookieError:
         return ""
-    return cookie[COOKIE].value if COOKIE in cookie else ""
+    name = cookie_name(scope)
+    return cookie[name].value if name in cookie else ""
 
 
 async def _answer(send: Send, status: int, error: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from hyperstem.web.guard import COOKIE, WRONG_TOKEN_S, token_is_right
+from hyperstem.web.guard import WRONG_TOKEN_S, cookie_name, token_is_right
 from hyperstem.web.schema import Session, errors
 
 PAGES = Path(__file__).parent / "static"
@@ -20,8 +20,8 @@ def _page(name: str, request: Request) -> HTMLResponse:
     return HTMLResponse(text.replace("{{nonce}}", request.state.nonce))
 
 
-def _keep_token(response: Response, token: str) -> None:
-    response.set_cookie(COOKIE, token, max_age=YEAR_S, httponly=True, samesite="strict", path="/")
+def _keep_token(request: Request, response: Response, token: str) -> None:
+    response.set_cookie(cookie_name(request.scope), token, max_age=YEAR_S, httponly=True, samesite="strict", path="/")
 
 
 @router.get("/", include_in_schema=False)
@@ -30,7 +30,7 @@ def index(request: Request, token: str | None = None) -> Response:
     settings = request.app.state.settings
     if token is not None and settings.token is not None and token.isascii() and token_is_right(settings, token):
         response = RedirectResponse("/", 303)
-        _keep_token(response, token)
+        _keep_token(request, response, token)
         return response
     return _page("index.html", request)
 
@@ -56,5 +56,5 @@ async def open_session(session: Session, request: Request) -> Response:
         raise HTTPException(401, "this is not the studio's token")
     response = Response(status_code=204)
     if request.app.state.settings.token is not None:
-        _keep_token(response, session.token)
+        _keep_token(request, response, session.token)
     return response
