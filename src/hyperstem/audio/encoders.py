@@ -99,11 +99,13 @@ class SoundFileEncoder:
         self._sink.abandoned = True
         self._file.close()
 
-_AV = {  # name: container, its options, codec, bits per second of a stereo sound
-    "mp3": ("mp3", {}, "libmp3lame", 256_000),
-    "opus": ("opus", {"fflags": "bitexact"}, "libopus", 160_000),
-    "m4a": ("ipod", {}, "aac", 256_000),
-    "stem.mp4": ("mp4", {}, "aac", 256_000),
+_LAME, _OPUS, _AAC = {"compression_level": "7"}, {"compression_level": "5"}, {"aac_coder": "fast"}
+"""Half the time of the defaults, which matters with four stems; at these bit rates it costs next to nothing."""
+_AV = {  # name: container, its options, codec, its options, bits per second of a stereo sound
+    "mp3": ("mp3", {}, "libmp3lame", _LAME, 256_000),
+    "opus": ("opus", {"fflags": "bitexact"}, "libopus", _OPUS, 160_000),
+    "m4a": ("ipod", {}, "aac", _AAC, 256_000),
+    "stem.mp4": ("mp4", {}, "aac", _AAC, 256_000),
 }
 
 
@@ -112,7 +114,7 @@ class AvEncoder:
 
     def __init__(self, file: BinaryIO, name: str, rate_hz: int, channels: int, tags: Mapping[str, str],
                  tracks: Sequence[str] = ("",)) -> None:
-        container, options, codec, stereo_bits = _AV[name]
+        container, options, codec, codec_options, stereo_bits = _AV[name]
         if codec == "aac":
             options = {"movie_timescale": str(rate_hz)}  # else the length is rounded to milliseconds
         self._rate_hz, self._layout = rate_hz, "mono" if channels == 1 else "stereo"
@@ -123,7 +125,7 @@ class AvEncoder:
             self._container.metadata.update(tags)
             self._streams = []
             for track in tracks:
-                stream = cast(av.AudioStream, self._container.add_stream(codec, rate=rate_hz))
+                stream = cast(av.AudioStream, self._container.add_stream(codec, rate_hz, codec_options))
                 context = stream.codec_context
                 context.layout = self._layout
                 context.format = "flt" if codec == "libopus" else "fltp"
