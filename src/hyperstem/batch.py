@@ -1,203 +1,27 @@
-"""Separates many files: finds them, names their outputs, and goes on when one fails."""
+"""Separates many files, and goes on when one fails."""
 
 import contextlib
 import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from string import Formatter
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from hyperstem import audio
-from hyperstem.audio.writing import temporary_beside
-from hyperstem.errors import AudioError, ConfigError, HyperstemError
-from hyperstem.outputs import Output, OutputSettings, StemFiles
+from hyperstem.audio import temporary_beside
+from hyperstem.errors import AudioError, HyperstemError
+from hyperstem.outputs import Output, StemFiles
 from hyperstem.separator import Block, Cancelled, Progress, Separator
+from hyperstem.tasks import MANIFEST, BatchSettings, Found, Result, Task, find_sources, plan, require_writable
 
-SUFFIXES = frozenset((
-    ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".ape", ".au", ".avi", ".caf", ".dts", ".flac", ".flv", ".m4a",
-    ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".mpg", ".oga", ".ogg", ".ogv", ".opus",
-    ".rf64", ".snd", ".spx", ".tta", ".w64", ".wav", ".wave", ".webm", ".wma", ".wmv", ".wv"))
-"""What is taken for audio inside folders; files named one by one may be called anything."""
-MANIFEST = "manifest.json"
-_FIELDS = ("track", "stem", "ext")
-_LONGEST_TRACK = 200
-"""Bytes of a track's name that go into paths; file systems hold 255 with the stem and the ending."""
-
-
-@dataclass(frozen=True)
-class BatchSettings:
-    """Where and how files are written."""
-
-    folder: Path
-    output: OutputSettings
-    template: str = "{track}/{stem}.{ext}"
-    existing: Literal["fail", "overwrite", "skip"] = "fail"
-    start_s: float = 0.0
-    duration_s: float | None = None
-    jobs: int = 1
-    plot: bool = False
-
-    def __post_init__(self) -> None:
-        try:
-            fields = [name for _, name, _, _ in Formatter().parse(self.template) if name is not None]
-        except ValueError as error:
-            raise ConfigError(f"template {self.template!r}: {error}") from None
-        for name in fields:
-            if name not in _FIELDS:
-                raise ConfigError(f"template {self.template!r} has {{{name}}}; allowed are {', '.join(_FIELDS)}")
-        if "stem" not in fields and not self.output.format.multitrack:
-            raise ConfigError(f"template {self.template!r} has no {{stem}}; all stems would be one file")
-        if Path(self.template).is_absolute() or ".." in Path(self.template).parts:
-            raise ConfigError(f"template {self.template!r} leads out of the output folder")
-        if self.jobs < 1:
-            raise ConfigError(f"jobs is {self.jobs}; at least 1 is needed")
-
-
-def require_writable(folder: Path) -> None:
-    """Finds out before any work whether files can be made in an output folder, which need not exist yet.
-
-    Raises:
-        AudioError: they cannot.
-    """
-    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    probe = temporary_beside(nearest / "x")
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise AudioError(f"output folder {folder}: {error.strerror}") from None
-
-
-class Task(NamedTuple):
-    """One file to separate."""
-
-    source: Path
-    paths: dict[str, Path]
-    """File of each output."""
-    manifest: Path
-
-
-@dataclass
-class Result:
-    """What became of one file."""
-
-    source: Path
-    status: Literal["done", "skipped", "failed"]
-    error: str = ""
-    output: Output | None = None
-    seconds: float = 0.0
-    """Of sound."""
-    elapsed_s: float = 0.0
-    warnings: list[str] = field(default_factory=list)
-
-    def record(self) -> dict[str, Any]:
-        """As JSON values."""
-        record: dict[str, Any] = {"file": str(self.source), "status": self.status}
-        if self.status == "failed":
-            return record | {"error": self.error}
-        if self.output is not None:
-            record |= {"stems": {name: str(path) for name, path in self.output.paths.items()},
-                       "seconds": round(self.seconds, 6), "elapsed_s": round(self.elapsed_s, 3),
-                       "real_time_factor": round(self.seconds / max(self.elapsed_s, 1e-9), 3),
-                       "peak": self.output.peak, "gain": self.output.gain, "rate_hz": self.output.rate_hz}
-        return record | {"warnings": self.warnings}
-
-
-class Found(NamedTuple):
-    """What the given paths hold."""
-
-    sources: list[Path]
-    failures: list[Result]
-
-
-def find_sources(given: Sequence[Path]) -> Found:
-    """The audio files at the given paths: files as they are, folders searched by ending; each file once.
-
-    Hidden files, and what an earlier run has written, are passed over in folders.
-    """
-    sources: dict[Path, Path] = {}
-    failures = []
-    for path in given:
-        if not path.is_dir():
-            sources.setdefault(_resolved(path), path)
-            continue
-        inside = list(_audio_files(path))
-        if not inside:
-            failures.append(Result(path, "failed", f"{path}: no audio files in this folder"))
-        for item in inside:
-            sources.setdefault(_resolved(item), item)
-    return Found(list(sources.values()), failures)
-
-
-def _resolved(path: Path) -> Path:
-    with contextlib.suppress(OSError, RuntimeError):
-        return path.resolve()
-    return path.absolute()
-
-
-def _audio_files(folder: Path) -> Iterator[Path]:
-    if _is_ours(folder / MANIFEST):
-        return
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _audio_files(path)
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
-            yield path
-
-
-def _is_ours(manifest: Path) -> bool:
-    try:
-        return "hyperstem" in json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def plan(sources: Iterable[Path], settings: BatchSettings, stems: tuple[str, ...]) -> list[Task]:
-    """Names every output; inputs of one name get -2, -3, ... in their order."""
-    tasks, taken = [], set()
-    for source in sources:
-        track = _track_name(source)
-        number = 1
-        while True:
-            task = _task(source, track if number == 1 else f"{track}-{number}", settings, stems)
-            names = {str(path).casefold() for path in (*task.paths.values(), task.manifest)}
-            if not names & taken:
-                break
-            number += 1
-        taken |= names
-        tasks.append(task)
-    return tasks
-
-
-def _track_name(source: Path) -> str:
-    name = source.name.removesuffix(source.suffix) or source.name
-    if name.lower().endswith(".stem"):
-        name = name[:-5] or name
-    return name.encode(errors="surrogateescape")[:_LONGEST_TRACK].decode(errors="ignore") or "track"
-
-
-def _task(source: Path, track: str, settings: BatchSettings, stems: tuple[str, ...]) -> Task:
-    extension = settings.output.format.name
-
-    def path(stem: str) -> Path:
-        return settings.folder / settings.template.format(track=track, stem=stem, ext=extension)
-
-    if settings.output.format.multitrack:
-        paths = {"stems": path(track)}
-    else:
-        paths = {name: path(name) for name, _ in settings.output.file_groups(stems)}
-    first = next(iter(paths.values()))
-    own_folder = any("{track}" in part for part in Path(settings.template).parts[:-1])
-    return Task(source, paths, first.parent / (MANIFEST if own_folder else f"{track}.{MANIFEST}"))
-
+__all__ = [
+    "MANIFEST", "BatchSettings", "Found", "Report", "Result", "Task", "find_sources", "json_line", "plan",
+    "require_writable", "run", "separate_file",
+]
 
 Report = Callable[[Result], None]
 
