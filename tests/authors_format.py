@@ -1,7 +1,7 @@
-"""The paper authors' checkpoint format for tests: a stored case, random checkpoints of any size, and what they should give.
+"""The paper authors' checkpoint format: a stored case, random checkpoints of any size, and what they should give.
 
-`separate` computes, in plain float64 and from their own key names, what a network of theirs does. Nothing of it is shared
-with the package: every stem's convolutions run on their own, the STFT is a matrix product, norms are spelled out.
+`separate` computes, in plain float64 and from their own key names, what a network of theirs does. Nothing of it is
+shared with the package: every stem's convolutions run on their own, and norms and STFT are spelled out.
 """
 
 import argparse
@@ -17,14 +17,28 @@ from torch.nn import functional as F
 
 STORED = Path(__file__).parent / "data" / "authors_generated.npz"
 ARGS = {
-    "B": 16, "E_1": 8, "E_2": 5, "filters": 3, "H": 24, "independent_params": False, "kernel": 3, "L": 20, "layers": 2,
-    "N": 32, "num_mels": 16, "residual_bias": False, "sampling_rate": 8000, "stack": 2, "stages_num": 2, "W": 20,
+    "B": 16,
+    "E_1": 8,
+    "E_2": 5,
+    "filters": 3,
+    "H": 24,
+    "independent_params": False,
+    "kernel": 3,
+    "L": 20,
+    "layers": 2,
+    "N": 32,
+    "num_mels": 16,
+    "residual_bias": False,
+    "sampling_rate": 8000,
+    "stack": 2,
+    "stages_num": 2,
+    "W": 20,
     "time_length": 8,
 }
 
 
 class Stored(NamedTuple):
-    """A case from the authors' program: checkpoint, inputs and what came out, every `every`-th frame or sample of it."""
+    """A case from the authors' program: checkpoint, inputs, and every `every`-th frame or sample of what came out."""
 
     args: dict[str, Any]
     state: dict[str, Tensor]
@@ -39,7 +53,9 @@ def stored() -> Stored:
         facts, planes = json.loads(str(file["facts"])), file["bytes"]
     numbers = torch.from_numpy(np.ascontiguousarray(planes.T).view("<f4").reshape(-1).astype(np.float32))
     sizes = [math.prod(shape) for _, shape in facts["arrays"]]
-    named = {name: part.reshape(shape) for (name, shape), part in zip(facts["arrays"], numbers.split(sizes), strict=True)}
+    named = {
+        name: part.reshape(shape) for (name, shape), part in zip(facts["arrays"], numbers.split(sizes), strict=True)
+    }
     state = {name.removeprefix("state."): part.clone() for name, part in named.items() if name.startswith("state.")}
     arrays = {name: part.numpy() for name, part in named.items() if not name.startswith("state.")}
     return Stored(facts["args"], state, arrays, facts["peaks"], facts["every"])
@@ -149,12 +165,17 @@ def separate(args: dict[str, Any], state: dict[str, Tensor], pyramid: list[Tenso
     wide = {name: tensor.double() for name, tensor in state.items()}
     results: list[Result] = []
     for i, wave in enumerate(pyramid):
-        part = {name.removeprefix(f"stages.{i}."): tensor for name, tensor in wide.items() if name.startswith(f"stages.{i}.")}
+        part = {
+            name.removeprefix(f"stages.{i}."): tensor
+            for name, tensor in wide.items()
+            if name.startswith(f"stages.{i}.")
+        }
         stage = _Stage(args, part, 2**i)
         previous = results[-1].masked_latent if results else None
         latent = stage.encode(wave.double())
-        masked = torch.stack([stage.scores(latent, None if previous is None else previous[:, stem], stem)
-                              for stem in range(4)], 1).softmax(1) * latent.unsqueeze(1)
+        masked = torch.stack(
+            [stage.scores(latent, None if previous is None else previous[:, stem], stem) for stem in range(4)], 1
+        ).softmax(1) * latent.unsqueeze(1)
         results.append(Result(latent, masked, torch.stack([stage.decode(masked[:, stem]) for stem in range(4)], 1)))
     return results
 
@@ -170,20 +191,28 @@ class _Stage:
             weight = self.state[f"encoder.filters.{k}.weight"]
             padding = (weight.shape[-1] - self.hop) // 2
             outputs.append(F.conv1d(wave.unsqueeze(1), weight, stride=self.hop, padding=padding).relu())
-        latent = torch.stack(outputs, 2).flatten(1, 2)      # channel 0 of every kernel, channel 1 of every kernel, ...
+        latent = torch.stack(outputs, 2).flatten(1, 2)  # channel 0 of every kernel, channel 1 of every kernel, ...
         latent = torch.cat([latent, self.spectrogram(wave, latent.shape[-1])], 1)
         latent = F.conv1d(latent, self.state["encoder.bottleneck.0.weight"]).relu()
         return F.conv1d(latent, self.state["encoder.bottleneck.2.weight"])
 
     def spectrogram(self, wave: Tensor, frames: int) -> Tensor:
-        n, named = self.n_fft, {name: self.state[f"encoder.spectrogram.{name}"]
-                                for name in ("mean", "std", "affine_scale", "affine_bias")}
+        n, named = (
+            self.n_fft,
+            {
+                name: self.state[f"encoder.spectrogram.{name}"]
+                for name in ("mean", "std", "affine_scale", "affine_bias")
+            },
+        )
         padded = F.pad(wave.unsqueeze(1), (n // 2, n // 2), mode="reflect").squeeze(1)
         cut = padded.unfold(1, n, n // 4) * torch.hann_window(n, dtype=torch.float64)
         power = torch.log10(torch.fft.rfft(cut).abs().square() + 1e-8).transpose(1, 2)
         features = (power - named["mean"]) / named["std"] * named["affine_scale"] + named["affine_bias"]
-        mels = F.conv1d(features, self.state["encoder.spectrogram.mel_transform.weight"],
-                        self.state["encoder.spectrogram.mel_transform.bias"])
+        mels = F.conv1d(
+            features,
+            self.state["encoder.spectrogram.mel_transform.weight"],
+            self.state["encoder.spectrogram.mel_transform.bias"],
+        )
         return F.interpolate(mels, size=frames, mode="linear", align_corners=True)
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -191,8 +220,10 @@ class _Stage:
         latent = F.conv_transpose1d(latent, split).relu()
         filters = [self.state[f"decoder.filters.{k}.weight"] for k in range(self.args["filters"])]
         parts = latent.split([weight.shape[0] for weight in filters], 1)
-        return sum(F.conv_transpose1d(part, weight, stride=self.hop, padding=(weight.shape[-1] - self.hop) // 2)
-                   for part, weight in zip(parts, filters, strict=True)).squeeze(1)
+        return sum(
+            F.conv_transpose1d(part, weight, stride=self.hop, padding=(weight.shape[-1] - self.hop) // 2)
+            for part, weight in zip(parts, filters, strict=True)
+        ).squeeze(1)
 
     def scores(self, latent: Tensor, previous: Tensor | None, stem: int) -> Tensor:
         x = latent if previous is None else torch.cat([latent, previous], 1)
@@ -200,7 +231,9 @@ class _Stage:
         x = self.norm("norm_2", self.prelu("prelu_2", x), stem)
         skips = 0
         for t in range(self.args["layers"] * self.args["stack"]):
-            y = self.norm(f"tcn.{t}.norm_1", self.prelu(f"tcn.{t}.prelu_1", self.conv(f"tcn.{t}.conv1d", x, stem)), stem)
+            y = self.norm(
+                f"tcn.{t}.norm_1", self.prelu(f"tcn.{t}.prelu_1", self.conv(f"tcn.{t}.conv1d", x, stem)), stem
+            )
             y = self.conv(f"tcn.{t}.dconv1d", y, stem, dilation=2 ** (t % self.args["layers"]))
             y = self.norm(f"tcn.{t}.norm_2", self.prelu(f"tcn.{t}.prelu_2", y), stem)
             x = x + self.conv(f"tcn.{t}.res_out", y, stem)

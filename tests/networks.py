@@ -10,10 +10,22 @@ from hyperstem.config import ModelConfig
 from hyperstem.model import MetaTasNet
 
 SMALL = ModelConfig(
-    stages=2, latent_dim=64, kernels=(20, 40), hop=20, mels=8, n_fft=256, stft_hop=64, bottleneck_dim=64, hidden_dim=64,
-    blocks=2, stacks=1, embedding_dim=4, embedding_bottleneck=3, segment_s=1.0,
+    stages=2,
+    latent_dim=64,
+    kernels=(20, 40),
+    hop=20,
+    mels=8,
+    n_fft=256,
+    stft_hop=64,
+    bottleneck_dim=64,
+    hidden_dim=64,
+    blocks=2,
+    stacks=1,
+    embedding_dim=4,
+    embedding_bottleneck=3,
+    segment_s=1.0,
 )
-"""Eight channels in every norm group: with fewer, silence and rounding are hard to tell apart in an untrained network."""
+"""Eight channels in every norm group: with fewer, an untrained network takes rounding for sound in silence."""
 
 TINY = dataclasses.replace(SMALL, latent_dim=16, bottleneck_dim=8, hidden_dim=16, n_fft=64, stft_hop=16, mels=4)
 
@@ -32,12 +44,16 @@ def small_network(seed: int = 0, config: ModelConfig = SMALL, **changes: object)
     return network.eval()
 
 
-def noise_pyramid(config: ModelConfig, length: int, batch: int = 2, seed: int = 0, stages: int | None = None) -> list[Tensor]:
+def noise_pyramid(
+    config: ModelConfig, length: int, batch: int = 2, seed: int = 0, stages: int | None = None
+) -> list[Tensor]:
     """White noise at every rate (batch, [channel,] time_i)."""
     generator = torch.Generator().manual_seed(seed)
     channels = () if config.audio_channels == 1 else (config.audio_channels,)
-    return [torch.randn(batch, *channels, length << i, generator=generator)
-            for i in range(config.stages if stages is None else stages)]
+    return [
+        torch.randn(batch, *channels, length << i, generator=generator)
+        for i in range(config.stages if stages is None else stages)
+    ]
 
 
 def worst(given: Tensor | np.ndarray, expected: Tensor | np.ndarray, floor: float = 0.0) -> float:

@@ -1,13 +1,13 @@
 """`hyperstem convert`."""
 
-import authors_format as authors
 import pytest
 import torch
-from networks import noise_pyramid
 
+import authors_format as authors
 from hyperstem import weights
 from hyperstem.cli import main
 from hyperstem.convert import load_authors_checkpoint
+from networks import noise_pyramid
 
 ARGS = authors.ARGS | {"stages_num": 1, "layers": 1, "stack": 1}
 
@@ -27,11 +27,14 @@ def test_converts_and_says_what_matched(checkpoint, tmp_path, capsys):
     assert torch.equal(ours(pyramid)[0].stems, theirs(pyramid)[0].stems)
 
 
-@pytest.mark.parametrize(("change", "word"), [
-    (lambda state: state.pop("stages.0.mask.prelu_1.weight"), "stages.0.mask.prelu_1.weight is missing"),
-    (lambda state: state.update(more=torch.ones(1)), "more"),
-    (lambda state: state.update({"stages.0.mask.prelu_1.weight": torch.ones(2)}), "shape (2,)"),
-])
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda state: state.pop("stages.0.mask.prelu_1.weight"), "stages.0.mask.prelu_1.weight is missing"),
+        (lambda state: state.update(more=torch.ones(1)), "more"),
+        (lambda state: state.update({"stages.0.mask.prelu_1.weight": torch.ones(2)}), "shape (2,)"),
+    ],
+)
 def test_failures_are_one_line_and_write_nothing(change, word, tmp_path, capsys):
     state = authors.random_state(ARGS)
     change(state)

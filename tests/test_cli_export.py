@@ -1,10 +1,10 @@
 """`hyperstem export`."""
 
 import pytest
-from networks import TINY, small_network
 
 from hyperstem import runtime, weights
 from hyperstem.cli import main
+from networks import TINY, small_network
 
 pytest.importorskip("onnx")
 
@@ -24,15 +24,23 @@ def test_exports_and_says_size_and_hash(model, tmp_path, capsys):
 
 def test_stages_stems_and_precision(model, tmp_path):
     output = tmp_path / "model.onnx"
-    assert main(["export", model, str(output), "--stages", "1", "--stems", "vocals, drums", "--precision", "float16"]) == 0
+    assert (
+        main(["export", model, str(output), "--stages", "1", "--stems", "vocals, drums", "--precision", "float16"]) == 0
+    )
     session = runtime.load(output)
     assert (session.stages, session.stems) == (1, ("vocals", "drums"))
 
 
-@pytest.mark.parametrize(("arguments", "word"), [
-    (["--stems", "piano"], "piano"), (["--stems", "bass,bass"], "twice"), (["--stages", "7"], "7"), (["--stages", "0"], "0"),
-    (["--stems", ","], "''"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--stems", "piano"], "piano"),
+        (["--stems", "bass,bass"], "twice"),
+        (["--stages", "7"], "7"),
+        (["--stages", "0"], "0"),
+        (["--stems", ","], "''"),
+    ],
+)
 def test_failures_are_one_line_and_write_nothing(model, tmp_path, capsys, arguments, word):
     assert main(["export", model, str(tmp_path / "model.onnx"), *arguments]) == 1
     error = capsys.readouterr().err

@@ -32,43 +32,104 @@ def test_sizes_given_per_stage_are_not_scaled():
     assert config.first_stages(1) == dataclasses.replace(config, stages=1, latent_dim=(64,), blocks=(3,))
 
 
-@pytest.mark.parametrize(("key", "value"), [
-    ("stems", ("vocals",)), ("stems", ("a", "a")), ("stems", ("a", "")), ("stems", ("a", "b/c")), ("stems", ("a", ".b")),
-    ("stems", ("a,b", "c")), ("stems", ("a", "b\n")), ("stages", 0), ("stages", 5), ("audio_channels", 3),
-    ("base_rate_hz", 10), ("latent_dim", 0), ("latent_dim", 4), ("latent_dim", 441), ("latent_dim", (440, 880)),
-    ("kernels", ()), ("kernels", (0, 20)), ("kernels", (10,)), ("hop", 0), ("hop", 161), ("mels", 0), ("mels", (16,)),
-    ("n_fft", 15), ("n_fft", 1023), ("stft_hop", 0), ("stft_hop", 1025), ("bottleneck_dim", 12), ("bottleneck_dim", 0),
-    ("hidden_dim", -8), ("kernel_size", 2), ("kernel_size", -1), ("blocks", 0), ("blocks", (6, 6, 0)), ("stacks", 0),
-    ("norm_groups", 0), ("norm_groups", 7), ("embedding_dim", 0), ("embedding_bottleneck", 0), ("segment_s", 0.0),
-    ("segment_s", math.nan), ("segment_s", math.inf),
-])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("stems", ("vocals",)),
+        ("stems", ("a", "a")),
+        ("stems", ("a", "")),
+        ("stems", ("a", "b/c")),
+        ("stems", ("a", ".b")),
+        ("stems", ("a,b", "c")),
+        ("stems", ("a", "b\n")),
+        ("stages", 0),
+        ("stages", 5),
+        ("audio_channels", 3),
+        ("base_rate_hz", 10),
+        ("latent_dim", 0),
+        ("latent_dim", 4),
+        ("latent_dim", 441),
+        ("latent_dim", (440, 880)),
+        ("kernels", ()),
+        ("kernels", (0, 20)),
+        ("kernels", (10,)),
+        ("hop", 0),
+        ("hop", 161),
+        ("mels", 0),
+        ("mels", (16,)),
+        ("n_fft", 15),
+        ("n_fft", 1023),
+        ("stft_hop", 0),
+        ("stft_hop", 1025),
+        ("bottleneck_dim", 12),
+        ("bottleneck_dim", 0),
+        ("hidden_dim", -8),
+        ("kernel_size", 2),
+        ("kernel_size", -1),
+        ("blocks", 0),
+        ("blocks", (6, 6, 0)),
+        ("stacks", 0),
+        ("norm_groups", 0),
+        ("norm_groups", 7),
+        ("embedding_dim", 0),
+        ("embedding_bottleneck", 0),
+        ("segment_s", 0.0),
+        ("segment_s", math.nan),
+        ("segment_s", math.inf),
+    ],
+)
 def test_values_out_of_range_are_named(key, value):
     with pytest.raises(ConfigError, match=r"latent_dim" if key == "norm_groups" and value else key):
         ModelConfig(**{key: value})
 
 
-@pytest.mark.parametrize(("key", "value"), [
-    ("stems", "vocals"), ("stems", [1, 2]), ("stages", 2.0), ("stages", "3"), ("stages", True), ("latent_dim", [1.5]),
-    ("latent_dim", None), ("kernels", 20), ("residual_bias", 1), ("residual_bias", "yes"), ("parameters", "other"),
-    ("segment_s", "8 s"), ("stages", {}),
-])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("stems", "vocals"),
+        ("stems", [1, 2]),
+        ("stages", 2.0),
+        ("stages", "3"),
+        ("stages", True),
+        ("latent_dim", [1.5]),
+        ("latent_dim", None),
+        ("kernels", 20),
+        ("residual_bias", 1),
+        ("residual_bias", "yes"),
+        ("parameters", "other"),
+        ("segment_s", "8 s"),
+        ("stages", {}),
+    ],
+)
 def test_values_of_a_wrong_type_name_key_and_place(key, value):
     with pytest.raises(ConfigError, match=rf"paper.toml \[model\]: {key}"):
         from_mapping(ModelConfig, {key: value}, "paper.toml [model]")
 
 
-@pytest.mark.parametrize(("key", "value"), [
-    ("kind", "sdr"), ("dissimilarity", -1.0), ("similarity", math.nan), ("reconstruction", math.inf), ("snr_mix", 1.5),
-    ("stft_windows", (8,)), ("stft_windows", ()), ("l1_scale", -1.0), ("stage_weights", (1.0, -1.0)),
-    ("snr_threshold_db", math.nan),
-])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("kind", "sdr"),
+        ("dissimilarity", -1.0),
+        ("similarity", math.nan),
+        ("reconstruction", math.inf),
+        ("snr_mix", 1.5),
+        ("stft_windows", (8,)),
+        ("stft_windows", ()),
+        ("l1_scale", -1.0),
+        ("stage_weights", (1.0, -1.0)),
+        ("snr_threshold_db", math.nan),
+    ],
+)
 def test_wrong_losses_are_named(key, value):
     with pytest.raises(ConfigError, match=key):
         from_mapping(LossConfig, {key: value}, "a.toml [loss]")
 
 
 def test_an_unknown_key_is_named_with_its_place_and_the_known_ones():
-    with pytest.raises(ConfigError, match=r"my.toml \[model\]: unknown key 'latent'; known keys are stems, .*latent_dim"):
+    with pytest.raises(
+        ConfigError, match=r"my.toml \[model\]: unknown key 'latent'; known keys are stems, .*latent_dim"
+    ):
         from_mapping(ModelConfig, {"latent": 3}, "my.toml [model]")
 
 
@@ -86,16 +147,18 @@ def test_files_that_are_no_toml(tmp_path):
             load_toml(path)
 
 
-@given(st.builds(
-    ModelConfig,
-    stems=st.lists(st.sampled_from(["a", "b", "drums", "e-guitar", "ü"]), min_size=2, unique=True).map(tuple),
-    stages=st.integers(1, 4),
-    audio_channels=st.integers(1, 2),
-    latent_dim=st.integers(2, 9).map(lambda n: 8 * n),
-    kernels=st.lists(st.integers(40, 99), min_size=1, max_size=3).map(tuple),
-    hop=st.integers(1, 40),
-    parameters=st.sampled_from(["generated", "independent", "shared"]),
-))
+@given(
+    st.builds(
+        ModelConfig,
+        stems=st.lists(st.sampled_from(["a", "b", "drums", "e-guitar", "ü"]), min_size=2, unique=True).map(tuple),
+        stages=st.integers(1, 4),
+        audio_channels=st.integers(1, 2),
+        latent_dim=st.integers(2, 9).map(lambda n: 8 * n),
+        kernels=st.lists(st.integers(40, 99), min_size=1, max_size=3).map(tuple),
+        hop=st.integers(1, 40),
+        parameters=st.sampled_from(["generated", "independent", "shared"]),
+    )
+)
 def test_a_config_survives_json(config):
     assert from_mapping(ModelConfig, json.loads(json.dumps(to_mapping(config))), "json") == config
 
@@ -109,10 +172,17 @@ def test_frames_cover_every_waveform(hop, length, stages):
     assert frames == 1 or (frames - 1) * hop < max(length, config.n_fft // 2 + 1)
 
 
-@pytest.mark.parametrize(("lengths", "word"), [
-    ((), "0 rates"), ((8, 16, 32, 64), "4 rates"), ((0,), "empty"), ((100, 100), "stage 1.*100.*200"),
-    ((100, 200, 500), "stage 2.*500.*400"), ((100, 203), "203"),
-])
+@pytest.mark.parametrize(
+    ("lengths", "word"),
+    [
+        ((), "0 rates"),
+        ((8, 16, 32, 64), "4 rates"),
+        ((0,), "empty"),
+        ((100, 100), "stage 1.*100.*200"),
+        ((100, 200, 500), "stage 2.*500.*400"),
+        ((100, 203), "203"),
+    ],
+)
 def test_lengths_that_do_not_belong_together(lengths, word):
     with pytest.raises(ConfigError, match=word):
         ModelConfig().frames(lengths)

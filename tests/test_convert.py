@@ -7,19 +7,25 @@ import pickle
 import zipfile
 from pathlib import Path
 
-import authors_format as authors
 import numpy as np
 import pytest
 import torch
-from networks import worst
 
+import authors_format as authors
 from hyperstem.convert import convert, load_authors_checkpoint
 from hyperstem.errors import ModelError
 from hyperstem.losses import Objective, dissimilarity, si_snr, similarity
+from networks import worst
 
 TOLERANCE = 1e-4
-REFERENCE = next((folder / "shared" / "reference" for folder in Path(__file__).resolve().parents
-                  if (folder / "shared" / "reference").is_dir()), None)
+REFERENCE = next(
+    (
+        folder / "shared" / "reference"
+        for folder in Path(__file__).resolve().parents
+        if (folder / "shared" / "reference").is_dir()
+    ),
+    None,
+)
 CASES = ["generated_2stage", "generated_3stage_wide_kernel", "independent_residual_bias_2stage"]
 
 
@@ -56,8 +62,9 @@ def test_stored_case_gives_the_authors_loss(stored_case):
     stems, active = torch.from_numpy(case.arrays["stems0"]), torch.from_numpy(case.arrays["active0"])
     report = Objective()(network, [stems.sum(1)], [stems], active)
     assert report.total.item() == pytest.approx(float(case.arrays["expected.stage0.loss"]), rel=TOLERANCE)
-    names = [f"stage0/si_snr/{i}" for i in range(4)] + [f"stage0/{kind}" for kind in
-                                                       ("reconstruction", "dissimilarity", "similarity")]
+    names = [f"stage0/si_snr/{i}" for i in range(4)] + [
+        f"stage0/{kind}" for kind in ("reconstruction", "dissimilarity", "similarity")
+    ]
     parts = [report.parts[name].item() for name in names]
     assert parts == pytest.approx(case.arrays["expected.stage0.stats"].reshape(-1).tolist(), rel=TOLERANCE)
 
@@ -87,14 +94,16 @@ def test_every_reference_case(name):
     assert report.total.item() == pytest.approx(arrays["expected.loss"].item(), rel=TOLERANCE)
     names = [f"stage{i}/si_snr/{stem}" for i in range(stages) for stem in range(4)]
     names += [f"stage{stages - 1}/{part}" for part in ("reconstruction", "dissimilarity", "similarity")]
-    assert [report.parts[part].item() for part in names] == pytest.approx(arrays["expected.stats"][0].tolist(), rel=TOLERANCE)
+    assert [report.parts[part].item() for part in names] == pytest.approx(
+        arrays["expected.stats"][0].tolist(), rel=TOLERANCE
+    )
 
 
 def check_log_power(spectrogram, wave, expected):
     """Theirs was taken in float32, where a nearly empty bin is rounding noise: one such bin of `generated_2stage` is
     1.4e-4 of the largest log power off the truth, and float32 on another processor is off by another amount there.
 
-    So ours, taken in float64, is held to the truth in log power, and to theirs in power, where rounding weighs what it is.
+    So ours, taken in float64, is held to the truth in log power, and to theirs in power, where rounding weighs little.
     """
     ours = spectrogram.log_power(wave.unsqueeze(1))
     n_fft = spectrogram.n_fft
@@ -162,10 +171,20 @@ def test_auxiliary_losses_pair_by_pair(stored_case):
     def cosine(a, b):
         return (torch.sum(a * b, 0) / (a.norm(dim=0) * b.norm(dim=0))).mean().item()
 
-    unlike = [cosine(latents[b, i].abs(), latents[b, j].abs())
-              for b in range(3) for i in range(4) for j in range(i) if active[b, i] and active[b, j]]
+    unlike = [
+        cosine(latents[b, i].abs(), latents[b, j].abs())
+        for b in range(3)
+        for i in range(4)
+        for j in range(i)
+        if active[b, i] and active[b, j]
+    ]
     assert dissimilarity(latents, active).item() == pytest.approx(np.mean(unlike), rel=1e-5)
-    alike = [cosine(latents[b, i], latents[b - 1, i]) for b in range(3) for i in range(4) if active[b, i] and active[b - 1, i]]
+    alike = [
+        cosine(latents[b, i], latents[b - 1, i])
+        for b in range(3)
+        for i in range(4)
+        if active[b, i] and active[b - 1, i]
+    ]
     assert similarity(latents, active).item() == pytest.approx(np.mean(alike), rel=1e-5)
     assert si_snr(latents, latents).isfinite().all()
 
@@ -212,11 +231,31 @@ def test_an_axis_swapped_is_misshapen(tmp_path, checkpoint):
     refused(tmp_path, args, state | {name: state[name].T.contiguous()}, name)
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("N", 33), ("N", 10**6), ("N", "32"), ("H", 2**40), ("layers", 10**9), ("filters", 10**9), ("filters", 0), ("stages_num", 9),
-    ("W", 0), ("L", -20), ("E_2", None), ("E_1", "many"), ("num_mels", 10**8), ("sampling_rate", 8 * 10**9), ("kernel", 2),
-    ("sampling_rate", 11), ("time_length", "long"), ("independent_params", 1), ("residual_bias", None), ("N", True),
-])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("N", 33),
+        ("N", 10**6),
+        ("N", "32"),
+        ("H", 2**40),
+        ("layers", 10**9),
+        ("filters", 10**9),
+        ("filters", 0),
+        ("stages_num", 9),
+        ("W", 0),
+        ("L", -20),
+        ("E_2", None),
+        ("E_1", "many"),
+        ("num_mels", 10**8),
+        ("sampling_rate", 8 * 10**9),
+        ("kernel", 2),
+        ("sampling_rate", 11),
+        ("time_length", "long"),
+        ("independent_params", 1),
+        ("residual_bias", None),
+        ("N", True),
+    ],
+)
 def test_settings_that_make_no_network_are_named(tmp_path, checkpoint, name, value):
     args, state = checkpoint
     refused(tmp_path, args | {name: value}, state)
@@ -293,25 +332,37 @@ def damaged_files():
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("readme.txt", "no pickle in here")
     whole = buffer.getvalue()
-    return {"truncated": whole[: len(whole) // 2], "almost whole": whole[:-30], "text": b"a line of text\n" * 9, "empty": b"",
-            "zip without a pickle": archive.getvalue(), "numbers": bytes(range(256)) * 20}
+    return {
+        "truncated": whole[: len(whole) // 2],
+        "almost whole": whole[:-30],
+        "text": b"a line of text\n" * 9,
+        "empty": b"",
+        "zip without a pickle": archive.getvalue(),
+        "numbers": bytes(range(256)) * 20,
+    }
 
 
 @pytest.mark.parametrize("kind", damaged_files())
 def test_damaged_files_are_refused(kind, tmp_path):
     path = tmp_path / "damaged.pt"
     path.write_bytes(damaged_files()[kind])
-    with pytest.raises(ModelError, match="damaged.pt"):
+    with pytest.raises(ModelError, match=r"damaged\.pt"):
         convert(path)
 
 
-@pytest.mark.parametrize(("content", "word"), [
-    ([1, 2], "list"), ({"args": argparse.Namespace()}, "state_dict"), ({"state_dict": {}}, "args"),
-    ({"state_dict": {}, "args": {"N": 1}}, "args"), ({"state_dict": {"a": 1}, "args": argparse.Namespace()}, "'a'"),
-    ({"state_dict": {3: torch.ones(1)}, "args": argparse.Namespace()}, "3"),
-    ({"state_dict": {"a": torch.ones(1, dtype=torch.int64)}, "args": argparse.Namespace()}, "int64"),
-    ({"state_dict": {}, "args": argparse.Namespace()}, "lack"),
-])
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ([1, 2], "list"),
+        ({"args": argparse.Namespace()}, "state_dict"),
+        ({"state_dict": {}}, "args"),
+        ({"state_dict": {}, "args": {"N": 1}}, "args"),
+        ({"state_dict": {"a": 1}, "args": argparse.Namespace()}, "'a'"),
+        ({"state_dict": {3: torch.ones(1)}, "args": argparse.Namespace()}, "3"),
+        ({"state_dict": {"a": torch.ones(1, dtype=torch.int64)}, "args": argparse.Namespace()}, "int64"),
+        ({"state_dict": {}, "args": argparse.Namespace()}, "lack"),
+    ],
+)
 def test_other_contents_are_named(content, word, tmp_path):
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(ModelError, match=f"other.pt.*{word}"):

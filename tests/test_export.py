@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from networks import SMALL, noise_pyramid, small_network, worst
 
 onnx = pytest.importorskip("onnx")
@@ -104,17 +105,23 @@ def signals():
 
     def music(time_s):
         beat = torch.exp(-20 * (time_s % 0.25)) * noise(time_s)
-        chord = sum(torch.sin(2 * torch.pi * hz * time_s) / n for n, hz in enumerate((110.0, 220, 277.2, 329.6, 660), 1))
+        chord = sum(
+            torch.sin(2 * torch.pi * hz * time_s) / n for n, hz in enumerate((110.0, 220, 277.2, 329.6, 660), 1)
+        )
         return beat + chord * (1 + 0.3 * torch.sin(2 * torch.pi * 5 * time_s)) + 0.01 * noise(time_s)
 
     def tone(time_s):
         return torch.sin(2 * torch.pi * 440 * time_s)
 
     return {
-        "noise": at_rates(noise), "music": at_rates(music), "tone": at_rates(tone),
+        "noise": at_rates(noise),
+        "music": at_rates(music),
+        "tone": at_rates(tone),
         "half silence": at_rates(lambda time_s: noise(time_s) * (time_s < 0.5)),
-        "silence": at_rates(torch.zeros_like), "-80 dBFS": [wave * 1e-4 for wave in at_rates(noise)],
-        "one click": at_rates(lambda time_s: (time_s == 0.25).float()), "a constant": at_rates(torch.ones_like),
+        "silence": at_rates(torch.zeros_like),
+        "-80 dBFS": [wave * 1e-4 for wave in at_rates(noise)],
+        "one click": at_rates(lambda time_s: (time_s == 0.25).float()),
+        "a constant": at_rates(torch.ones_like),
     }
 
 
@@ -215,8 +222,13 @@ def test_weights_that_were_rounded_survive_half_precision_exactly():
         tensor.copy_(tensor.half().float())
     session = load_model(build(folded, precision="float16"))
     # Standardising and norms are folded into their neighbours before rounding, so it is near, not equal.
-    assert worst(session(arrays(noise_pyramid(network.config, 2000)))[0].stems,
-                 folded(noise_pyramid(network.config, 2000))[0].stems) < 0.02
+    assert (
+        worst(
+            session(arrays(noise_pyramid(network.config, 2000)))[0].stems,
+            folded(noise_pyramid(network.config, 2000))[0].stems,
+        )
+        < 0.02
+    )
 
 
 def test_first_stages_and_some_stems(tmp_path):
@@ -246,10 +258,15 @@ def test_the_network_is_left_as_it_was():
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-@pytest.mark.parametrize(("arguments", "word"), [
-    ({"stems": ["piano"]}, "no stem 'piano'; this model separates drums, bass"), ({"stages": 0}, "0"), ({"stages": 3}, "3"),
-    ({"stems": ["bass", "bass"]}, "'bass'.*twice"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"stems": ["piano"]}, "no stem 'piano'; this model separates drums, bass"),
+        ({"stages": 0}, "0"),
+        ({"stages": 3}, "3"),
+        ({"stems": ["bass", "bass"]}, "'bass'.*twice"),
+    ],
+)
 def test_wrong_choices_are_told_and_nothing_is_written(arguments, word, tmp_path):
     with pytest.raises((ModelError, ConfigError), match=word):
         export(small_network(), tmp_path / "model.onnx", **arguments)
@@ -314,8 +331,13 @@ print(",".join(session.stems), "torch" in sys.modules)
 
 def test_the_runtime_needs_no_torch(tmp_path):
     export(small_network(), tmp_path / "model.onnx")
-    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, tmp_path / "model.onnx"], capture_output=True, text=True,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, tmp_path / "model.onnx"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
     assert done.stdout.split() == ["drums,bass,other,vocals", "False"], done.stderr
 
 
@@ -332,8 +354,6 @@ def test_an_interrupted_export_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
-
-
 
 
 def test_each_weight_is_generated_once(monkeypatch):

@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import TINY, small_network
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from hyperstem.config import ConfigError, LossConfig
 from hyperstem.losses import Objective, dissimilarity, si_snr, similarity, snr, spectral_distance
 from hyperstem.model import StageOutput
+from networks import TINY, small_network
 
 KINDS = ["si_snr", "snr", "l1", "l1+mrstft"]
 
@@ -25,7 +25,9 @@ def draw(*shape, seed=0, dtype=torch.float32):
 
 def test_si_snr_by_hand():
     # e = (3, 1), r = (1, 0): the target is (3, 0), the residual (0, 1): 10 log10(9 / 1).
-    assert si_snr(torch.tensor([3.0, 1.0]), torch.tensor([1.0, 0.0])).item() == pytest.approx(10 * math.log10(9), abs=1e-5)
+    assert si_snr(torch.tensor([3.0, 1.0]), torch.tensor([1.0, 0.0])).item() == pytest.approx(
+        10 * math.log10(9), abs=1e-5
+    )
     # e = (1, 1), r = (2, 0): target (1, 0), residual (0, 1): 0 dB.
     assert si_snr(torch.tensor([1.0, 1.0]), torch.tensor([2.0, 0.0])).item() == pytest.approx(0, abs=1e-5)
 
@@ -88,7 +90,10 @@ def test_similarity_compares_each_item_with_the_one_before():
 
 
 def test_gradients_in_double_precision():
-    estimate, reference = draw(2, 3, 40, dtype=torch.float64).requires_grad_(), draw(2, 3, 40, seed=1, dtype=torch.float64)
+    estimate, reference = (
+        draw(2, 3, 40, dtype=torch.float64).requires_grad_(),
+        draw(2, 3, 40, seed=1, dtype=torch.float64),
+    )
     latents = draw(2, 3, 4, 5, seed=2, dtype=torch.float64).requires_grad_()
     active = torch.tensor([[1.0, 1, 0], [1, 1, 1]], dtype=torch.float64)
     assert gradcheck(si_snr, (estimate, reference))
@@ -115,8 +120,10 @@ class StandIn(torch.nn.Module):
 
 def case(batch=3, stems=4, channels=(), stages=1, seed=0):
     truth = [draw(batch, stems, *channels, 200 << i, seed=seed + i) for i in range(stages)]
-    outputs = [StageOutput(draw(*wave.shape, seed=seed + 50), torch.zeros(0), draw(*wave.sum(1).shape, seed=seed + 60))
-               for wave in truth]
+    outputs = [
+        StageOutput(draw(*wave.shape, seed=seed + 50), torch.zeros(0), draw(*wave.sum(1).shape, seed=seed + 60))
+        for wave in truth
+    ]
     return StandIn(outputs), [wave.sum(1) for wave in truth], truth
 
 
@@ -125,10 +132,18 @@ def test_the_total_is_the_weighted_sum_of_the_parts():
     report = Objective()(network, mixtures, stems, torch.ones(3, 4))
     expected = 0.0
     for i in range(2):
-        part = {name.removeprefix(f"stage{i}/"): value for name, value in report.parts.items() if name.startswith(f"stage{i}/")}
+        part = {
+            name.removeprefix(f"stage{i}/"): value
+            for name, value in report.parts.items()
+            if name.startswith(f"stage{i}/")
+        }
         assert set(part) == {*(f"si_snr/{stem}" for stem in range(4)), "reconstruction", "dissimilarity", "similarity"}
-        expected += (-sum(part[f"si_snr/{stem}"] for stem in range(4)) - 0.05 * part["reconstruction"]
-                     + 3 * part["dissimilarity"] - 2 * part["similarity"])
+        expected += (
+            -sum(part[f"si_snr/{stem}"] for stem in range(4))
+            - 0.05 * part["reconstruction"]
+            + 3 * part["dissimilarity"]
+            - 2 * part["similarity"]
+        )
     assert report.total.item() == pytest.approx(expected.item(), rel=1e-5)
     weighed = Objective(LossConfig(stage_weights=(2.0, 0.0)))(network, mixtures, stems, torch.ones(3, 4))
     alone = Objective()(StandIn(network.outputs[:1]), mixtures[:1], stems[:1], torch.ones(3, 4))
@@ -155,7 +170,9 @@ def test_silent_stems_weigh_nothing(kind):
     stems[0][:, 2] = 0
     before = Objective(config)(network, mixtures, stems, active).total
     output = network.outputs[0]
-    other = StandIn([output._replace(stems=torch.cat([output.stems[:, :2], draw(3, 1, 200, seed=9), output.stems[:, 3:]], 1))])
+    other = StandIn(
+        [output._replace(stems=torch.cat([output.stems[:, :2], draw(3, 1, 200, seed=9), output.stems[:, 3:]], 1))]
+    )
     assert Objective(config)(other, mixtures, stems, active).total.item() == pytest.approx(before.item(), rel=1e-6)
 
 
@@ -210,10 +227,14 @@ def test_merged_stems_are_scored_as_their_sum():
 
 def test_channels_are_scored_as_one_signal():
     network, mixtures, stems = case(channels=(2,))
-    flat = StandIn([StageOutput(output.stems.flatten(2), output.latent, output.mixture.flatten(1)) for output in network.outputs])
+    flat = StandIn(
+        [StageOutput(output.stems.flatten(2), output.latent, output.mixture.flatten(1)) for output in network.outputs]
+    )
     config = LossConfig(dissimilarity=0, similarity=0)
     together = Objective(config)(network, mixtures, stems, torch.ones(3, 4))
-    apart = Objective(config)(flat, [wave.flatten(1) for wave in mixtures], [wave.flatten(2) for wave in stems], torch.ones(3, 4))
+    apart = Objective(config)(
+        flat, [wave.flatten(1) for wave in mixtures], [wave.flatten(2) for wave in stems], torch.ones(3, 4)
+    )
     assert together.total.item() == pytest.approx(apart.total.item(), rel=1e-6)
 
 
@@ -235,6 +256,13 @@ def test_each_kind_prefers_the_truth():
     _, mixtures, stems = case()
     for kind in KINDS:
         objective = Objective(dataclasses.replace(LossConfig(), kind=kind, stft_windows=(64,)))
-        totals = [objective(StandIn([StageOutput(stems[0] + amount * draw(*stems[0].shape, seed=7), torch.zeros(0), mixtures[0])]),
-                            mixtures, stems, torch.ones(3, 4)).total.item() for amount in (0.0, 0.1, 1.0)]
+        totals = [
+            objective(
+                StandIn([StageOutput(stems[0] + amount * draw(*stems[0].shape, seed=7), torch.zeros(0), mixtures[0])]),
+                mixtures,
+                stems,
+                torch.ones(3, 4),
+            ).total.item()
+            for amount in (0.0, 0.1, 1.0)
+        ]
         assert totals == sorted(totals), kind

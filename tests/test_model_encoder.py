@@ -6,16 +6,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import TINY, worst
+from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from hyperstem.config import ModelConfig
-from hyperstem.model.decoder import Decoder
+from hyperstem.model.decoder import Decoder, _OverlapAdd
 from hyperstem.model.encoder import Encoder, frame_padding
 from hyperstem.model.spectrogram import Spectrogram, log_power
+from networks import TINY, worst
 
-SIZES = {"hop": st.integers(1, 30), "kernels": st.lists(st.integers(1, 70), min_size=1, max_size=3), "frames": st.integers(1, 9),
-         "channels": st.integers(1, 2)}
+SIZES = {
+    "hop": st.integers(1, 30),
+    "kernels": st.lists(st.integers(1, 70), min_size=1, max_size=3),
+    "frames": st.integers(1, 9),
+    "channels": st.integers(1, 2),
+}
 
 
 def stage_config(hop, kernels, **changes):
@@ -57,6 +62,12 @@ def test_decoder_is_a_sum_of_transposed_convolutions(hop, kernels, frames, chann
     assert worst(decoder(latent), expected, floor=1e-3) < 1e-5
 
 
+@pytest.mark.parametrize(("hops", "frames"), [(1, 3), (3, 1), (2, 4)])
+def test_overlap_add_gradient(hops, frames):
+    columns = torch.randn(2, frames, 2, hops, 3, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(_OverlapAdd.apply, (columns,))
+
+
 def test_decoder_of_one_frame_places_the_kernel_in_its_middle():
     stage = stage_config(4, (12,))
     decoder = Decoder(stage, 1)
@@ -95,9 +106,11 @@ def test_statistics_standardise_and_have_a_floor():
         spectrogram.shift.normal_()
     wave = torch.randn(3, 2, 40)
     power = torch.stack([log_power(wave[:, channel].double(), 16, 5).float() for channel in (0, 1)], 1)
-    standard = (power - mean[:, None]) / std.clamp(min=1e-3)[:, None]                           # (batch, channel, bin, time)
+    standard = (power - mean[:, None]) / std.clamp(min=1e-3)[:, None]  # (batch, channel, bin, time)
     features = standard.flatten(1, 2) * spectrogram.scale[:, None] + spectrogram.shift[:, None]
-    mels = F.linear(features.transpose(1, 2), spectrogram.projection.weight, spectrogram.projection.bias).transpose(1, 2)
+    mels = F.linear(features.transpose(1, 2), spectrogram.projection.weight, spectrogram.projection.bias).transpose(
+        1, 2
+    )
     expected = F.interpolate(mels, 10, mode="linear", align_corners=True)
     assert worst(spectrogram.eval()(wave, 10), expected) < 1e-5
     with pytest.raises(ValueError, match="9"):

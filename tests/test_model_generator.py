@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import TINY, small_network, worst
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
@@ -22,6 +21,7 @@ from hyperstem.model.generator import (
     prelu,
     weight_source,
 )
+from networks import TINY, small_network, worst
 
 
 def draw(*shape, seed=0, dtype=torch.float32):
@@ -48,7 +48,9 @@ def test_equal_embeddings_give_equal_extractors():
     assert (masks[:, 1] - masks[:, 0]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("parameters", "plain", "head"), [("generated", 4, 4), ("independent", 4, 4), ("shared", 1, 4)])
+@pytest.mark.parametrize(
+    ("parameters", "plain", "head"), [("generated", 4, 4), ("independent", 4, 4), ("shared", 1, 4)]
+)
 def test_how_many_stems_a_source_has_weights_for(parameters, plain, head):
     config = dataclasses.replace(TINY, parameters=parameters)
     embedding = draw(4, config.embedding_dim)
@@ -66,18 +68,32 @@ def test_grouped_pointwise_is_separate_convolutions(batch, stems, inside, outsid
     common = pointwise(x[:, :1], kernel, shift)
     for i in range(stems):
         own = None if shift is None else shift[i]
-        torch.testing.assert_close(together[:, i], F.conv1d(x[:, i], kernel[i].unsqueeze(-1), own), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            together[:, i], F.conv1d(x[:, i], kernel[i].unsqueeze(-1), own), rtol=1e-4, atol=1e-5
+        )
         torch.testing.assert_close(common[:, i], F.conv1d(x[:, 0], kernel[i].unsqueeze(-1), own), rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=40)
-@given(st.integers(1, 3), st.integers(1, 4), st.sampled_from([1, 3, 5]), st.integers(1, 40), st.integers(1, 16), st.booleans())
+@given(
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.sampled_from([1, 3, 5]),
+    st.integers(1, 40),
+    st.integers(1, 16),
+    st.booleans(),
+)
 def test_depthwise_is_separate_dilated_convolutions(batch, stems, taps, frames, dilation, shared):
     x, kernel = draw(batch, stems, 3, frames), draw(1 if shared else stems, 3, taps, seed=1)
     together = depthwise(x, kernel, dilation)
     for i in range(stems):
-        expected = F.conv1d(x[:, i], kernel[0 if shared else i].unsqueeze(1), padding=dilation * (taps // 2),
-                            dilation=dilation, groups=3)
+        expected = F.conv1d(
+            x[:, i],
+            kernel[0 if shared else i].unsqueeze(1),
+            padding=dilation * (taps // 2),
+            dilation=dilation,
+            groups=3,
+        )
         torch.testing.assert_close(together[:, i], expected, rtol=1e-4, atol=1e-5)
 
 

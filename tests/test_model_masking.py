@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import torch
-from networks import TINY, small_network
 
 from hyperstem.model.masking import Masking
+from networks import TINY, small_network
 
 
 def masking_and_inputs(parameters, stems=4, stage=1, seed=0):

@@ -7,19 +7,26 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import SMALL, TINY, noise_pyramid, small_network, worst
 
 from hyperstem.config import ConfigError, ModelConfig, from_mapping, load_toml
 from hyperstem.model import MetaTasNet
 from hyperstem.model.generator import Generated, Independent
+from networks import SMALL, TINY, noise_pyramid, small_network, worst
 
 SHAPES = {
-    "one stage": {"stages": 1}, "three stages": {"stages": 3}, "four stages": {"stages": 4},
-    "two stems": {"stems": ("voice", "rest")}, "six stems": {"stems": tuple("abcdef")},
-    "stereo": {"audio_channels": 2}, "independent": {"parameters": "independent", "residual_bias": True},
-    "shared": {"parameters": "shared", "stages": 3}, "shared stereo": {"parameters": "shared", "audio_channels": 2},
-    "kernel and hop apart": {"kernels": (7, 31, 3), "hop": 13}, "hop of 20 ms": {"hop": 160, "kernels": (320, 400)},
-    "shrinking latents": {"latent_dim": (32, 16)}, "norm of one group": {"norm_groups": 1, "bottleneck_dim": 9},
+    "one stage": {"stages": 1},
+    "three stages": {"stages": 3},
+    "four stages": {"stages": 4},
+    "two stems": {"stems": ("voice", "rest")},
+    "six stems": {"stems": tuple("abcdef")},
+    "stereo": {"audio_channels": 2},
+    "independent": {"parameters": "independent", "residual_bias": True},
+    "shared": {"parameters": "shared", "stages": 3},
+    "shared stereo": {"parameters": "shared", "audio_channels": 2},
+    "kernel and hop apart": {"kernels": (7, 31, 3), "hop": 13},
+    "hop of 20 ms": {"hop": 160, "kernels": (320, 400)},
+    "shrinking latents": {"latent_dim": (32, 16)},
+    "norm of one group": {"norm_groups": 1, "bottleneck_dim": 9},
     "frames of one sample": {"hop": 1, "kernels": (1,)},
 }
 
@@ -31,8 +38,14 @@ def networks():
 def expected_shapes(config, batch, lengths):
     channel = () if config.audio_channels == 1 else (config.audio_channels,)
     frames = config.frames(lengths)
-    return [((batch, len(config.stems), *channel, length), (batch, len(config.stems), stage.latent_dim, frames),
-             (batch, *channel, length)) for stage, length in zip(config.stage_configs, lengths, strict=False)]
+    return [
+        (
+            (batch, len(config.stems), *channel, length),
+            (batch, len(config.stems), stage.latent_dim, frames),
+            (batch, *channel, length),
+        )
+        for stage, length in zip(config.stage_configs, lengths, strict=False)
+    ]
 
 
 @networks()
@@ -51,20 +64,38 @@ def test_folding_changes_nothing_and_leaves_no_generator(changes):
     folded = network.folded()
     assert not any(isinstance(module, Generated | Independent) for module in folded.modules())
     assert not any("embedding" in name or "bottleneck" in name for name in folded.state_dict())
-    for ours, theirs in zip(folded(noise_pyramid(network.config, 200)), network(noise_pyramid(network.config, 200)), strict=True):
+    for ours, theirs in zip(
+        folded(noise_pyramid(network.config, 200)), network(noise_pyramid(network.config, 200)), strict=True
+    ):
         for part, other in zip(ours, theirs, strict=True):
             assert worst(part, other) < 5e-5
-    assert any(isinstance(module, Generated | Independent) for module in network.modules()), "the network itself was changed"
+    assert any(isinstance(module, Generated | Independent) for module in network.modules()), (
+        "the network itself was changed"
+    )
 
 
 @settings(max_examples=20)
-@given(hop=st.integers(1, 160), kernels=st.lists(st.integers(1, 200), min_size=1, max_size=3), length=st.integers(1, 700),
-       stages=st.integers(1, 3), n_fft=st.integers(8, 64).map(lambda n: 2 * n), odd=st.integers(-1, 1),
-       channels=st.integers(1, 2))
+@given(
+    hop=st.integers(1, 160),
+    kernels=st.lists(st.integers(1, 200), min_size=1, max_size=3),
+    length=st.integers(1, 700),
+    stages=st.integers(1, 3),
+    n_fft=st.integers(8, 64).map(lambda n: 2 * n),
+    odd=st.integers(-1, 1),
+    channels=st.integers(1, 2),
+)
 @torch.no_grad()
 def test_any_length_comes_back_whole(hop, kernels, length, stages, n_fft, odd, channels):
-    config = dataclasses.replace(TINY, hop=hop, kernels=(*kernels, max(hop, 3)), n_fft=n_fft, stft_hop=n_fft // 4, stages=stages,
-                                 audio_channels=channels, blocks=1)
+    config = dataclasses.replace(
+        TINY,
+        hop=hop,
+        kernels=(*kernels, max(hop, 3)),
+        n_fft=n_fft,
+        stft_hop=n_fft // 4,
+        stages=stages,
+        audio_channels=channels,
+        blocks=1,
+    )
     network = small_network(config=config)
     channel = () if channels == 1 else (channels,)
     lengths = [length] + [(length << i) + odd for i in range(1, stages)]
@@ -80,7 +111,9 @@ def test_fewer_rates_run_fewer_stages():
     pyramid = noise_pyramid(network.config, 400)
     whole, cut = network(pyramid), network(pyramid[:2])
     assert len(cut) == 2
-    assert all(torch.equal(a, b) for one, other in zip(cut, whole, strict=False) for a, b in zip(one, other, strict=True))
+    assert all(
+        torch.equal(a, b) for one, other in zip(cut, whole, strict=False) for a, b in zip(one, other, strict=True)
+    )
 
 
 def test_gradient_flows_from_the_last_stage_to_the_first_encoder():
@@ -100,7 +133,9 @@ def test_the_masked_latents_sum_to_the_unmasked():
     pyramid = noise_pyramid(network.config, 400)
     for stage, wave, output in zip(network.stages, pyramid, network(pyramid), strict=True):
         torch.testing.assert_close(output.latent.sum(1), stage.encode(wave), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(stage.decode(stage.encode(wave), wave.shape[-1]), output.mixture, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            stage.decode(stage.encode(wave), wave.shape[-1]), output.mixture, rtol=1e-4, atol=1e-5
+        )
 
 
 @torch.no_grad()
@@ -111,20 +146,23 @@ def test_silence_gives_numbers():
         assert all(part.isfinite().all() for output in outputs for part in output)
 
 
-@pytest.mark.parametrize(("pyramid", "word"), [
-    ([], "0 rates"),
-    ([torch.zeros(1, 100 << i) for i in range(3)], "3 rates"),
-    ([torch.zeros(1, 100), torch.zeros(1, 150)], "stage 1.*150.*200"),
-    ([torch.zeros(1, 0)], "empty"),
-    ([torch.zeros(100)], r"shape \(100,\).*\(batch, time\)"),
-    ([torch.zeros(())], "shape"),
-    ([torch.zeros(1, 2, 100)], r"\(1, 2, 100\).*\(batch, time\)"),
-    ([torch.zeros(2, 100), torch.zeros(1, 200)], "stage 1.*batch 2"),
-    ([torch.zeros(0, 100)], "batch"),
-    ([torch.full((1, 100), torch.nan)], "stage 0.*not finite"),
-    ([torch.zeros(1, 100), torch.full((1, 200), torch.inf)], "stage 1.*not finite"),
-    ([torch.zeros(1, 100, dtype=torch.int16)], "int16"),
-])
+@pytest.mark.parametrize(
+    ("pyramid", "word"),
+    [
+        ([], "0 rates"),
+        ([torch.zeros(1, 100 << i) for i in range(3)], "3 rates"),
+        ([torch.zeros(1, 100), torch.zeros(1, 150)], "stage 1.*150.*200"),
+        ([torch.zeros(1, 0)], "empty"),
+        ([torch.zeros(100)], r"shape \(100,\).*\(batch, time\)"),
+        ([torch.zeros(())], "shape"),
+        ([torch.zeros(1, 2, 100)], r"\(1, 2, 100\).*\(batch, time\)"),
+        ([torch.zeros(2, 100), torch.zeros(1, 200)], "stage 1.*batch 2"),
+        ([torch.zeros(0, 100)], "batch"),
+        ([torch.full((1, 100), torch.nan)], "stage 0.*not finite"),
+        ([torch.zeros(1, 100), torch.full((1, 200), torch.inf)], "stage 1.*not finite"),
+        ([torch.zeros(1, 100, dtype=torch.int16)], "int16"),
+    ],
+)
 def test_wrong_input_is_told(pyramid, word):
     with pytest.raises(ConfigError, match=word):
         small_network(config=TINY)(pyramid)
@@ -141,7 +179,7 @@ def test_statistics_per_stage():
     network.set_spectrogram_statistics(statistics)
     assert network.stages[1].encoder.spectrogram.mean.unique().tolist() == [-3.0]
     assert network.stages[1].encoder.spectrogram.std.min() > 0
-    with pytest.raises(ConfigError, match="1 stages.*2"):
+    with pytest.raises(ConfigError, match=r"1 stages.*2"):
         network.set_spectrogram_statistics(statistics[:1])
 
 
@@ -158,7 +196,9 @@ def test_precisions_lower_than_single_stay_close():
 @pytest.mark.slow
 @torch.no_grad()
 def test_the_papers_size():
-    config = from_mapping(ModelConfig, load_toml(Path(__file__).parents[1] / "configs" / "paper.toml")["model"], "paper.toml")
+    config = from_mapping(
+        ModelConfig, load_toml(Path(__file__).parents[1] / "configs" / "paper.toml")["model"], "paper.toml"
+    )
     network = MetaTasNet(config).eval()
     assert round(sum(tensor.numel() for tensor in network.parameters()) / 1e5) == 455
     outputs = network(noise_pyramid(config, 1600, batch=1))

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+
 from networks import TINY, small_network
 
 onnx = pytest.importorskip("onnx")
@@ -37,10 +38,17 @@ def test_outputs_are_as_long_as_the_inputs(session):
         assert output.mixture.dtype == np.float32
 
 
-@pytest.mark.parametrize(("shapes", "word"), [
-    ([], "0 rates"), ([(1, 100), (1, 200), (1, 400)], "3 rates"), ([(1, 100), (1, 150)], "stage 1.*150.*200"),
-    ([(1, 0)], "empty"), ([(0, 100)], "batch"), ([(1, 100), (2, 200)], "stage 1.*batch 1"),
-])
+@pytest.mark.parametrize(
+    ("shapes", "word"),
+    [
+        ([], "0 rates"),
+        ([(1, 100), (1, 200), (1, 400)], "3 rates"),
+        ([(1, 100), (1, 150)], "stage 1.*150.*200"),
+        ([(1, 0)], "empty"),
+        ([(0, 100)], "batch"),
+        ([(1, 100), (2, 200)], "stage 1.*batch 1"),
+    ],
+)
 def test_wrong_shapes_are_told(session, shapes, word):
     channels = session.config.audio_channels
     waves = [np.zeros(shape if channels == 1 else (shape[0], 2, shape[1]), np.float32) for shape in shapes]
@@ -62,7 +70,7 @@ def test_wrong_axes_are_told(session, shape):
 def test_samples_that_are_no_numbers_are_told(session, value):
     waves = [np.zeros((1, session.config.audio_channels, length), np.float32) for length in (100, 200)]
     waves[1][0, 0, 17] = value
-    with pytest.raises(ConfigError, match="stage 1.*not finite"):
+    with pytest.raises(ConfigError, match=r"stage 1.*not finite"):
         session.separate(waves)
 
 
@@ -74,8 +82,9 @@ def test_whole_numbers_are_told(session):
 def foreign_model(metadata):
     node = helper.make_node("Identity", ["a"], ["b"])
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "ab"]
-    model = helper.make_model(helper.make_graph([node], "g", values[:1], values[1:]),
-                              opset_imports=[helper.make_opsetid("", 20)])
+    model = helper.make_model(
+        helper.make_graph([node], "g", values[:1], values[1:]), opset_imports=[helper.make_opsetid("", 20)]
+    )
     model.ir_version = 9
     helper.set_model_props(model, metadata)
     return model.SerializeToString()
@@ -84,16 +93,21 @@ def foreign_model(metadata):
 OURS = {"format": "hyperstem-1", "config": json.dumps(to_mapping(ModelConfig())), "stems": "drums,bass,other,vocals"}
 
 
-@pytest.mark.parametrize(("content", "word"), [
-    (b"just a text\n", "no ONNX model"), (b"", "no ONNX model"), (foreign_model({}), "not one of hyperstem's.*'nothing'"),
-    (foreign_model({"format": "hyperstem-9", "config": "{}"}), "hyperstem-9"),
-    (foreign_model({"format": "hyperstem-1"}), "hyperstem"),
-    (foreign_model(OURS | {"config": "{"}), "config is damaged"),
-    (foreign_model(OURS | {"config": "[1]"}), "config is damaged"),
-    (foreign_model(OURS | {"config": '{"latent": 3}'}), "latent"),
-    (foreign_model(OURS), "inputs"),
-    (foreign_model(OURS | {"stems": "piano"}), "piano|inputs"),
-])
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"just a text\n", "no ONNX model"),
+        (b"", "no ONNX model"),
+        (foreign_model({}), "not one of hyperstem's.*'nothing'"),
+        (foreign_model({"format": "hyperstem-9", "config": "{}"}), "hyperstem-9"),
+        (foreign_model({"format": "hyperstem-1"}), "hyperstem"),
+        (foreign_model(OURS | {"config": "{"}), "config is damaged"),
+        (foreign_model(OURS | {"config": "[1]"}), "config is damaged"),
+        (foreign_model(OURS | {"config": '{"latent": 3}'}), "latent"),
+        (foreign_model(OURS), "inputs"),
+        (foreign_model(OURS | {"stems": "piano"}), "piano|inputs"),
+    ],
+)
 def test_files_that_are_none_of_ours(content, word, tmp_path):
     path = tmp_path / "foreign.onnx"
     path.write_bytes(content)

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from networks import TINY, noise_pyramid, small_network
 from safetensors.torch import load_file, save_file
 
 from hyperstem import weights
 from hyperstem.errors import ModelError
+from networks import TINY, noise_pyramid, small_network
 
 
 @pytest.fixture
@@ -35,7 +35,9 @@ def test_half_precision_halves_the_file(tmp_path, network):
     assert sizes[0] - sizes[1] == pytest.approx(2 * tensors, abs=64)
     back = weights.load(tmp_path / "float16.safetensors")
     assert {tensor.dtype for tensor in back.state_dict().values()} == {torch.float32}
-    assert all(torch.equal(tensor, network.state_dict()[name].half().float()) for name, tensor in back.state_dict().items())
+    assert all(
+        torch.equal(tensor, network.state_dict()[name].half().float()) for name, tensor in back.state_dict().items()
+    )
     assert back(noise_pyramid(TINY, 300))[-1].stems.isfinite().all()
 
 
@@ -89,17 +91,29 @@ def test_damaged_files(saved, cut):
 def test_missing_extra_and_misshapen_tensors_are_named(saved):
     whole = load_file(saved)
     name = "stages.1.decoder.split.weight"
-    for change, word in (({name: None}, name), ({"extra.weight": torch.ones(2)}, "extra.weight"), ({name: torch.ones(2)}, name)):
+    for change, word in (
+        ({name: None}, name),
+        ({"extra.weight": torch.ones(2)}, "extra.weight"),
+        ({name: torch.ones(2)}, name),
+    ):
         changed = {key: value for key, value in (whole | change).items() if value is not None}
         rewrite(saved, lambda _, changed=changed: changed)
         with pytest.raises(ModelError, match=f"does not fit.*{word}"):
             weights.load(saved)
 
 
-@pytest.mark.parametrize(("metadata", "word"), [
-    ({"format": None}, "nothing"), ({"format": "other-2"}, "other-2"), ({"config": None}, "hyperstem"), ({"config": "{"}, "config"),
-    ({"config": "[]"}, "config"), ({"config": '{"latent": 1}'}, "latent"), ({"config": '{"stages": 9}'}, "stages"),
-])
+@pytest.mark.parametrize(
+    ("metadata", "word"),
+    [
+        ({"format": None}, "nothing"),
+        ({"format": "other-2"}, "other-2"),
+        ({"config": None}, "hyperstem"),
+        ({"config": "{"}, "config"),
+        ({"config": "[]"}, "config"),
+        ({"config": '{"latent": 1}'}, "latent"),
+        ({"config": '{"stages": 9}'}, "stages"),
+    ],
+)
 def test_foreign_metadata(saved, metadata, word):
     rewrite(saved, **metadata)
     with pytest.raises(ModelError, match=f"model.safetensors.*{word}"):
@@ -118,7 +132,9 @@ def folder(saved, monkeypatch):
     home = saved.parent / "models" / "mine"
     home.mkdir(parents=True)
     saved.rename(home / "model.safetensors")
-    (home / "card.json").write_text(json.dumps({"sha256": {"model.safetensors": weights.sha256(home / "model.safetensors")}}))
+    (home / "card.json").write_text(
+        json.dumps({"sha256": {"model.safetensors": weights.sha256(home / "model.safetensors")}})
+    )
     monkeypatch.setattr(weights, "MODELS", home.parent)
     return home
 

@@ -13,6 +13,7 @@ from hyperstem.export import export
 
 
 def main() -> None:
+    """Writes the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path)
     parser.add_argument("folder", type=Path)

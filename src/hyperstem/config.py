@@ -57,9 +57,9 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         for option in arguments:
             try:
                 return _checked(option, value, where)
-            except ConfigError as error:
-                last = error
-        raise ConfigError(f"{where} is {value!r}; expected {_describe(hint)}") from last
+            except ConfigError:
+                continue
+        raise ConfigError(f"{where} is {value!r}; expected {_describe(hint)}")
     if origin is Literal:
         if value in arguments:
             return value
@@ -139,7 +139,8 @@ def assigned(tables: Mapping[str, Any], assignment: str) -> dict[str, Any]:
         place = place[_position(place, name, assignment)] if isinstance(place, list) else place.setdefault(name, {})
         if not isinstance(place, dict | list):
             raise ConfigError(f"--set {assignment!r}: {name} is {place!r}, not a table")
-    place[_position(place, path[-1], assignment) if isinstance(place, list) else path[-1]] = _value(text.strip())
+    last: Any = _position(place, path[-1], assignment) if isinstance(place, list) else path[-1]
+    place[last] = _value(text.strip())
     return result
 
 
@@ -229,21 +230,24 @@ class ModelConfig:
         require(len(self.stems) >= 2, f"stems is {self.stems!r}; two or more are needed")
         require(len(set(self.stems)) == len(self.stems), f"stems {self.stems!r} has a name twice")
         require(all(stem and stem == Path(stem).name and stem.isprintable() and stem[0] != "." and "," not in stem
-                    for stem in self.stems), f"stems {self.stems!r}: a stem's name must be usable as a file name, without commas")
+                    for stem in self.stems), f"stems {self.stems!r}: each must do as a file name without commas")
         require(1 <= self.stages <= 4, f"stages is {self.stages}; allowed are 1 to 4")
         require(self.audio_channels in (1, 2), f"audio_channels is {self.audio_channels}; allowed are 1 and 2")
         require(self.base_rate_hz >= 1000, f"base_rate_hz is {self.base_rate_hz}; at least 1000 is needed")
         require(1 <= self.hop <= self.base_rate_hz // 50,
                 f"hop is {self.hop} samples; allowed are 1 to {self.base_rate_hz // 50} (20 ms)")
-        require(len(self.kernels) >= 1 and min(self.kernels) >= 1, f"kernels is {self.kernels!r}; one or more, each >= 1")
+        require(len(self.kernels) >= 1 and min(self.kernels) >= 1,
+                f"kernels is {self.kernels!r}; one or more, each >= 1")
         require(max(self.kernels) >= self.hop, f"kernels {self.kernels!r} leave gaps at hop {self.hop}")
-        require(self.kernel_size % 2 == 1 and self.kernel_size >= 1, f"kernel_size is {self.kernel_size}; it must be odd")
+        require(self.kernel_size % 2 == 1 and self.kernel_size >= 1,
+                f"kernel_size is {self.kernel_size}; it must be odd")
         require(self.norm_groups >= 1, f"norm_groups is {self.norm_groups}; at least 1 is needed")
         require(self.n_fft >= 16 and self.n_fft % 2 == 0, f"n_fft is {self.n_fft}; an even number from 16 is needed")
         require(1 <= self.stft_hop <= self.n_fft, f"stft_hop is {self.stft_hop}; allowed are 1 to n_fft, {self.n_fft}")
         for name in ("embedding_dim", "embedding_bottleneck"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; at least 1 is needed")
-        require(math.isfinite(self.segment_s) and self.segment_s > 0, f"segment_s is {self.segment_s}; it must be positive")
+        require(math.isfinite(self.segment_s) and self.segment_s > 0,
+                f"segment_s is {self.segment_s}; it must be positive")
         for name in ("latent_dim", "mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks"):
             value = getattr(self, name)
             require(isinstance(value, int) or len(value) == self.stages,
@@ -257,10 +261,12 @@ class ModelConfig:
         shortest = stage.decoder_channels[-1]
         require(shortest >= 1 and stage.encoder_channels >= 1,
                 f"latent_dim {stage.latent_dim} is too small for {len(stage.kernels)} kernel sizes")
-        normed = {"latent_dim": stage.latent_dim, "latent_dim with the previous stage's": stage.latent_dim + stage.previous_dim,
+        normed = {"latent_dim": stage.latent_dim,
+                  "latent_dim with the previous stage's": stage.latent_dim + stage.previous_dim,
                   "bottleneck_dim": stage.bottleneck_dim, "hidden_dim": stage.hidden_dim}
         for name, size in normed.items():
-            require(size % self.norm_groups == 0, f"{name} is {size}; it must be a multiple of norm_groups, {self.norm_groups}")
+            require(size % self.norm_groups == 0,
+                    f"{name} is {size}; it must be a multiple of norm_groups, {self.norm_groups}")
 
     @property
     def stage_configs(self) -> tuple[StageConfig, ...]:
@@ -307,15 +313,16 @@ class ModelConfig:
         for i, length in enumerate(lengths):
             require(length >= 1, f"the waveform of stage {i} is empty")
             require(abs(length - (lengths[0] << i)) <= 1 << i,
-                    f"the waveform of stage {i} has {length} samples; beside {lengths[0]} samples at stage 0 it should have "
-                    f"{lengths[0] << i}")
+                    f"the waveform of stage {i} has {length} samples; beside {lengths[0]} samples at stage 0 it should "
+                    f"have {lengths[0] << i}")
         whole = max(-(-length // (self.hop << i)) for i, length in enumerate(lengths))
         return max(whole, -(-(self.n_fft // 2 + 1) // self.hop))
 
     def first_stages(self, count: int) -> Self:
         """The same model cut to its first `count` stages."""
         require(1 <= count <= self.stages, f"{count} stages asked for; this model has {self.stages}")
-        cut = {name: value[:count] for name in ("latent_dim", "mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks")
+        per_stage = ("latent_dim", "mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks")
+        cut = {name: value[:count] for name in per_stage
                if isinstance(value := getattr(self, name), tuple)}
         return dataclasses.replace(self, stages=count, **cut)
 
@@ -351,7 +358,8 @@ class LossConfig:
     stage_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("reconstruction", "dissimilarity", "similarity", "silence", "spectral", "snr_threshold_db", "l1_scale"):
+        for name in ("reconstruction", "dissimilarity", "similarity", "silence", "spectral", "snr_threshold_db",
+                     "l1_scale"):
             require(0 <= getattr(self, name) < math.inf, f"{name} is {getattr(self, name)}; it must not be negative")
         require(0 <= self.snr_mix <= 1, f"snr_mix is {self.snr_mix}; allowed are 0 to 1")
         require(len(self.stft_windows) > 0 and min(self.stft_windows) >= 16,
@@ -373,11 +381,12 @@ class TrainConfig:
         batch: items of a batch, of all processes together.
         accumulate: batches whose gradients make one step.
         seed: of the initial weights; the data has its own.
-        learning_rate: before the schedule's factor and ``rate_factors``, which multiply it per prefix of parameter names.
+        learning_rate: before the schedule's factor and ``rate_factors``, which multiply it per prefix of parameter
+            names.
         lookahead_steps: Ranger's fast steps between two slow ones, each of which goes ``lookahead_share`` of the way.
-        schedule: ``sgdr`` (half cosines of ``period`` steps, each starting ``restart_factor`` lower), ``cosine`` (one, over
-            ``schedule_steps`` or else ``steps``) or ``constant``, each after ``warmup_steps``; ``final_factor`` is where a
-            cosine ends.
+        schedule: ``sgdr`` (half cosines of ``period`` steps, each starting ``restart_factor`` lower), ``cosine`` (one,
+            over ``schedule_steps`` or else ``steps``) or ``constant``, each after ``warmup_steps``; ``final_factor`` is
+            where a cosine ends.
         clip: largest norm of the gradient.
         average: decay of the running average of the weights, which is then what is validated and saved.
         init: safetensors file or a run's checkpoint to begin from; what fits by name and shape is taken, with

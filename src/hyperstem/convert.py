@@ -1,7 +1,8 @@
 """The paper authors' checkpoints, read safely into a MetaTasNet.
 
-Their ``.pt`` files are pickles of a dict with ``state_dict`` and ``args``, an ``argparse.Namespace``. Only tensors, plain
-values and that one class are let through; a file that asks for anything else is refused before anything in it runs.
+Their ``.pt`` files are pickles of a dict with ``state_dict`` and ``args``, an ``argparse.Namespace``. Only tensors,
+plain values and that one class are let through; a file that asks for anything else is refused before anything in it
+runs.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,8 +96,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         blocked = re.search(r"\bGLOBAL (\S+)", str(error))
         asks = f": it asks for {blocked.group(1)}" if blocked else ""
-        raise ModelError(f"{path} is refused: an authors' checkpoint holds only tensors and an argparse.Namespace{asks}; "
-                         "nothing in it was run") from None
+        raise ModelError(f"{path} is refused: an authors' checkpoint holds only tensors and an argparse.Namespace"
+                         f"{asks}; nothing in it was run") from None
     except Exception as error:  # torch.load has no common base for what a damaged file raises
         raise ModelError(f"{path} is no readable checkpoint ({type(error).__name__})") from None
     if not isinstance(checkpoint, dict):
@@ -103,11 +105,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     kinds = {"state_dict": dict, "args": argparse.Namespace}
     for key, kind in kinds.items():
         if not isinstance(checkpoint.get(key), kind):
-            raise ModelError(f"{path} has no {key!r} of the authors' form; its keys are {', '.join(map(str, checkpoint))}")
+            raise ModelError(f"{path} has no {key!r} of the authors' form; its keys are "
+                             f"{', '.join(map(str, checkpoint))}")
     for name, tensor in checkpoint["state_dict"].items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ModelError(f"{path}: {name!r} in its state_dict is a {kind}; expected a tensor of floating-point numbers")
+            raise ModelError(f"{path}: {name!r} in its state_dict is a {kind}; expected a tensor of floating-point "
+                             "numbers")
     return checkpoint
 
 
@@ -120,8 +124,8 @@ def model_config(args: dict[str, Any], state: dict[str, Tensor], path: str | Pat
         raise ModelError(f"{path}: its args lack {', '.join(missing)}")
     wrong = [name for name in names if type(args[name]) is not (bool if name in names[-2:] else int)]
     if wrong and not (wrong == ["E_2"] and args["independent_params"]):
-        raise ModelError(f"{path}: its args give {', '.join(f'{name} = {args[name]!r}' for name in wrong)}; expected whole "
-                         "numbers (true or false for the last two)")
+        given = ", ".join(f"{name} = {args[name]!r}" for name in wrong)
+        raise ModelError(f"{path}: its args give {given}; expected whole numbers (true or false for the last two)")
     independent, embedding, seconds = args["independent_params"], args.get("E_1"), args.get("time_length", 8)
     if type(embedding) not in (int, type(None)) or type(seconds) not in (int, float):
         raise ModelError(f"{path}: its args give E_1 = {embedding!r}, time_length = {seconds!r}; expected numbers")
@@ -186,12 +190,10 @@ class _Reader:
         return self.state[name]
 
     def tensor(self, source: "_Source", shape: torch.Size) -> Tensor:
-        try:
+        value = None
+        with suppress(RuntimeError, IndexError):  # from axes that are not there
             value = source.read(self)
-            fits = _squeezed(value.shape) == _squeezed(shape)                   # theirs keep axes of size one
-        except (RuntimeError, IndexError):
-            fits = False
-        if not fits:
+        if value is None or _squeezed(value.shape) != _squeezed(shape):         # theirs keep axes of size one
             given = ", ".join(f"{name} has shape {tuple(self.state[name].shape)}" for name in source.names)
             raise ModelError(f"{self.path}: tensor {given}, which does not fit {tuple(shape)}")
         return value.reshape(shape).float()
@@ -231,7 +233,7 @@ class _Source(NamedTuple):
 
 
 def _plain_order(weight: Tensor, widths: int) -> Tensor:
-    """Encoder columns from interleaved kernels (channel 0 of each, channel 1 of each, ...) to one kernel after the other."""
+    """Encoder columns from interleaved kernels (channel 0 of each, channel 1 of each, ...) to one after the other."""
     kernels, channels = widths % 100, widths // 100
     filters, mels = weight[:, : kernels * channels], weight[:, kernels * channels :]
     return torch.cat([filters.unflatten(1, (channels, kernels)).transpose(1, 2).flatten(1, 2), mels], 1)
@@ -244,7 +246,8 @@ def _sources(
     theirs = {ours: name for name, ours in _SIMPLE.items()}
     coded = args.get("E_1") is None and not args["independent_params"]
     for name, shape in wanted.items():
-        prefix, stage, part = re.fullmatch(r"(stages\.(\d+)\.)(.+)", name).groups()
+        _, stage, part = name.split(".", 2)
+        prefix = f"stages.{stage}."
         if part == "encoder.join.weight":
             width = config.stage_configs[int(stage)].encoder_channels
             source = _Source((prefix + theirs[part],), "join", width * 100 + len(config.kernels))
@@ -263,7 +266,8 @@ def _sources(
 
 def _masking_source(prefix: str, part: str, shape: torch.Size, coded: bool) -> _Source:
     """Where a tensor of the masking network comes from."""
-    block, layer, rest = re.fullmatch(r"masking\.(?:blocks\.(\d+)\.)?(\w+)\.?(.*)", part).groups()
+    found = re.fullmatch(r"masking\.(?:blocks\.(\d+)\.)?(\w+)\.?(.*)", part)
+    block, layer, rest = found.groups() if found else (None, part, "")
     names = _MASK_NAMES if block is None else _BLOCK_NAMES
     their_layer = next(theirs for theirs, ours in names.items() if ours == layer)
     base = f"{prefix}mask.{'' if block is None else f'tcn.{block}.'}{their_layer}"

@@ -1,13 +1,13 @@
 """A network as one ONNX file, its generator folded into constants.
 
 The graph is written node by node rather than traced: the operators are the ones that onnxruntime runs fastest (1x1 and
-depthwise ``Conv``, ``InstanceNormalization``, ``LeakyRelu``), batch and length stay free, and nothing of the embeddings or
-of the generator's maps can remain in it.
+depthwise ``Conv``, ``InstanceNormalization``, ``LeakyRelu``), batch and length stay free, and nothing of the embeddings
+or of the generator's maps can remain in it.
 
-Inputs are ``stages`` (1,), how many stages to run; per stage i ``wave{i}`` (batch, channel, time_i), any one sample for a
-stage that is not run; and ``pick{i}``, which waveforms to decode: numbers of stems, or the number of stems for the mixture.
-Outputs, per stage i, are ``waves{i}`` (batch, pick, channel, time_i) and ``latent{i}`` (batch, stem, latent, frame), empty
-where nothing was asked for. What is not asked for costs nothing.
+Inputs are ``stages`` (1,), how many stages to run; per stage i ``wave{i}`` (batch, channel, time_i), any one sample for
+a stage that is not run; and ``pick{i}``, which waveforms to decode: numbers of stems, or the number of stems for the
+mixture. Outputs, per stage i, are ``waves{i}`` (batch, pick, channel, time_i) and ``latent{i}`` (batch, stem, latent,
+frame), empty where nothing was asked for. What is not asked for costs nothing.
 """
 
 from collections.abc import Sequence
@@ -125,7 +125,8 @@ def build(
             decoded, latent = graph.when(run, partial(work.add, stage=stage, previous=latent))
         graph.output(decoded, f"waves{i}", [f"waves{i}_{axis}" for axis in ("batch", "pick", "channel", "time")])
         graph.output(latent, f"latent{i}", [f"latent{i}_{axis}" for axis in ("batch", "stem", "latent", "frame")])
-    return graph.model(OPSET, IR_VERSION, {"format": FORMAT, "config": config_to_json(config), "stems": ",".join(chosen)})
+    metadata = {"format": FORMAT, "config": config_to_json(config), "stems": ",".join(chosen)}
+    return graph.model(OPSET, IR_VERSION, metadata)
 
 
 def _frames(graph: Graph, config: ModelConfig, times: list[str]) -> str:
@@ -176,7 +177,7 @@ def _spectrogram(graph: Graph, sizes: _StageGraph, spectrogram: Spectrogram, wav
 
 
 def _cut_frames(graph: Graph, wave: str, count: str, length: int, hop: int, channels: int) -> str:
-    """Overlapping frames (batch, channel, count, length) of a waveform, `hop` apart, copied in the longest common pieces."""
+    """Overlapping frames (batch, channel, count, length), `hop` apart, copied in the longest common pieces."""
     piece = int(np.gcd(length, hop))
     reach = graph.op("Add", graph.op("Mul", graph.op("Sub", count, graph.ints(1)), graph.ints(hop)), graph.ints(length))
     cut = graph.op("Slice", wave, graph.ints(0), reach, graph.ints(2))
@@ -247,11 +248,11 @@ def _masking(graph: Graph, sizes: _StageGraph, masking: Masking, latent: str, pr
         parts.append(_prelu(graph, previous, masking.entry_slope))
     x = _entry(graph, sizes, masking, parts)
     x = _group_norm(graph, sizes, _prelu(graph, x, masking.stream_slope), masking.stream_norm)
-    skips = None
+    skips = ""
     for block in masking.blocks:
         residual, skip = _block(graph, sizes, block, x)
         x = graph.op("Add", x, residual)
-        skips = skip if skips is None else graph.op("Add", skips, skip)
+        skips = graph.op("Add", skips, skip) if skips else skip
     skips = _standardise(graph, sizes, _prelu(graph, skips, masking.skip_slope), masking.skip_norm)
     scores = _normed_conv(graph, skips, masking.skip_norm, [masking.exit])
     scores = _prelu(graph, scores, masking.exit_slope)
@@ -264,7 +265,7 @@ def _masking(graph: Graph, sizes: _StageGraph, masking: Masking, latent: str, pr
 
 
 def _entry(graph: Graph, sizes: _StageGraph, masking: Masking, parts: list[str]) -> str:
-    """Norm and 1x1 of the masking network's input, in parts (batch, stem or 1, channel_p, frame) as in `normed_pointwise`."""
+    """Norm and 1x1 of the masking network's input, in parts (batch, stem or 1, channel_p, frame)."""
     scale, shift = (_array(part) for part in masking.entry_norm(None))          # (stem, channel)
     kernel = _array(masking.entry(None)[0])                                     # (stem, out, channel)
     stems, out, channels = kernel.shape
@@ -312,8 +313,8 @@ def _block(graph: Graph, sizes: _StageGraph, block: Block, x: str) -> tuple[str,
     x = _group_norm(graph, sizes, x, block.expand_norm)
     kernel = _array(block.dilated(None)[0])                                     # (stem, channel, tap)
     reach = block.dilation * (kernel.shape[-1] // 2)
-    x = graph.op("Conv", x, graph.floats(kernel.reshape(-1, 1, kernel.shape[-1])), group=kernel.shape[0] * kernel.shape[1],
-                 dilations=[block.dilation], pads=[reach, reach])
+    kernel = kernel.reshape(-1, 1, kernel.shape[-1])
+    x = graph.op("Conv", x, graph.floats(kernel), group=len(kernel), dilations=[block.dilation], pads=[reach, reach])
     x = _standardise(graph, sizes, _prelu(graph, x, block.dilated_slope), block.dilated_norm)
     return (_normed_conv(graph, x, block.dilated_norm, [block.residual]),
             _normed_conv(graph, x, block.dilated_norm, [block.skip]))
@@ -387,7 +388,7 @@ def _decoder(graph: Graph, sizes: _StageGraph, decoder: Decoder, latent: str) ->
 
 
 def _as_frame_convolution(weight: np.ndarray, hop: int) -> tuple[np.ndarray, list[int]]:
-    """A transposed convolution's weight (width, channel, kernel) as (channel * hop, width, tap), and its padding in frames."""
+    """A transposed convolution's (width, channel, kernel) as (channel * hop, width, tap), and its padding in frames."""
     width, channels, kernel = weight.shape
     before, _ = frame_padding(kernel, hop)
     ahead = -(-max(before, 0) // hop)                                           # whole hops that frame t reaches back
@@ -395,7 +396,7 @@ def _as_frame_convolution(weight: np.ndarray, hop: int) -> tuple[np.ndarray, lis
     taps = -(-(lead + kernel) // hop)
     placed = np.zeros((width, channels, taps * hop), np.float32)
     placed[..., lead : lead + kernel] = weight
-    # Frame t adds tap j to frame t + j - ahead; a convolution sums what comes from t - j + ahead, so the taps turn round.
+    # Frame t adds tap j to frame t + j - ahead; a convolution sums what comes from t - j + ahead: the taps turn round.
     grid = placed.reshape(width, channels, taps, hop)[:, :, ::-1]
     return grid.transpose(1, 3, 0, 2).reshape(channels * hop, width, taps), [taps - 1 - ahead, ahead]
 

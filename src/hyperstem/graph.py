@@ -1,11 +1,11 @@
 """Writing an ONNX graph node by node."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-
 
 HALF_FROM = 256
 """Constants of fewer numbers than this stay float32 in a file of half precision."""
@@ -56,10 +56,11 @@ class Graph:
             then.output(result, f"{then.name}_out{i}", None)
             empty = otherwise.floats(np.zeros((0,) * RESULT_AXES))
             otherwise.output(empty, f"{otherwise.name}_out{i}", None)
-        self.nodes.append(helper.make_node("If", [condition], outputs, then_branch=then.proto(), else_branch=otherwise.proto()))
+        branches: dict[str, Any] = {"then_branch": then.proto(), "else_branch": otherwise.proto()}
+        self.nodes.append(helper.make_node("If", [condition], outputs, **branches))
         return outputs
 
-    def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Adds a node with one output and gives that output's name."""
         output = name or f"{self.name}_{kind.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
@@ -108,7 +109,8 @@ class Graph:
 
     def model(self, opset: int, ir_version: int, metadata: dict[str, str]) -> onnx.ModelProto:
         """The finished, checked model."""
-        model = helper.make_model(self.proto(), opset_imports=[helper.make_opsetid("", opset)], producer_name="hyperstem")
+        standard = [helper.make_opsetid("", opset)]
+        model = helper.make_model(self.proto(), opset_imports=standard, producer_name="hyperstem")
         model.ir_version = ir_version
         helper.set_model_props(model, metadata)
         onnx.checker.check_model(model)

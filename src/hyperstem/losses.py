@@ -1,7 +1,7 @@
 """The training objective: signal-to-noise terms and the auxiliary losses that shape the latent (section 2.4)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -58,8 +58,8 @@ def si_snr(estimate: Tensor, reference: Tensor) -> Tensor:
 def snr(estimate: Tensor, reference: Tensor, threshold_db: float = 30.0) -> Tensor:
     """Signal-to-noise ratio that flattens out at `threshold_db`.
 
-    ``-10 log10(|e - r|^2 / |r|^2 + 10^(-threshold / 10))``: errors far below the threshold no longer pay, so easy items do
-    not rule the gradient.
+    ``-10 log10(|e - r|^2 / |r|^2 + 10^(-threshold / 10))``: errors far below the threshold no longer pay, so easy items
+    do not rule the gradient.
 
     Args:
         estimate: (..., time).
@@ -99,7 +99,7 @@ def spectral_distance(estimate: Tensor, reference: Tensor, windows: Sequence[int
     for window in windows:
         pair = torch.stack([estimate, reference]).flatten(0, -2)
         hann = torch.hann_window(window, dtype=pair.dtype, device=pair.device)
-        spectrum = torch.stft(pair, window, window // 4, window=hann, center=True, pad_mode="constant", return_complex=True)
+        spectrum = torch.stft(pair, window, window // 4, window=hann, pad_mode="constant", return_complex=True)
         magnitude = (torch.view_as_real(spectrum).square().sum(-1) + POWER_EPS).sqrt()
         a, b = magnitude.unflatten(0, (2, *estimate.shape[:-1])).unbind(0)
         distances.append((a - b).abs().mean((-2, -1)))
@@ -124,7 +124,7 @@ def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
     directions = F.normalize(latents.abs(), dim=2, eps=POWER_EPS) * active[:, :, None, None]
     # All pairs at once: |sum_i d_i|^2 = sum_i |d_i|^2 + 2 sum_{i<j} <d_i, d_j>.
     pairs = (directions.sum(1).square().sum(1) - directions.square().sum((1, 2))) / 2   # (batch, frame)
-    # At least one pair: without any, what rounding leaves of the difference above must not be divided by next to nothing.
+    # At least one pair: what rounding leaves of the difference above must not be divided by next to nothing.
     count = _count((active.sum(1).square() - active.square().sum(1)) / 2, least=1.0)
     return pairs.sum(0).mean() / count
 
@@ -185,8 +185,8 @@ class Objective(nn.Module):
             pyramid: per stage, mixtures (batch, [channel,] time_i).
             stems_pyramid: per stage, true stems (batch, stem, [channel,] time_i).
             active: per stage, or once for all, (batch, stem) float: 1 where a stem sounds. Silent stems weigh nothing.
-            merge: None, or (batch, stem, stem) of 0 and 1: estimates become ``merge @ estimates`` before they are scored,
-                for items of which some stems are known only as a sum.
+            merge: None, or (batch, stem, stem) of 0 and 1: estimates become ``merge @ estimates`` before they are
+                scored, for items of which some stems are known only as a sum.
 
         Returns:
             The weighted total and its unweighted parts.
@@ -196,13 +196,13 @@ class Objective(nn.Module):
         """
         actives = [active] * len(pyramid) if isinstance(active, Tensor) else list(active)
         if not len(pyramid) == len(stems_pyramid) == len(actives):
-            raise ConfigError(f"the mixture has {len(pyramid)} stages, the stems have {len(stems_pyramid)} and the active "
-                              f"flags {len(actives)}")
+            raise ConfigError(f"the mixture has {len(pyramid)} stages, the stems have {len(stems_pyramid)} and the "
+                              f"active flags {len(actives)}")
         parts: dict[str, Tensor] = {}
         total = pyramid[0].new_zeros(())
+        stages: Any = network.stages
         for i, output in enumerate(network(pyramid)):
-            stage = network.stages[i]
-            encode = stage.encode if self._needs_latents else None
+            encode = stages[i].encode if self._needs_latents else None
             latents = None
             if encode is not None:
                 stems = stems_pyramid[i]
@@ -275,7 +275,7 @@ class Objective(nn.Module):
 
 
 def _leakage_db(estimates: Tensor, mixture: Tensor, active: Tensor, merge: Tensor | None) -> Tensor:
-    """Level of what sounds in silent stems: softly, ``10 log10(1 + 100 |e|^2 / |x|^2)`` per silent stem, mean over items.
+    """Level of what sounds in silent stems: softly, ``10 log10(1 + 100 |e|^2 / |x|^2)`` per silent stem, their mean.
 
     Args:
         estimates: (batch, stem, time).

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -79,7 +79,8 @@ class Runtime:
         """Runs as many stages as `waves`.
 
         Returns:
-            Per stage, the first `decode` waveforms (stems, then mixture; batch, decode, channel, time) and masked latents.
+            Per stage, the first `decode` waveforms (stems, then mixture; batch, decode, channel, time) and masked
+            latents.
         """
         channels, batch = self.config.audio_channels, waves[0].shape[0] if waves and waves[0].ndim else 0
         expected = f"(batch, {channels}, time)" if channels > 1 else "(batch, time)"
@@ -99,7 +100,7 @@ class Runtime:
             feeds[f"wave{i}"] = np.ascontiguousarray(wave, np.float32)
             feeds[f"pick{i}"] = np.arange(decode[i] if given else 0)
         fetches = [f"{kind}{i}" for i in range(len(waves)) for kind in ("waves", "latent")]
-        found = self._session.run(fetches, feeds)
+        found: list[Any] = list(self._session.run(fetches, feeds))
         return list(zip(found[::2], found[1::2], strict=True))
 
 
@@ -134,6 +135,6 @@ def load(path: str | Path, threads: int | None = None) -> Runtime:
     stems = tuple(metadata.get("stems", ",".join(config.stems)).split(","))
     inputs = {"stages"} | {f"{name}{i}" for name in ("wave", "pick") for i in range(config.stages)}
     if {entry.name for entry in session.get_inputs()} != inputs or not set(stems) <= set(config.stems):
-        raise ModelError(f"{path} is damaged or foreign: its stems {', '.join(stems)} or its inputs are not those of its "
-                         "config")
+        raise ModelError(f"{path} is damaged or foreign: its stems {', '.join(stems)} or its inputs are not those of "
+                         "its config")
     return Runtime(session, config, stems)

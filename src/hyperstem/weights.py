@@ -62,7 +62,8 @@ def find(name_or_path: str | Path) -> ModelFiles:
         return ModelFiles(str(path), None, path, {})
     if path.is_file():
         raise ModelError(f"{path} is no model file; allowed are .onnx, .safetensors, or a folder with card.json")
-    raise ModelError(f"no model {str(name_or_path)!r}; models here are {', '.join(names()) or '(none)'}, or give a file's path")
+    raise ModelError(f"no model {str(name_or_path)!r}; models here are {', '.join(names()) or '(none)'}, or give a "
+                     "file's path")
 
 
 def _from_folder(name: str, folder: Path) -> ModelFiles:

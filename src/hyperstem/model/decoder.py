@@ -1,5 +1,6 @@
 """Latent to waveform: the encoder's kernel sizes mirrored (section 2.2)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,12 +19,14 @@ class Decoder(nn.Module):
         The paper, section 2.2 and figure 2.
     """
 
+    filters: Sequence[nn.ConvTranspose1d]
+
     def __init__(self, config: StageConfig, audio_channels: int) -> None:
         super().__init__()
         self.hop, self.audio_channels = config.hop, audio_channels
         self.widths = list(config.decoder_channels)
         self.split = nn.Conv1d(config.latent_dim, sum(self.widths), 1, bias=False)
-        self.filters = nn.ModuleList(
+        self.filters = nn.ModuleList(  # type: ignore[assignment]
             nn.ConvTranspose1d(width, audio_channels, kernel, stride=config.hop, bias=False)
             for width, kernel in zip(self.widths, config.kernels, strict=True)
         )
@@ -55,8 +58,8 @@ class Decoder(nn.Module):
 class _OverlapAdd(torch.autograd.Function):
     """Sums overlapping frames, each of them several hops long.
 
-    Columns (items, frame, channel, hops, hop) to waveforms (items, channel, (frame + hops - 1) * hop). Written out because
-    automatic differentiation would fill one zeroed tensor of the size of all columns for every hop.
+    Columns (items, frame, channel, hops, hop) to waveforms (items, channel, (frame + hops - 1) * hop). Written out
+    because automatic differentiation would fill one zeroed tensor of the size of all columns for every hop.
     """
 
     @staticmethod

@@ -1,5 +1,7 @@
 """Waveform and spectrogram to latent (section 2.2)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,10 +24,12 @@ class Encoder(nn.Module):
         The paper, section 2.2 and figure 2.
     """
 
+    filters: Sequence[nn.Conv1d]
+
     def __init__(self, config: StageConfig, audio_channels: int) -> None:
         super().__init__()
         self.hop = config.hop
-        self.filters = nn.ModuleList(
+        self.filters = nn.ModuleList(  # type: ignore[assignment]
             nn.Conv1d(audio_channels, config.encoder_channels, kernel, stride=config.hop, bias=False)
             for kernel in config.kernels
         )
@@ -42,7 +46,7 @@ class Encoder(nn.Module):
         joined = F.relu(mix_channels(self.join.weight.squeeze(-1), torch.cat(features, 1)))
         return mix_channels(self.mix.weight.squeeze(-1), joined)
 
-    def _convolve(self, wave: Tensor, layer: nn.Module) -> Tensor:
+    def _convolve(self, wave: Tensor, layer: nn.Conv1d) -> Tensor:
         kernel = layer.kernel_size[0]
         padded = F.pad(wave, frame_padding(kernel, self.hop))
         return layer(padded)                                                    # (batch, encoder_channels, frame)

@@ -165,7 +165,7 @@ def pointwise(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def mix_channels(weight: Tensor, x: Tensor) -> Tensor:
-    """A 1x1 convolution as one matrix product per item: weight (out, in), x (batch, in, frame) to (batch, out, frame)."""
+    """A 1x1 convolution as a matrix product per item: weight (out, in), x (batch, in, frame) to (batch, out, frame)."""
     return torch.matmul(weight.unsqueeze(0), x)
 
 

@@ -1,5 +1,7 @@
 """The extractors: a dilated convolutional network per stem that masks the latent (section 2.1)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -46,7 +48,8 @@ class Block(nn.Module):
         (residual, residual_bias), (skip, skip_bias) = self.residual(embedding), self.skip(embedding)
         bias = None if residual_bias is None else torch.cat([residual_bias, skip_bias], 1)
         both = pointwise(x, torch.cat([residual, skip], 1), bias)               # one product for both
-        return both.chunk(2, dim=2)                                             # each (batch, stem, bottleneck, frame)
+        residual, skip = both.chunk(2, dim=2)                                   # each (batch, stem, bottleneck, frame)
+        return residual, skip
 
 
 class Masking(nn.Module):
@@ -55,6 +58,8 @@ class Masking(nn.Module):
     Source:
         The paper, section 2.1; Conv-TasNet (arXiv 1809.07454), section II-C.
     """
+
+    blocks: Sequence[Block]
 
     def __init__(self, config: ModelConfig, stage: StageConfig) -> None:
         super().__init__()
@@ -68,7 +73,7 @@ class Masking(nn.Module):
         self.entry = StemConv(config, bottleneck, entry)
         self.stream_slope = slope()
         self.stream_norm = StemNorm(config, bottleneck)
-        self.blocks = nn.ModuleList(
+        self.blocks = nn.ModuleList(  # type: ignore[assignment]
             Block(config, stage, 2**block) for _ in range(stage.stacks) for block in range(stage.blocks)
         )
         self.skip_slope = slope()

@@ -20,10 +20,13 @@ class MetaTasNet(nn.Module):
         Samuel, Ganeshan, Naradowsky, "Meta-learning Extractors for Music Source Separation", ICASSP 2020.
     """
 
+    stages: Sequence[Stage]
+
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
         self.config = config or ModelConfig()
-        self.stages = nn.ModuleList(Stage(self.config, index) for index in range(self.config.stages))
+        stages = (Stage(self.config, index) for index in range(self.config.stages))
+        self.stages = nn.ModuleList(stages)  # type: ignore[assignment]
 
     def forward(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
         """Separates a mixture given at every stage's rate.
@@ -76,8 +79,8 @@ def check_pyramid(config: ModelConfig, pyramid: Sequence[Tensor]) -> int:
     for i, wave in enumerate(pyramid):
         fits = wave.dim() == 3 and wave.shape[1] == config.audio_channels if stereo else wave.dim() == 2
         if not fits or wave.shape[0] != batch or batch < 1:
-            raise ConfigError(f"the waveform of stage {i} has shape {tuple(wave.shape)}; expected {expected} with batch "
-                              f"{max(batch, 1)}")
+            raise ConfigError(f"the waveform of stage {i} has shape {tuple(wave.shape)}; expected {expected} with "
+                              f"batch {max(batch, 1)}")
         if not wave.is_floating_point():
             raise ConfigError(f"the waveform of stage {i} is {wave.dtype}; expected floating-point samples")
         if not torch.compiler.is_compiling() and not bool(torch.isfinite(wave).all()):

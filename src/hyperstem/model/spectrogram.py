@@ -27,7 +27,7 @@ def log_power(wave: Tensor, n_fft: int, hop: int) -> Tensor:
 
 
 class Spectrogram(nn.Module):
-    """Standardised log power, a learned affine map per bin, a learned projection to few channels, at the latent's frames.
+    """Standardised log power, a learned affine map per bin, a learned projection to few channels, at latent frames.
 
     Source:
         The paper, section 2.2.
@@ -56,8 +56,8 @@ class Spectrogram(nn.Module):
 
     def log_power(self, wave: Tensor) -> Tensor:
         """Waveforms (batch, channel, time) to log power (batch, channel * bins, spectrum)."""
-        # Beside a pure tone the other bins are rounding noise, which the logarithm makes audible to the network: outside
-        # training the transform is taken in double precision, so that every device and runtime gives the same features.
+        # Beside a pure tone the other bins are rounding noise, which the logarithm makes audible to the network:
+        # outside training the transform is in double precision, so that every device and runtime gives the same.
         exact = wave.to(torch.float32 if self.training else torch.float64)
         with torch.autocast(wave.device.type, enabled=False):
             power = log_power(exact.flatten(0, 1), self.n_fft, self.hop)
