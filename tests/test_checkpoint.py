@@ -77,8 +77,9 @@ def test_other_files(tmp_path):
 
 
 def test_changes_are_named_by_dotted_keys():
-    old = {"train": {"steps": 5, "betas": [0.9, 0.99]}, "data": {"sources": [{"name": "a", "weight": 1}, {"name": "b"}]}}
-    new = {"train": {"steps": 5, "betas": [0.8, 0.99]}, "data": {"sources": [{"name": "a", "weight": 2}]}, "loss": {"x": 1}}
+    two, one = [{"name": "a", "weight": 1}, {"name": "b"}], [{"name": "a", "weight": 2}]
+    old = {"train": {"steps": 5, "betas": [0.9, 0.99]}, "data": {"sources": two}}
+    new = {"train": {"steps": 5, "betas": [0.8, 0.99]}, "data": {"sources": one}, "loss": {"x": 1}}
     found = checkpoint.changes(old, new)
     assert [change.key for change in found] == ["train.betas", "data.sources.0.weight", "data.sources.1", "loss"]
     assert str(found[1]) == "data.sources.0.weight: 1 -> 2"

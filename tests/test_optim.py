@@ -49,7 +49,8 @@ def test_ranger_is_radam_with_lookahead():
         train_on_line(fast, ranger, 1, step)
         train_on_line(reference, radam, 1, step)
         if step % 3 == 2:
-            slow = [old + 0.5 * (weight.detach() - old) for old, weight in zip(slow, reference.parameters(), strict=True)]
+            pairs = zip(slow, reference.parameters(), strict=True)
+            slow = [old + 0.5 * (weight.detach() - old) for old, weight in pairs]
             with torch.no_grad():
                 for weight, value in zip(reference.parameters(), slow, strict=True):
                     weight.copy_(value)
@@ -120,7 +121,8 @@ def test_schedules():
     assert [rate_factor(sgdr, step) for step in (0, 50, 100, 150, 200)] == pytest.approx([1, 0.5, 0.85, 0.425, 0.7225])
     assert rate_factor(sgdr, 99) < 1e-3
     cosine = TrainConfig(schedule="cosine", warmup_steps=10, schedule_steps=110, final_factor=0.1)
-    assert [rate_factor(cosine, step) for step in (0, 9, 10, 60, 110, 999)] == pytest.approx([0.1, 1, 1, 0.55, 0.1, 0.1])
+    factors = [rate_factor(cosine, step) for step in (0, 9, 10, 60, 110, 999)]
+    assert factors == pytest.approx([0.1, 1, 1, 0.55, 0.1, 0.1])
     assert rate_factor(TrainConfig(schedule="constant"), 10**6) == 1
 
 
