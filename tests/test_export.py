@@ -19,7 +19,7 @@ from networks import SMALL, noise_pyramid, small_network, worst
 onnx = pytest.importorskip("onnx")
 
 from hyperstem import runtime, weights  # noqa: E402  (after the check for onnx)
-from hyperstem.config import ConfigError  # noqa: E402
+from hyperstem.config import ConfigError, ModelConfig  # noqa: E402
 from hyperstem.errors import ModelError  # noqa: E402
 from hyperstem.export import build, export  # noqa: E402
 
@@ -156,6 +156,15 @@ def test_the_shipped_model_if_it_is_here():
     assert session.config == network.config
     # Its file stores the folded weights in half precision, the other one what they are generated from.
     compare(network, session, noise_pyramid(network.config, 8000, batch=1), tolerance=1e-2)
+
+
+@pytest.mark.slow
+def test_the_papers_size(tmp_path):
+    network = small_network(config=ModelConfig())
+    export(network, tmp_path / "paper.onnx")
+    folded = sum(tensor.numel() for tensor in network.folded().state_dict().values())
+    assert (tmp_path / "paper.onnx").stat().st_size < 1.1 * 4 * folded
+    compare(network, runtime.load(tmp_path / "paper.onnx", threads=2), noise_pyramid(network.config, 4000, batch=1))
 
 
 def nodes_of(graph):

@@ -80,6 +80,15 @@ def test_dissimilarity_is_the_sum_over_pairs(batch, stems, latent, frames, bits)
     assert dissimilarity(latents, active).item() == pytest.approx(float(expected), abs=1e-5)
 
 
+def test_one_stem_alone_is_like_no_other():
+    latents = draw(8, 4, 300, 20).requires_grad_()
+    active = torch.eye(4).repeat(2, 1)
+    value = dissimilarity(latents, active)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-5)
+    assert latents.grad.abs().max() < 1e-5, "rounding was divided by next to nothing"
+
+
 def test_similarity_compares_each_item_with_the_one_before():
     first, second = draw(1, 2, 4, 5), draw(1, 2, 4, 5, seed=1)
     active = torch.ones(2, 2)
