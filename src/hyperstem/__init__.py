@@ -1,7 +1,6 @@
 """hyperstem: vocals, drums, bass and other from any song."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any
 
 _HOMES = {
@@ -16,6 +15,8 @@ __all__ = ["Separator", "Stems", "__version__", "separate"]
 def __getattr__(name: str) -> Any:
     """Loads public names on first use (PEP 562), so that ``import hyperstem`` is instant."""
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("hyperstem")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)

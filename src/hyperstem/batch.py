@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +154,8 @@ class _Digest:
 def _manifest(separator: Separator, task: Task, settings: BatchSettings, output: Output, digest: str,
               seconds: float) -> dict[str, Any]:
     """What was done, without times or places, so that the same work gives the same bytes."""
+    from importlib.metadata import version  # slow to load, and not needed before the first sound
+
     chosen = settings.output
     return {
         "hyperstem": version("hyperstem"),

@@ -162,6 +162,9 @@ class StemFiles:
             groups = np.clip(groups, -1, 1)
         if self._multitrack:
             self._multitrack.write(list(groups))
+        elif self._settings.format.name == "wav":  # no encoder: handing it to threads costs more than it gains
+            for writer, group in zip(self._writers, groups, strict=True):
+                writer.write(group)
         else:
             _all(self._pool, Writer.write, self._writers, groups)
 
@@ -175,7 +178,16 @@ class StemFiles:
                 self._sections.append((self._frames, self._gain))
                 steps = self._rounded(mixture, groups)
             np.clip(steps, -full, full - 1, out=steps)
-        return steps.astype(np.int16 if self._settings.bits == 16 else np.int32)
+        return self._as_integers(steps)
+
+    def _as_integers(self, steps: np.ndarray) -> np.ndarray:
+        """(file, channel, time) as integers, in memory (file, time, channel), as files have them."""
+        files, channels, time = steps.shape
+        integers = np.empty((files, time, channels), np.int16 if self._settings.bits == 16 else np.int32)
+        result = integers.transpose(0, 2, 1)
+        for row in np.ndindex(files, channels):  # numpy would go through time last, six times slower
+            np.copyto(result[row], steps[row], casting="unsafe")
+        return result
 
     def _rounded(self, mixture: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """Whole steps, still as floats; where the files make up the mixture, they sum to its steps."""
@@ -226,7 +238,7 @@ class StemFiles:
                 _keep_sum(steps, np.rint(before.sum(axis=0, dtype=np.int64) * factor))
             full = 1 << (bits - 1)
             np.clip(steps, -full, full - 1, out=steps)
-            _all(self._pool, Writer.write, new, steps.astype(np.int16 if bits == 16 else np.int32))
+            _all(self._pool, Writer.write, new, self._as_integers(steps))
         _all(self._pool, Writer.finish, new)
         self._writers = new
         for writer in old:
@@ -270,17 +282,11 @@ def _keep_sum(steps: np.ndarray, target: np.ndarray) -> None:
     Which one is the loudest is decided anew every `_LOUDEST_OVER` samples. Whole steps are exact as floats.
     """
     missing = target - steps.sum(axis=0)
-    files, channels, time = steps.shape
-    spans = -(-time // _LOUDEST_OVER)
-    padded = np.zeros((channels, spans * _LOUDEST_OVER), missing.dtype)
-    padded[:, :time] = missing
-    padded = padded.reshape(channels, spans, _LOUDEST_OVER)
+    _, channels, time = steps.shape
     whole = time // _LOUDEST_OVER * _LOUDEST_OVER
-    loudness = np.zeros((files, channels, spans), steps.dtype)
-    grid = steps[..., :whole].reshape(files, channels, -1, _LOUDEST_OVER)
-    np.einsum("fcnk,fcnk->fcn", grid, grid, out=loudness[..., : grid.shape[2]])
-    if whole < time:
-        loudness[..., -1] = np.einsum("fck,fck->fc", steps[..., whole:], steps[..., whole:])
-    mask = loudness.argmax(axis=0) == np.arange(files)[:, None, None]  # (file, channel, span)
-    for file, loudest in zip(steps, mask, strict=True):
-        file += (padded * loudest[..., None]).reshape(channels, -1)[:, :time]
+    for begin, end, span in ((0, whole, _LOUDEST_OVER), (whole, time, time - whole)):
+        if begin == end:
+            continue
+        spans = steps[..., begin:end].reshape(*steps.shape[:2], -1, span)  # (file, channel, span, sample), a view
+        loudest = np.einsum("fcnk,fcnk->fcn", spans, spans).argmax(axis=0)
+        spans[loudest, *np.ogrid[:channels, : spans.shape[2]]] += missing[:, begin:end].reshape(channels, -1, span)

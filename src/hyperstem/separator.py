@@ -27,7 +27,7 @@ OVERLAP = 0.1
 LARGEST_OVERLAP = 0.9
 QUIET = 1e-6
 """A segment whose samples all lie below (-120 dBFS) is not given to the network; all stems share it."""
-_PART = 1 << 15
+_PART = 1 << 16
 """Samples at the model's rate that go through resampling, sharing and writing at once."""
 
 Progress = Callable[[float, float | None], None]
@@ -216,7 +216,7 @@ class Separator:
         if segment.start < 0:
             return _Separated(mixture, -1, np.zeros((len(self.stems), *segment.wave.shape), np.float32))
         items = _as_items(segment.wave, self._config.audio_channels)  # (batch, model channel, time)
-        loud = np.abs(items).max(axis=(1, 2)) >= QUIET
+        loud = np.maximum(items.max(axis=(1, 2)), -items.min(axis=(1, 2))) >= QUIET
         result = np.zeros((len(items), len(self.stems), *items.shape[1:]), np.float32)  # no memory until written to
         if loud.any():
             stages = normalise(pyramid(items[loud], self.rate_hz, self._config.rates_hz[: self.stages]))

@@ -10,6 +10,7 @@ import soundfile
 
 from hyperstem.audio import containers, ogg
 from hyperstem.audio.reading import AudioInfo, ends_early, seconds
+from hyperstem.audio.samples import planar
 from hyperstem.errors import AudioError
 
 _TAGS = {"title": "title", "artist": "artist", "album": "album", "date": "date", "tracknumber": "track",
@@ -51,7 +52,7 @@ class SoundFileSource:
         """(channel, time) float32 blocks to the end."""
         while len(block := self._read(frames)):  # (time, channel)
             self._position += len(block)
-            yield block.T
+            yield planar(block)
         if self._ogg and not ogg.ends(self._path):
             raise ends_early(self._path, self._position, None, self.info.rate_hz)
         promised = self.info.frames

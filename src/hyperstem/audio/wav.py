@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from hyperstem.audio.samples import interleaved_steps
+from hyperstem.audio.samples import interleaved, interleaved_steps
 
 _CHUNK_NAMES = {"title": b"INAM", "artist": b"IART", "album": b"IPRD", "date": b"ICRD", "track": b"ITRK",
                 "genre": b"IGNR", "comment": b"ICMT", "copyright": b"ICOP"}
@@ -49,7 +49,7 @@ class WavEncoder:
         """Appends (channel, time): float with full scale 1, or whole steps as integers."""
         (wave,) = waves
         if self._subtype == "float":
-            data = np.ascontiguousarray(wave.T, dtype="<f4")
+            data = interleaved(wave).astype("<f4", copy=False)
         elif self._subtype == "pcm16":
             data = interleaved_steps(wave, 16).astype("<i2", copy=False)
         else:
