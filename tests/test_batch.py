@@ -50,11 +50,50 @@ def test_every_file_once_and_folders_in_order(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("template", "message"), [
     ("{track}", "no {stem}"), ("{title}/{stem}", "allowed are track, stem, ext"), ("/abs/{stem}", "leads out"),
-    ("x/../../{stem}", "leads out"), ("{stem", "template"),
+    ("x/../../{stem}", "leads out"), ("{stem", "template"), ("{stem:.1}", "has {stem:.1}"),
+    ("{stem!r}", "has {stem!r}"), ("{stem}/manifest.json", "written beside"), ("{stem:{track}}", "has {stem:{track}}"),
 ])
 def test_templates_that_cannot_work(tmp_path, template, message):
     with pytest.raises(ConfigError, match=message):
         settings(tmp_path, template=template)
+
+
+def test_several_songs_need_names_of_their_own(tmp_path):
+    flat = settings(tmp_path, template="{stem}.{ext}")
+    assert len(plan([Path("a.mp3")], flat, STEMS)) == 1
+    with pytest.raises(ConfigError, match=r"no \{track\}; 2 songs"):
+        plan([Path("a.mp3"), Path("b.mp3")], flat, STEMS)
+    tasks = plan([Path("a.mp3"), Path("b.mp3")], settings(tmp_path, "stem.mp4", template="{stem}.{ext}"), STEMS)
+    assert [task.paths["stems"].name for task in tasks] == ["a.stem.mp4", "b.stem.mp4"]
+
+
+@pytest.mark.parametrize("name", ("..wav", "...wav", "...mp3"))
+def test_names_of_dots_stay_in_the_output_folder(tmp_path, name):
+    task, = plan([Path(name)], settings(tmp_path), STEMS)
+    assert task.manifest.parent == tmp_path / name
+
+
+def test_a_mistake_in_one_song_leaves_the_others_their_turn(tmp_path, monkeypatch):
+    monkeypatch.delenv("HYPERSTEM_DEBUG", raising=False)
+    for name in ("a.wav", "b.wav"):
+        audio.write(tmp_path / name, noise(1, 8000), 8000)
+    digest = batch._Digest
+    monkeypatch.setattr(batch, "_Digest", lambda path: None if path.name == "a.wav" else digest(path))
+    chosen = settings(tmp_path / "out")
+    tasks = plan([tmp_path / "a.wav", tmp_path / "b.wav"], chosen, STEMS)
+    results = batch.run(separator(), tasks, chosen, lambda _: None)
+    assert [result.status for result in results] == ["failed", "done"]
+    assert "internal error: AttributeError" in results[0].error
+
+
+def test_failures_are_one_line_that_begins_with_the_name(tmp_path):
+    chosen = settings(tmp_path / "out")
+    for name in ("two  spaces.mp3", "two\nlines.mp3"):
+        (tmp_path / name).write_text("no music")
+        result, = batch.run(separator(), plan([tmp_path / name], chosen, STEMS), chosen, lambda _: None)
+        shown = str(tmp_path / name).replace("\n", " ")
+        assert result.error.startswith(shown)
+        assert result.error.count(shown) == len(result.error.splitlines()) == 1
 
 
 def test_cancelling_stops_all_jobs_and_leaves_nothing(tmp_path):

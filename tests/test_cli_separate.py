@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -217,6 +218,8 @@ def test_an_untrained_model_warns(here, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert err.startswith("hyperstem: warning: model 'stand-in' is untrained")
     assert json.loads(out)["status"] == "done"
+    assert main(["separate", "song.wav", "--quiet", "--overwrite"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_one_gain_for_the_song_is_told(here, capsys):
@@ -236,6 +239,29 @@ def test_unicode_long_and_odd_names(here):
     assert main(["separate", "--quiet", "--", *names]) == 0
     assert {path.name for path in (here / "separated").iterdir()} == {
         "Ünïcødé 音楽", "x" * 200, "-dash", "two.dots", "100% {stem}"}
+
+
+def test_a_name_that_is_no_utf_8(here, capsys):
+    name = os.fsdecode(b"caf\xe9.wav")
+    try:
+        song(name, seconds=0.1)
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    assert main(["separate", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] == name
+    assert json.loads(Path("separated/caf/manifest.json").read_bytes())["source"]["name"] == name
+
+
+def test_a_name_that_is_no_utf_8_on_a_terminal(here):
+    name = os.fsdecode(b"caf\xe9.wav")
+    try:
+        song(name, seconds=0.1)
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    command = [sys.executable, "-c", COMMAND, str(Path(__file__).parent), "0", "separate", name]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "utf-8"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(rb"caf\udce9.wav -> ")
 
 
 def test_earlier_output_is_no_input(here):

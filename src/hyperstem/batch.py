@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,6 +96,11 @@ def separate_file(separator: Separator, task: Task, settings: BatchSettings, pro
         return Result(task.source, "failed", _line(task.source, error))
     except MemoryError:
         return Result(task.source, "failed", f"{task.source}: out of memory")
+    except Exception as error:  # a mistake of ours in one song leaves the others their turn
+        if os.environ.get("HYPERSTEM_DEBUG"):
+            raise
+        internal = f"{task.source}: internal error: {type(error).__name__}: {error} (set HYPERSTEM_DEBUG=1 for more)"
+        return Result(task.source, "failed", " ".join(internal.splitlines()))
 
 
 def _separate_into(separator: Separator, task: Task, settings: BatchSettings, progress: Progress | None,
@@ -118,7 +124,7 @@ def _separate_into(separator: Separator, task: Task, settings: BatchSettings, pr
         seconds = frames / info.rate_hz
         output = files.close()
     manifest = _manifest(separator, task, settings, output, digest.result(), seconds)
-    _write_text(task.manifest, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    _write_text(task.manifest, _json(manifest, indent=2) + "\n")
     if picture is not None:
         name = task.manifest.name.removesuffix(MANIFEST) + "picture.png"
         picture.save(task.manifest.with_name(name), title=task.source.name)
@@ -206,10 +212,19 @@ def _line(source: Path, error: Exception) -> str:
         text = f"{error.strerror or error}{where}"
     else:
         text = str(error)
-    text = " ".join(text.split())
-    return text if text.startswith(str(source)) else f"{source}: {text}"
+    text = text if text.startswith(str(source)) else f"{source}: {text}"
+    return " ".join(text.splitlines())
 
 
 def json_line(values: Mapping[str, Any]) -> str:
-    """One line of JSON."""
-    return json.dumps(values, ensure_ascii=False)
+    """One line of JSON that can be written as UTF-8, even with names of files that are not (bytes as \\udcXX)."""
+    return _json(values)
+
+
+def _json(values: Mapping[str, Any], indent: int | None = None) -> str:
+    text = json.dumps(values, indent=indent, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(values, indent=indent)
+    return text

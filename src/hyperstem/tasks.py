@@ -37,19 +37,28 @@ class BatchSettings:
     plot: bool = False
 
     def __post_init__(self) -> None:
-        try:
-            fields = [name for _, name, _, _ in Formatter().parse(self.template) if name is not None]
-        except ValueError as error:
-            raise ConfigError(f"template {self.template!r}: {error}") from None
-        for name in fields:
-            if name not in _FIELDS:
-                raise ConfigError(f"template {self.template!r} has {{{name}}}; allowed are {', '.join(_FIELDS)}")
+        fields = _fields(self.template)
         if "stem" not in fields and not self.output.format.multitrack:
             raise ConfigError(f"template {self.template!r} has no {{stem}}; all stems would be one file")
         if Path(self.template).is_absolute() or ".." in Path(self.template).parts:
             raise ConfigError(f"template {self.template!r} leads out of the output folder")
+        if Path(self.template).name.casefold() == MANIFEST:
+            raise ConfigError(f"template {self.template!r} names the files {MANIFEST}, which is written beside them")
         if self.jobs < 1:
             raise ConfigError(f"jobs is {self.jobs}; at least 1 is needed")
+
+
+def _fields(template: str) -> list[str]:
+    """Names of the fields in a template, which stand alone in their braces: a format could make two stems one file."""
+    try:
+        parts = [part for part in Formatter().parse(template) if part[1] is not None]
+    except ValueError as error:
+        raise ConfigError(f"template {template!r}: {error}") from None
+    for _, name, form, conversion in parts:
+        if name not in _FIELDS or form or conversion:
+            given = f"{name}{'!' + conversion if conversion else ''}{':' + form if form else ''}"
+            raise ConfigError(f"template {template!r} has {{{given}}}; allowed are {', '.join(_FIELDS)}")
+    return [name for _, name, _, _ in parts if name is not None]
 
 
 def require_writable(folder: Path) -> None:
@@ -154,7 +163,14 @@ def _is_ours(manifest: Path) -> bool:
 
 
 def plan(sources: Iterable[Path], settings: BatchSettings, stems: tuple[str, ...]) -> list[Task]:
-    """Names every output; inputs of one name get -2, -3, ... in their order."""
+    """Names every output; inputs of one name get -2, -3, ... in their order.
+
+    Raises:
+        ConfigError: there are several inputs, and the template gives all of them the same names.
+    """
+    sources = list(sources)
+    if len(sources) > 1 and "track" not in _track_fields(settings):
+        raise ConfigError(f"template {settings.template!r} has no {{track}}; {len(sources)} songs would be one")
     tasks, taken = [], set()
     for source in sources:
         track = _track_name(source)
@@ -170,10 +186,18 @@ def plan(sources: Iterable[Path], settings: BatchSettings, stems: tuple[str, ...
     return tasks
 
 
+def _track_fields(settings: BatchSettings) -> list[str]:
+    """Fields of the template; the one file of a multitrack format has the track's name for its stem."""
+    return ["track" if name == "stem" and settings.output.format.multitrack else name
+            for name in _fields(settings.template)]
+
+
 def _track_name(source: Path) -> str:
     name = source.name.removesuffix(source.suffix) or source.name
     if name.lower().endswith(".stem"):
         name = name[:-5] or name
+    if not name.strip("."):
+        name = source.name  # "." and ".." are folders of their own
     return name.encode(errors="surrogateescape")[:_LONGEST_TRACK].decode(errors="ignore") or "track"
 
 

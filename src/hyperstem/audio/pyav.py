@@ -114,7 +114,7 @@ class AvSource:
         first = end = None
         timed = self._format == "mov"
         tick = (self._stream.time_base or 0) * self.info.rate_hz  # samples
-        decoded = 0
+        decoded = samples = 0
         try:
             for packet in self._container.demux(self._stream):
                 try:
@@ -129,9 +129,11 @@ class AvSource:
                 if timed and packet.pts is not None and packet.duration and first is not None:
                     end = round((packet.pts + packet.duration - first) * tick)
                 for frame in frames:
+                    samples += frame.samples
                     yield frame, end
         except av.error.FFmpegError as error:
-            raise AudioError(f"{self._path} is damaged: {error.strerror}") from None
+            raise AudioError(f"{self._path} is damaged after {samples / self.info.rate_hz:.2f} s: {error.strerror}"
+                             ) from None
 
     def _audible_end(self, packet_end: int | None, decoded_end: int) -> int:
         """Where the sound of an MP4 frame ends, before the encoder's padding.

@@ -4,6 +4,7 @@ The command modules import nothing heavy at their top; numpy, onnxruntime and to
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be any bytes; standard error does so already
     only = argv[0] if argv and argv[0] in command_names() else None
     args = build_parser(only).parse_args(argv)
     try:

@@ -71,14 +71,14 @@ def run(args: argparse.Namespace) -> int:
         batch.require_writable(settings.folder)
         separator = Separator.load(args.model, args.quality, args.device, args.threads, args.segment, overlap)
         settings = _with_groups(args, settings, separator)
+        found = batch.find_sources(args.inputs)
+        tasks = batch.plan(found.sources, settings, separator.stems)
     except ConfigError as error:
         args.parser.print_usage(sys.stderr)
         _say(f"error: {error}")
         return 2
-    if not separator.trained:
+    if not separator.trained and not args.quiet:
         _say(f"warning: model {separator.model_name!r} is untrained: it shows how separation works, not how it sounds")
-    found = batch.find_sources(args.inputs)
-    tasks = batch.plan(found.sources, settings, separator.stems)
     return _separate_all(args, separator, settings, tasks, found.failures)
 
 
