@@ -1,8 +1,10 @@
 """Takes an upload in: streamed to disk, counted as it comes, and looked at (not decoded) before it is accepted."""
 
 import asyncio
+import contextlib
 import re
 import unicodedata
+from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -11,6 +13,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 IDLE_S = 60.0
+READ_ON_BYTES, READ_ON_S = 32 << 20, 2.0
+"""How much of a refused upload is still taken in, and for how long."""
 FIELD_BYTES = 1000
 OVERHEAD_BYTES = 64 << 10
 """What a request may hold beside the file itself."""
@@ -83,6 +87,24 @@ async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
     Raises:
         UploadError: 413 too large, 415 no multipart form or plainly no sound, 422 no file, 400 malformed, 408 stalled.
     """
+    chunks = aiter(request.stream())
+    try:
+        return await _received(request, chunks, path, max_bytes)
+    except UploadError:
+        await _read_on(chunks)
+        raise
+
+
+async def _read_on(chunks: AsyncIterator[bytes]) -> None:
+    """Takes in some more of a refused upload: a sender that is still busy would lose the answer with the connection."""
+    left = READ_ON_BYTES
+    with contextlib.suppress(TimeoutError, StopAsyncIteration, ClientDisconnect):
+        async with asyncio.timeout(READ_ON_S):
+            while left > 0:
+                left -= len(await anext(chunks))
+
+
+async def _received(request: Request, chunks: AsyncIterator[bytes], path: Path, max_bytes: int) -> Upload:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
         raise UploadError(415, "send the song as multipart/form-data in a field named 'file'")
@@ -96,7 +118,7 @@ async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
         form = _Form(file, max_bytes, too_large)
         parser = MultipartParser(options[b"boundary"], form.callbacks())
         try:
-            await _feed(request, parser, max_bytes + OVERHEAD_BYTES, too_large)
+            await _feed(chunks, parser, max_bytes + OVERHEAD_BYTES, too_large)
             parser.finalize()
         except MultipartParseError as error:
             raise UploadError(400, f"the multipart form is malformed: {error}") from None
@@ -108,8 +130,10 @@ async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
     return Upload(clean_name(form.name), form.size, form.fields)
 
 
-async def _feed(request: Request, parser: MultipartParser, max_bytes: int, too_large: UploadError) -> None:
-    chunks, total = aiter(request.stream()), 0
+async def _feed(
+    chunks: AsyncIterator[bytes], parser: MultipartParser, max_bytes: int, too_large: UploadError
+) -> None:
+    total = 0
     while True:
         try:
             chunk = await asyncio.wait_for(anext(chunks), IDLE_S)
