@@ -278,13 +278,16 @@ def run(here: Path, *arguments: str, delay_s: float = 0.0, before: str = "", **o
 
 def test_ctrl_c_leaves_no_half_file_and_says_so(here):
     song("song.wav", seconds=60)
-    for jobs, kill in (("1", signal.SIGINT), ("2", signal.SIGINT), ("1", signal.SIGTERM)):
+    for jobs, kill, times in (("1", signal.SIGINT, 1), ("2", signal.SIGINT, 1), ("1", signal.SIGTERM, 1),
+                              ("1", signal.SIGHUP, 1), ("2", signal.SIGINT, 5)):
         process = run(here, "separate", "song.wav", "--jobs", jobs, delay_s=0.2)
         deadline = time.monotonic() + 60
         while not list(here.glob("separated/song/.hyperstem-*")) and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(0.5)
-        process.send_signal(kill)
+        for _ in range(times):
+            process.send_signal(kill)
+            time.sleep(0.02)
         err = process.communicate(timeout=60)[1]
         assert process.returncode == 130
         assert err == "hyperstem: interrupted; unfinished files were removed\n"

@@ -52,8 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (HyperstemError, OSError) as error:
+    except HyperstemError as error:
         print(f"hyperstem: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"hyperstem: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     except Exception as error:
         if os.environ.get("HYPERSTEM_DEBUG"):

@@ -162,7 +162,7 @@ def _separate_all(args: argparse.Namespace, separator: "Separator", settings: "B
         for failure in failures:
             report(failure)
         try:
-            with _terminated_like_interrupted():
+            with _interrupted_once():
                 results = batch.run(separator, tasks, settings, report, progress.update, cancel)
         except KeyboardInterrupt:
             cancel.set()
@@ -172,16 +172,32 @@ def _separate_all(args: argparse.Namespace, separator: "Separator", settings: "B
 
 
 @contextlib.contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """A polite kill (SIGTERM) cleans up as Ctrl-C does."""
+def _interrupted_once() -> Iterator[None]:
+    """Ctrl-C, a polite kill (SIGTERM) and a closing terminal (SIGHUP) interrupt.
+
+    A second one does nothing until the process ends: it must not cut the clean-up short. What is ignored, as under
+    nohup, stays so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    ours = [number for number in numbers if before[number] in (signal.SIG_DFL, signal.default_int_handler)]
+
+    def interrupt(*_: object) -> None:
+        for number in ours:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in ours:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in ours:
+            if signal.getsignal(number) is interrupt:
+                signal.signal(number, before[number])
 
 
 def _summary(result: "Result") -> str:
