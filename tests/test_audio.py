@@ -1,4 +1,5 @@
 import hashlib
+import os
 import struct
 import subprocess
 import sys
@@ -222,6 +223,13 @@ def test_a_folder_and_a_missing_file(tmp_path):
         audio.probe(tmp_path)
     with pytest.raises(FileNotFoundError):
         audio.probe(tmp_path / "none.wav")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "song.wav")
+    with pytest.raises(AudioError, match="is a pipe or a device"):
+        audio.probe(tmp_path / "song.wav")
 
 
 def test_full_scale_is_2_to_the_15_both_ways(tmp_path):

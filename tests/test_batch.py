@@ -96,6 +96,34 @@ def test_failures_are_one_line_that_begins_with_the_name(tmp_path):
         assert result.error.count(shown) == len(result.error.splitlines()) == 1
 
 
+def test_inputs_are_never_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("bass.wav", "b.wav"):
+        audio.write(tmp_path / name, noise(1, 8000), 8000)
+    before = Path("bass.wav").read_bytes()
+    chosen = settings(Path(), template="{stem}.{ext}", existing="overwrite")
+    result, = batch.run(separator(), plan([tmp_path / "bass.wav"], chosen, STEMS), chosen, lambda _: None)
+    assert result.status == "failed"
+    assert result.error.endswith("would replace bass.wav, which is an input")
+    chosen = settings(Path(), template="{stem}.{ext}", existing="overwrite")
+    tasks = [plan([Path(name)], chosen, STEMS)[0] for name in ("b.wav", "bass.wav")]
+    assert {result.status for result in batch.run(separator(), tasks, chosen, lambda _: None)} == {"failed"}
+    assert Path("bass.wav").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.wav", "bass.wav"]
+
+
+def test_a_manifest_of_someone_else_is_kept(tmp_path):
+    audio.write(tmp_path / "a.wav", noise(1, 8000), 8000)
+    manifest = tmp_path / "out" / "a" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text('{"mine": 1}')
+    for existing, status in (("fail", "failed"), ("skip", "failed"), ("overwrite", "done")):
+        chosen = settings(tmp_path / "out", existing=existing)
+        result, = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
+        assert result.status == status
+        assert ("mine" in manifest.read_text()) == (status == "failed")
+
+
 def test_cancelling_stops_all_jobs_and_leaves_nothing(tmp_path):
     sources = []
     for i in range(3):

@@ -16,7 +16,18 @@ from hyperstem.audio import temporary_beside
 from hyperstem.errors import AudioError, HyperstemError
 from hyperstem.outputs import Output, StemFiles
 from hyperstem.separator import Block, Cancelled, Progress, Separator
-from hyperstem.tasks import MANIFEST, BatchSettings, Found, Result, Task, find_sources, plan, require_writable
+from hyperstem.tasks import (
+    MANIFEST,
+    BatchSettings,
+    Found,
+    Result,
+    Task,
+    find_sources,
+    is_ours,
+    plan,
+    require_writable,
+    resolved,
+)
 
 __all__ = [
     "MANIFEST", "BatchSettings", "Found", "Report", "Result", "Task", "find_sources", "json_line", "plan",
@@ -45,12 +56,17 @@ def run(separator: Separator, tasks: Sequence[Task], settings: BatchSettings, re
     cancel = cancel or threading.Event()
     lock = threading.Lock()
     made: set[Path] = set()
+    inputs = {resolved(task.source) for task in tasks}
 
     def one(task: Task) -> Result:
         if cancel.is_set():
             raise Cancelled("cancelled")
         told = (lambda done, total: progress(task, done, total)) if progress else None
-        result = separate_file(separator, task, settings, told, cancel, made)
+        replaced = [path for path in (*task.paths.values(), task.manifest) if resolved(path) in inputs]
+        if replaced:
+            result = Result(task.source, "failed", f"{task.source}: would replace {replaced[0]}, which is an input")
+        else:
+            result = separate_file(separator, task, settings, told, cancel, made)
         with lock:
             report(result)
         return result
@@ -83,6 +99,8 @@ def separate_file(separator: Separator, task: Task, settings: BatchSettings, pro
             return Result(task.source, "skipped")
         if settings.existing == "fail" and present:
             raise AudioError(f"{present[0]} exists; --overwrite replaces it, --skip-existing passes it over")
+        if settings.existing != "overwrite" and task.manifest.exists() and not is_ours(task.manifest):
+            raise AudioError(f"{task.manifest} exists, and is not one of ours; --overwrite replaces it")
         folders = {path.parent for path in (*task.paths.values(), task.manifest)}
         with _folders(folders, set() if made is None else made):
             output, seconds = _separate_into(separator, task, settings, progress, cancel)

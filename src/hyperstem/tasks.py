@@ -127,24 +127,25 @@ def find_sources(given: Sequence[Path]) -> Found:
     failures = []
     for path in given:
         if not path.is_dir():
-            sources.setdefault(_resolved(path), path)
+            sources.setdefault(resolved(path), path)
             continue
         inside = list(_audio_files(path))
         if not inside:
             failures.append(Result(path, "failed", f"{path}: no audio files in this folder"))
         for item in inside:
-            sources.setdefault(_resolved(item), item)
+            sources.setdefault(resolved(item), item)
     return Found(list(sources.values()), failures)
 
 
-def _resolved(path: Path) -> Path:
+def resolved(path: Path) -> Path:
+    """Absolute, links followed where that is possible."""
     with contextlib.suppress(OSError, RuntimeError):
         return path.resolve()
     return path.absolute()
 
 
 def _audio_files(folder: Path) -> Iterator[Path]:
-    if _is_ours(folder / MANIFEST):
+    if is_ours(folder / MANIFEST):
         return
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
@@ -155,7 +156,8 @@ def _audio_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _is_ours(manifest: Path) -> bool:
+def is_ours(manifest: Path) -> bool:
+    """Whether a manifest is there and was written here."""
     try:
         return "hyperstem" in json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):

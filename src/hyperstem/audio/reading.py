@@ -48,11 +48,12 @@ class Source(Protocol):
 
 def _open(path: str | Path, stream: int) -> Source:
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except IsADirectoryError:
-        raise AudioError(f"{path} is a folder, not an audio file") from None
+    if path.is_dir():
+        raise AudioError(f"{path} is a folder, not an audio file")
+    if path.exists() and not path.is_file():
+        raise AudioError(f"{path} is a pipe or a device; a file is needed, for it is read more than once")
+    with path.open("rb") as file:
+        head = file.read(16)
     if not head:
         raise AudioError(f"{path} is empty")
     if stream == 0 and containers.simple(head):
