@@ -84,6 +84,14 @@ def test_levels_far_apart_give_the_same():
     assert np.array_equal(loud.waves[0], quiet.waves[0])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("level", (1e-5, 1e19, 1e30))
+def test_no_level_is_too_far_away(level):
+    wave = np.random.default_rng(0).standard_normal((2, 1000))
+    result = normalise([(wave * level).astype(np.float32)])
+    assert np.allclose(result.waves[0], wave / wave.std(), atol=1e-5)
+
+
 def test_rates_must_be_positive():
     with pytest.raises(AudioError, match="0 Hz"):
         resample(np.zeros((1, 4), np.float32), 0, 8000)

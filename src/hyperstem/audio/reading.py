@@ -167,7 +167,7 @@ def _stream(path: str | Path, block_frames: int, start_s: float, duration_s: flo
 
 
 def _check_finite(block: np.ndarray, path: str | Path, position: int, rate_hz: int) -> None:
-    if math.isfinite(block.max() - block.min()):
+    if math.isfinite(float(block.max()) - float(block.min())):
         return
     bad = np.argwhere(~np.isfinite(block))
     if not len(bad):
