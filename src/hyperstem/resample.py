@@ -135,9 +135,6 @@ def _scale(wave: np.ndarray) -> np.ndarray:
     """(..., channel, time) to (..., 1, 1): the standard deviation about the mean, kept away from zero."""
     mean = wave.mean(axis=(-2, -1), keepdims=True)
     squares = wave - mean  # the mean is taken away first: in float32, nothing is lost where it is large
-    with np.errstate(over="ignore"):
-        np.square(squares, out=squares)
+    np.square(squares, out=squares)
     deviation = np.sqrt(squares.mean(axis=(-2, -1), dtype=np.float64, keepdims=True))
-    if not np.isfinite(deviation).all():  # levels beyond 1e19, whose squares float32 cannot hold
-        deviation = wave.std(axis=(-2, -1), dtype=np.float64, keepdims=True)
     return np.maximum(np.maximum(deviation, SILENCE), DC_RATIO * np.abs(mean)).astype(np.float32)

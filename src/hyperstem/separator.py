@@ -130,8 +130,10 @@ class Separator:
         wave = np.atleast_2d(np.asarray(wave, np.float32))
         if wave.ndim != 2 or wave.size == 0:
             raise AudioError(f"a wave of shape {wave.shape}; expected (channel, time) with at least one sample")
-        if not math.isfinite(np.abs(wave).max()):
-            raise AudioError("the wave has samples that are NaN or infinite; they must be finite")
+        loudest = audio.reading.LOUDEST
+        if not (wave.max() <= loudest and wave.min() >= -loudest):
+            raise AudioError("the wave has samples that are NaN or infinite; they must be finite, and at most "
+                             f"{loudest:g}")
         waves = np.empty((len(self.stems), *wave.shape), np.float32)
         for block in self.stream_blocks(_array_blocks(wave), rate_hz, wave.shape[1] / rate_hz, progress, cancel):
             waves[..., block.start : block.start + block.waves.shape[-1]] = block.waves
