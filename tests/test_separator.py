@@ -210,12 +210,18 @@ def test_progress_and_cancel():
 
 @pytest.mark.parametrize(("wave", "message"), [
     (np.zeros((2, 0)), "at least one sample"), (np.zeros((0, 5)), "at least one sample"),
-    (np.zeros((1, 2, 3)), r"\(channel, time\)"),
+    (np.zeros((1, 2, 3)), r"\(channel, time\)"), (np.zeros((4410, 2)), r"4410 channels.* \(channel, time\)"),
     (np.array([[0, np.nan]]), "NaN or infinite"), (np.array([[0, -np.inf]]), "NaN or infinite"),
 ])
 def test_bad_waves(wave, message):
     with pytest.raises(AudioError, match=message):
         separator().separate(wave, 44100)
+
+
+@pytest.mark.parametrize("rate_hz", (0, -1, 44100.5))
+def test_bad_rates(rate_hz):
+    with pytest.raises(AudioError, match="positive whole number"):
+        separator().separate(np.zeros((1, 10)), rate_hz)
 
 
 def test_one_dimension_is_one_channel():

@@ -27,6 +27,7 @@ OVERLAP = 0.1
 LARGEST_OVERLAP = 0.9
 QUIET = 1e-6
 """A segment whose samples all lie below (-120 dBFS) is not given to the network; all stems share it."""
+_MOST_CHANNELS = 64
 _PART = 1 << 16
 """Samples at the model's rate that go through resampling, sharing and writing at once."""
 
@@ -124,12 +125,18 @@ class Separator:
             cancel: set it from another thread to stop.
 
         Raises:
-            AudioError: no samples, or samples that are not finite.
+            AudioError: no samples, too many channels, samples that are not finite, or no whole rate.
             Cancelled: `cancel` was set.
         """
         wave = np.atleast_2d(np.asarray(wave, np.float32))
         if wave.ndim != 2 or wave.size == 0:
             raise AudioError(f"a wave of shape {wave.shape}; expected (channel, time) with at least one sample")
+        if len(wave) > _MOST_CHANNELS:
+            raise AudioError(f"a wave of shape {wave.shape} has {len(wave)} channels; at most {_MOST_CHANNELS} are "
+                             "allowed, and the axes are (channel, time)")
+        if rate_hz != int(rate_hz) or rate_hz < 1:
+            raise AudioError(f"sample rate {rate_hz} Hz; it must be a positive whole number")
+        rate_hz = int(rate_hz)
         loudest = audio.reading.LOUDEST
         if not (wave.max() <= loudest and wave.min() >= -loudest):
             raise AudioError("the wave has samples that are NaN or infinite; they must be finite, and at most "
