@@ -275,3 +275,16 @@ def test_each_kind_prefers_the_truth():
             for amount in (0.0, 0.1, 1.0)
         ]
         assert totals == sorted(totals), kind
+
+
+def test_signed_si_snr_takes_an_inverted_estimate_for_a_bad_one():
+    reference = torch.randn(2, 800, generator=torch.Generator().manual_seed(0))
+    noise = 0.1 * torch.randn(2, 800, generator=torch.Generator().manual_seed(1))
+    estimate = (reference + noise).requires_grad_()
+    assert torch.equal(si_snr(estimate, reference, signed=True), si_snr(estimate, reference))
+    inverted = (-estimate).detach().requires_grad_()
+    torch.testing.assert_close(si_snr(inverted, reference), si_snr(estimate, reference))
+    score = si_snr(inverted, reference, signed=True)
+    assert (score < -80).all()
+    (gradient,) = torch.autograd.grad(score.sum(), inverted)
+    assert (gradient * inverted).sum() < 0  # it is drawn towards silence, through which the way to the right sign leads

@@ -338,6 +338,8 @@ class LossConfig:
         similarity: weight of the cosine between latents of one stem across the batch.
         silence: weight of what leaks into silent stems (dB over -20 dB of the mixture, softly).
         snr_mix: share of the thresholded SNR in the SI-SNR score, so that levels are learned too.
+        signed: whether SI-SNR takes an estimate of the wrong sign for a bad one. The paper's does not mind the sign, but
+            a stem that comes out upside down can only be brought to silence by `snr_mix`.
         snr_threshold_db: SNR beyond which nothing more is gained.
         spectral: weight of the STFT distance beside L1.
         l1_scale: factor on the L1 scores, to bring them to the size of dB.
@@ -351,6 +353,7 @@ class LossConfig:
     similarity: float = 2.0
     silence: float = 0.0
     snr_mix: float = 0.0
+    signed: bool = False
     snr_threshold_db: float = 30.0
     spectral: float = 0.5
     l1_scale: float = 10.0

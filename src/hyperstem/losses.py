@@ -34,7 +34,7 @@ class LossReport(NamedTuple):
     parts: dict[str, Tensor]
 
 
-def si_snr(estimate: Tensor, reference: Tensor) -> Tensor:
+def si_snr(estimate: Tensor, reference: Tensor, signed: bool = False) -> Tensor:
     """Scale-invariant signal-to-noise ratio, without mean removal.
 
     ``s = <r, e> / (|r|^2 + 1e-8) r``, then ``10 log10(|s|^2 / |e - s|^2)`` with both powers at least 1e-8.
@@ -42,6 +42,7 @@ def si_snr(estimate: Tensor, reference: Tensor) -> Tensor:
     Args:
         estimate: (..., time).
         reference: (..., time).
+        signed: an estimate that is upside down has no part of the reference, rather than all of it.
 
     Returns:
         (...) in dB.
@@ -50,7 +51,8 @@ def si_snr(estimate: Tensor, reference: Tensor) -> Tensor:
         The paper, equation 3; Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019.
     """
     power = reference.square().sum(-1, keepdim=True) + POWER_EPS
-    target = (reference * estimate).sum(-1, keepdim=True) / power * reference
+    scale = (reference * estimate).sum(-1, keepdim=True) / power
+    target = (scale.clamp(min=0.0) if signed else scale) * reference
     residual = estimate - target
     return 10 * (_clamped_log_power(target) - _clamped_log_power(residual))
 
@@ -261,7 +263,7 @@ class Objective(nn.Module):
         """The score to maximise per stem (stem,): its mean over the items in which the stem sounds."""
         config = self.config
         if config.kind == "si_snr":
-            scores = si_snr(estimates, stems)
+            scores = si_snr(estimates, stems, config.signed)
         elif config.kind == "snr":
             scores = snr(estimates, stems, config.snr_threshold_db)
         else:
