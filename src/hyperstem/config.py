@@ -338,8 +338,8 @@ class LossConfig:
         similarity: weight of the cosine between latents of one stem across the batch.
         silence: weight of what leaks into silent stems (dB over -20 dB of the mixture, softly).
         snr_mix: share of the thresholded SNR in the SI-SNR score, so that levels are learned too.
-        signed: whether SI-SNR takes an estimate of the wrong sign for a bad one. The paper's does not mind the sign, but
-            a stem that comes out upside down can only be brought to silence by `snr_mix`.
+        signed: whether SI-SNR takes an estimate of the wrong sign for a bad one. The paper's does not mind the sign,
+            but a stem that comes out upside down can only be brought to silence by `snr_mix`.
         snr_threshold_db: SNR beyond which nothing more is gained.
         spectral: weight of the STFT distance beside L1.
         l1_scale: factor on the L1 scores, to bring them to the size of dB.
