@@ -65,8 +65,8 @@ def main() -> None:
                     f"| {limit:.3f} | {ratio:.1f} | {100 / ratio:.0f} % |")
     threads = torch.get_num_threads()
     write_section("Training step", "\n".join([
-        f"`python benchmarks/training_speed.py`: `configs/{CONFIG.name}`, batch {BATCH} x {config.segment_s:g} s, forward,",
-        f"backward and optimiser, {threads} threads, torch {torch.__version__};",
+        f"`python benchmarks/training_speed.py`: `configs/{CONFIG.name}`, batch {BATCH} x {config.segment_s:g} s,",
+        f"forward, backward and optimiser, {threads} threads, torch {torch.__version__};",
         f"median of {args.rounds} paired rounds. The limit is the same number of operations",
         "as bare products of the size of a block's largest.",
         "",
