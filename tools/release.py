@@ -1,6 +1,6 @@
 """Makes a model folder from trained weights: float16 safetensors, ONNX, and a card with sizes and hashes.
 
-python tools/release.py WEIGHTS FOLDER [--card FACTS.json] [--stage0 WEIGHTS]
+python tools/release.py WEIGHTS FOLDER [--card FACTS.json]
 """
 
 import argparse

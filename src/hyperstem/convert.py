@@ -214,6 +214,8 @@ class _Source(NamedTuple):
     names: tuple[str, ...]
     how: str = "as is"
     count: int = 1
+    """Numbers of a tensor of zeros, or channels of each encoder kernel."""
+    kernels: int = 1
 
     def read(self, reader: _Reader) -> Tensor:
         if self.how == "identity":  # no embeddings there: each layer has a code per stem
@@ -228,13 +230,12 @@ class _Source(NamedTuple):
         if self.how == "by stem":  # (stem * out, ...) to (stem, out, ...)
             return tensors[0].unflatten(0, (_STEMS, -1))
         if self.how == "join":
-            return _plain_order(tensors[0], self.count)
+            return _plain_order(tensors[0], self.count, self.kernels)
         return tensors[0]
 
 
-def _plain_order(weight: Tensor, widths: int) -> Tensor:
+def _plain_order(weight: Tensor, channels: int, kernels: int) -> Tensor:
     """Encoder columns from interleaved kernels (channel 0 of each, channel 1 of each, ...) to one after the other."""
-    kernels, channels = widths % 100, widths // 100
     filters, mels = weight[:, : kernels * channels], weight[:, kernels * channels :]
     return torch.cat([filters.unflatten(1, (channels, kernels)).transpose(1, 2).flatten(1, 2), mels], 1)
 
@@ -250,7 +251,7 @@ def _sources(
         prefix = f"stages.{stage}."
         if part == "encoder.join.weight":
             width = config.stage_configs[int(stage)].encoder_channels
-            source = _Source((prefix + theirs[part],), "join", width * 100 + len(config.kernels))
+            source = _Source((prefix + theirs[part],), "join", width, len(config.kernels))
         elif part == "embedding" and coded:
             source = _Source((), "identity")
         elif part == "decoder.split.weight":
