@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperstem.residual import CELL, ResidualSharing
+from hyperstem.residual import CELL, ResidualSharing, share_by_frequency
 
 
 def share(mixture: np.ndarray, stems: np.ndarray, block: int):
@@ -31,16 +31,42 @@ def test_stems_sum_to_the_mixture_whatever_the_blocks(length, block):
     assert np.allclose(shared, share(mixture, stems.copy(), 1777)[1], atol=1e-6)
 
 
+@given(length=st.integers(1, 9000), rate_hz=st.sampled_from([100, 8000, 32000]), quiet=st.sampled_from([0, 1e-4, 1]))
+@settings(deadline=None, max_examples=40)
+def test_shared_by_frequency_stems_sum_to_the_mixture(length, rate_hz, quiet):
+    mixture, stems = signals(length)
+    pairs = np.stack([mixture, -mixture[::-1]])
+    shared = share_by_frequency(pairs, np.stack([stems, stems * quiet]).astype(np.float32), rate_hz)
+    assert shared.dtype == np.float32
+    assert shared.shape == (2, *stems.shape)
+    assert np.abs(shared.sum(axis=1) - pairs).max() < 1e-5
+    alone = share_by_frequency(mixture, stems, rate_hz)
+    assert np.allclose(shared[0], alone, atol=1e-6)  # items do not see each other
+
+
+def test_what_is_missing_goes_to_the_stem_that_plays_there():
+    time = np.arange(8000) / 8000
+    low, high = (np.sin(2 * np.pi * hz * time).astype(np.float32)[None] for hz in (100, 2000))
+    stems = np.stack([0.5 * low, 0.5 * high])
+    shared = share_by_frequency(low + high, stems, 8000)
+    middle = slice(800, 7200)  # the ends are steps, which are everywhere in the spectrum
+    assert np.abs(shared[0] - low)[:, middle].max() < 2e-3
+    assert np.abs(shared[1] - high)[:, middle].max() < 2e-3
+
+
 def test_shares_follow_the_local_energy():
     length = CELL * 20
     stems = np.zeros((2, 1, length), np.float32)
     stems[0, :, : length // 2] = 0.5
     stems[1, :, length // 2 :] = 0.5
+    stems[..., ::2] *= -1  # a wave with a slope
     mixture = stems.sum(axis=0) + 0.1
     _, shared = share(mixture, stems, 4000)
-    assert np.allclose(shared[0, 0, : length // 2 - 2 * CELL], 0.6)
-    assert np.allclose(shared[0, 0, length // 2 + 2 * CELL :], 0)
-    assert np.abs(np.diff(shared[1, 0, length // 2 : length // 2 + CELL])).max() < 0.01  # no steps
+    early, late = slice(0, length // 2 - 2 * CELL), slice(length // 2 + 2 * CELL, length)
+    assert np.allclose(shared[0, 0, early], stems[0, 0, early] + 0.1)
+    assert np.allclose(shared[0, 0, late], 0)
+    given = shared[1, 0] - stems[1, 0]
+    assert np.abs(np.diff(given)).max() < 0.01  # no steps
 
 
 def test_silent_stems_share_alike():
@@ -56,3 +82,10 @@ def test_levels_far_apart_are_shared_the_same():
     _, loud = share(mixture, stems.copy(), 3000)
     _, quiet = share(mixture * 2.0**-13, stems * np.float32(2.0**-13), 3000)
     assert np.allclose(quiet * 2.0**13, loud, atol=1e-6)
+
+
+def test_a_low_stem_gets_little_of_what_lies_above_the_network():
+    time = np.arange(CELL * 40) / 44100
+    bass, cymbal, missing = (np.sin(2 * np.pi * hz * time).astype(np.float32)[None] for hz in (80, 3500, 12000))
+    _, shared = share(bass + cymbal + missing, np.stack([bass, cymbal]), 4000)
+    assert np.abs(shared[0] - bass).max() < 0.01

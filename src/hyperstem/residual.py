@@ -1,15 +1,66 @@
-"""Makes stems sum to their mixture: what is missing is shared out by each stem's local energy. Pure, in flat memory."""
+"""Makes stems sum to their mixture: what is missing is shared out by each stem's local energy. Pure, in flat memory.
+
+What the network heard is shared by time and frequency (`share_by_frequency`), what lies above its rate by time alone
+(`ResidualSharing`).
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
+WINDOW_S = 0.064
+"""Window of the spectra in which energies are compared."""
 CELL = 512
 """Samples over which energies are taken, on a grid from the song's start, so that blocks of any size give the same."""
 _BATCH = 64
 """Cells worked on at once: few enough to stay in the processor's cache."""
 _TINY = 1e-20
 """Energy that each stem is taken to have at least: where all are silent, all get the same."""
+_FAINT = 1e-9
+"""The same for a bin of the spectrum of a wave whose level is 1."""
+
+
+def share_by_frequency(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> np.ndarray:
+    """The stems with what they lack of the mixture, each given its part of the energy in every bin of the spectrum.
+
+    A bass that has nothing at 3 kHz gets nothing of what is missing there.
+
+    Args:
+        mixture: (..., channel, time) float32 with a level near 1.
+        stems: (..., stem, channel, time) float32.
+        rate_hz: their sample rate.
+
+    Returns:
+        (..., stem, channel, time) float32 that sums to the mixture.
+    """
+    time = mixture.shape[-1]
+    half = max(1, round(WINDOW_S * rate_hz / 2))
+    window = np.sin(np.pi * (np.arange(2 * half, dtype=np.float32) + 0.5) / (2 * half))  # squares half apart sum to 1
+    missing = _spectrum(mixture - stems.sum(axis=-3), window)  # (..., channel, frame, bin)
+    spectra = _spectrum(stems, window)  # (..., stem, channel, frame, bin)
+    energy = spectra.real**2 + spectra.imag**2 + np.float32(_FAINT)
+    energy /= energy.sum(axis=-4, keepdims=True)
+    return stems + _wave(energy * missing[..., None, :, :, :], window)[..., :time]
+
+
+def _spectrum(wave: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """(..., time) to (..., frame, bin): frames half a window apart, the first half a window before the start."""
+    size = len(window)
+    half = size // 2
+    halves = -(-wave.shape[-1] // half)
+    padded = np.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(half, (halves + 1) * half - wave.shape[-1])])
+    blocks = padded.reshape(*wave.shape[:-1], halves + 2, half)
+    frames = np.concatenate([blocks[..., :-1, :], blocks[..., 1:, :]], axis=-1)  # (..., frame, sample)
+    frames *= window
+    return np.fft.rfft(frames)
+
+
+def _wave(spectrum: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """(..., frame, bin) to (..., time), whole halves of a window: undoes `_spectrum`."""
+    half = len(window) // 2
+    frames = np.fft.irfft(spectrum, len(window)) * window
+    blocks = frames[..., :-1, half:] + frames[..., 1:, :half]
+    return blocks.reshape(*blocks.shape[:-2], -1)
 
 
 class Shared(NamedTuple):
@@ -25,7 +76,8 @@ class ResidualSharing:
     """Takes mixture and stems block by block and gives stems that sum to the mixture.
 
     A stem's share at a sample is linear between the borders of cells; at a border it is its part of the energy of the
-    two cells that meet there.
+    two cells that meet there. It is the energy of the wave's slope, in which high frequencies count for more: what is
+    missing lies high up, and so belongs to those who play high.
     """
 
     def __init__(self, stems: int, channels: int) -> None:
@@ -65,7 +117,8 @@ class ResidualSharing:
         mixture_cells = mixture[..., : cells * CELL].reshape(grid[1:])
         if not np.shares_memory(stem_cells, stems):
             raise AssertionError("cells must be a view")
-        energy = np.einsum("scnk,scnk->scn", stem_cells, stem_cells)
+        slopes = np.diff(stem_cells, axis=-1)
+        energy = np.einsum("scnk,scnk->scn", slopes, slopes)
         shares = _border_shares(np.concatenate([self._before, energy, energy[..., -1:]], axis=-1))
         self._before = energy[..., done - 1 : done].copy()
         for at in range(0, done, _BATCH):

@@ -15,7 +15,7 @@ from hyperstem.errors import AudioError, ConfigError, HyperstemError, ModelError
 from hyperstem.overlap import Cut, OverlapAdd, Segment, Segmenter
 from hyperstem.pipeline import ordered_map, prefetch
 from hyperstem.resample import Resampler, fit, normalise, pyramid
-from hyperstem.residual import ResidualSharing
+from hyperstem.residual import ResidualSharing, share_by_frequency
 from hyperstem.stems import Block, Stems
 
 __all__ = ["Block", "Cancelled", "Progress", "Quality", "Separator", "Stems", "separate"]
@@ -232,9 +232,10 @@ class Separator:
             with self._slots:
                 stems = self._loaded.engine.separate(stages.waves)  # (batch, stem, channel, time)
             stems = stems[..., : items.shape[-1]]
-            stems *= stages.scales[-1][:, None]
             if not math.isfinite(stems.max() - stems.min()):
                 raise ModelError(f"model {self.model_name} gave samples that are not finite")
+            stems = share_by_frequency(stages.waves[-1][..., : items.shape[-1]], stems, self.rate_hz)
+            stems *= stages.scales[-1][:, None]
             if loud.all():
                 result = stems
             else:
