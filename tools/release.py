@@ -10,6 +10,7 @@ from pathlib import Path
 from hyperstem import weights
 from hyperstem.config import to_mapping
 from hyperstem.export import export
+from hyperstem.files import write_text
 
 
 def main() -> None:
@@ -30,8 +31,7 @@ def main() -> None:
         "parameters": sum(tensor.numel() for tensor in network.parameters()),
         "sha256": {path.name: weights.sha256(path) for path in (onnx, safetensors)},
     }
-    with weights.replacing(args.folder / "card.json") as temporary:
-        temporary.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(args.folder / "card.json", json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     for path in (onnx, safetensors):
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 

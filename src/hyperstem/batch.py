@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hyperstem import audio
-from hyperstem.audio import temporary_beside
 from hyperstem.errors import AudioError, HyperstemError
+from hyperstem.files import write_text
 from hyperstem.outputs import Output, StemFiles
 from hyperstem.separator import Block, Cancelled, Progress, Separator
 from hyperstem.tasks import (
@@ -142,7 +142,7 @@ def _separate_into(separator: Separator, task: Task, settings: BatchSettings, pr
         seconds = frames / info.rate_hz
         output = files.close()
     manifest = _manifest(separator, task, settings, output, digest.result(), seconds)
-    _write_text(task.manifest, _json(manifest, indent=2) + "\n")
+    write_text(task.manifest, _json(manifest, indent=2) + "\n")
     if picture is not None:
         name = task.manifest.name.removesuffix(MANIFEST) + "picture.png"
         picture.save(task.manifest.with_name(name), title=task.source.name)
@@ -195,15 +195,6 @@ def _manifest(separator: Separator, task: Task, settings: BatchSettings, output:
         "rate_hz": output.rate_hz, "frames": output.frames, "seconds": seconds, "gain": output.gain,
         "peak": output.peak,
     }
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = temporary_beside(path)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

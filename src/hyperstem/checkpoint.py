@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from hyperstem.errors import ModelError
+from hyperstem.files import replacing
 
 FORMAT = 1
 
@@ -32,22 +33,16 @@ def _shown(value: Any) -> str:
 
 
 def save(path: Path, state: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Writes a run's state: to a file beside `path` first, which then takes its place.
+    """Writes a run's state, whole or not at all.
 
     Args:
         state: tensors, numbers, text, and lists and dicts of them; nothing else can be read back.
         config: the run's settings as plain JSON values.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            torch.save({"format": FORMAT, "config": json.dumps(config), "state": dict(state)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save({"format": FORMAT, "config": json.dumps(config), "state": dict(state)}, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

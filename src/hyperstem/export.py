@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hyperstem.config import ModelConfig, StageConfig
 from hyperstem.errors import ModelError
+from hyperstem.files import replacing
 from hyperstem.graph import Graph
 from hyperstem.model import MetaTasNet, Stage
 from hyperstem.model.decoder import Decoder
@@ -29,7 +30,7 @@ from hyperstem.model.encoder import Encoder, frame_padding
 from hyperstem.model.generator import NORM_EPS, StemConv, StemNorm
 from hyperstem.model.masking import Block, Masking
 from hyperstem.model.spectrogram import POWER_FLOOR, Spectrogram
-from hyperstem.weights import FORMAT, config_to_json, replacing
+from hyperstem.weights import FORMAT, config_to_json
 
 OPSET, IR_VERSION = 20, 9
 

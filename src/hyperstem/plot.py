@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperstem.audio import temporary_beside
 from hyperstem.errors import HyperstemError
+from hyperstem.files import replacing
 
 _COLUMNS = 1024
 """At least half as many columns are drawn of a song that is long enough; never more."""
@@ -104,12 +104,8 @@ class Picture:
             axis.set_xlabel("seconds")
         if title:
             figure.suptitle(title.replace("$", r"\$"))
-        temporary = temporary_beside(path)
-        try:
+        with replacing(path) as temporary:
             figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _band_of(hz: float, rate_hz: int) -> float:

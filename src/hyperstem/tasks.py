@@ -8,8 +8,8 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, Literal, NamedTuple
 
-from hyperstem.audio import temporary_beside
 from hyperstem.errors import AudioError, ConfigError
+from hyperstem.files import temporary_beside
 from hyperstem.outputs import Output, OutputSettings
 
 SUFFIXES = frozenset((

@@ -6,15 +6,12 @@ holds the SHA-256 of both files, and a file that differs is refused.
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hyperstem.config import ModelConfig, from_mapping, to_mapping
 from hyperstem.errors import ModelError
+from hyperstem.files import replacing
 
 if TYPE_CHECKING:
     from hyperstem.model import MetaTasNet
@@ -91,21 +88,6 @@ def sha256(path: Path) -> str:
     """A file's SHA-256 as hexadecimal text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def config_to_json(config: ModelConfig) -> str:

@@ -5,9 +5,9 @@ soundfile reads and writes the simple formats, PyAV all others. Encoder delays a
 
 from hyperstem.audio.formats import FORMATS, Format, format_of, named_format
 from hyperstem.audio.reading import AudioInfo, probe, read, sound_streams, stream
-from hyperstem.audio.writing import MultitrackWriter, Writer, temporary_beside, write
+from hyperstem.audio.writing import MultitrackWriter, Writer, write
 
 __all__ = [
     "FORMATS", "AudioInfo", "Format", "MultitrackWriter", "Writer", "format_of", "named_format", "probe",
-    "read", "sound_streams", "stream", "temporary_beside", "write",
+    "read", "sound_streams", "stream", "write",
 ]

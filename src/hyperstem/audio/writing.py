@@ -1,7 +1,6 @@
 """Writing: a file appears whole, under its name, when it is closed, or not at all."""
 
 import contextlib
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
@@ -10,11 +9,7 @@ import numpy as np
 
 from hyperstem.audio.formats import Format, format_of
 from hyperstem.errors import AudioError
-
-
-def temporary_beside(path: Path) -> Path:
-    """A free name in the same folder, short whatever `path` is called."""
-    return path.with_name(f".hyperstem-{secrets.token_hex(6)}.part")
+from hyperstem.files import temporary_beside
 
 
 class Encoder(Protocol):

@@ -21,6 +21,7 @@ from hyperstem import audio
 from hyperstem.config import DataConfig, SourceConfig
 from hyperstem.data.tracks import Part, Track, find_tracks
 from hyperstem.errors import DataError
+from hyperstem.files import TEMPORARY, replacing, write_text
 from hyperstem.resample import resample
 
 FORMAT = 1
@@ -259,7 +260,7 @@ def _block_powers(row: np.ndarray, rate_hz: int) -> np.ndarray:
 def _write_rows(target: Path, rows: dict[str, np.ndarray], stems: Sequence[str], entry: dict[str, Any]) -> None:
     """Writes int16 (row, time, channel); each row uses the whole range of 16 bits, its scale is in the entry."""
     shape = (len(entry["stems"]), entry["frames"], entry["channels"])
-    with _whole(target) as partial:
+    with replacing(target) as partial:
         result = np.lib.format.open_memmap(partial, mode="w+", dtype=np.int16, shape=shape)
         for i, stem in enumerate(entry["stems"]):
             scale = np.float32(entry["scales"][stem])
@@ -270,24 +271,12 @@ def _write_rows(target: Path, rows: dict[str, np.ndarray], stems: Sequence[str],
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    with _whole(path) as partial:
-        partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A temporary name that becomes `path` at the end, unless something fails."""
-    partial = audio.temporary_beside(path)
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, json.dumps(value, ensure_ascii=False))
 
 
 def _remove_leftovers(folder: Path) -> None:
     """Removes what a killed run left behind; what is new may belong to a run at work."""
-    for partial in folder.glob(".hyperstem-*.part"):
+    for partial in folder.glob(TEMPORARY):
         with contextlib.suppress(OSError):
             if time.time() - partial.stat().st_mtime > LEFTOVER_S:
                 partial.unlink()

@@ -27,6 +27,7 @@ from hyperstem.evaluate.methods import (
 )
 from hyperstem.evaluate.runner import Engine, Outcome, Task
 from hyperstem.evaluate.songs import WHOLE_FOLDER, Entry, Subset, find_songs
+from hyperstem.files import write_text
 
 BASELINES: tuple[Method, ...] = (MixtureMethod(), OracleMethod())
 
@@ -208,7 +209,7 @@ def _write(settings: Settings, result: Evaluation) -> tuple[Path, ...]:
         "summary.json": json.dumps(summary(result), indent=2) + "\n",
     }
     for name, content in files.items():
-        scores.write_whole(settings.folder / name, content)
+        write_text(settings.folder / name, content)
     paths = [settings.folder / name for name in files]
     marks = report.PUBLISHED_SDR if report.published_row(result.stems) else None
     if box_plot(settings.folder / "sdr.png", result.scored, result.stems, marks):

@@ -1,11 +1,11 @@
 """The box plot of an evaluation, if matplotlib is installed."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hyperstem.evaluate.report import song_medians
 from hyperstem.evaluate.scores import SongScores
+from hyperstem.files import replacing
 
 
 def box_plot(
@@ -61,10 +61,6 @@ def box_plot(
     axes.set_ylabel("SDR (BSS Eval v4), dB; one value a song")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize="small")
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        figure.savefig(partial, dpi=120)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
     return True

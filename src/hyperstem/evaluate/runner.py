@@ -24,6 +24,7 @@ from hyperstem.evaluate.measures import si_sdr, track_sdr
 from hyperstem.evaluate.methods import Method
 from hyperstem.evaluate.reference import museval_scores
 from hyperstem.evaluate.songs import Entry, Song, read_song
+from hyperstem.files import write_text
 
 Engine = Literal["fast", "museval"]
 SETTINGS_FILE = "evaluation.json"
@@ -177,4 +178,4 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
                 )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    scores.write_whole(path, json.dumps(dict(settings), indent=2) + "\n")
+    write_text(path, json.dumps(dict(settings), indent=2) + "\n")

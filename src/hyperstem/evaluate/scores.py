@@ -1,7 +1,6 @@
 """Scores of songs: museval's JSON in and out, and the medians over frames, then over songs."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from hyperstem.errors import DataError
 from hyperstem.evaluate.bss import WINDOW_S, FrameScores
+from hyperstem.files import write_text
 
 MUSEVAL_VERSION = "0.4.1"
 """The museval whose numbers these are."""
@@ -84,7 +84,7 @@ def save(path: Path, song: SongScores, engine: str) -> None:
         targets.append({"name": stem, "frames": frames, "track": dict(song.whole[stem])})
     text = json.dumps({"targets": targets, "museval_version": MUSEVAL_VERSION, "engine": engine}, indent=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text)
+    write_text(path, text)
 
 
 def _frame(index: int, column: np.ndarray) -> dict[str, Any]:
@@ -130,13 +130,3 @@ def load_folder(folder: Path) -> list[SongScores]:
     if not found:
         raise DataError(f"no scores in {folder}: expected {folder}/<subset>/<song>.json, as `evaluate -o` writes them")
     return found
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes `text` so that the file appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

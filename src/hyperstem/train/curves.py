@@ -1,9 +1,9 @@
 """A picture of a run: loss, validation scores, learning rate and speed over the steps."""
 
-import os
 from pathlib import Path
 from typing import Any
 
+from hyperstem.files import replacing
 from hyperstem.train import journal
 
 
@@ -32,9 +32,8 @@ def draw(folder: Path) -> Path | None:
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
     path = folder / "curves.png"
-    beside = folder / f".curves.{os.getpid()}.png"
-    figure.savefig(beside, dpi=100)
-    beside.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
     return path
 
 

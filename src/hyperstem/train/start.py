@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from hyperstem import weights
 from hyperstem.data.dataset import SegmentDataset, ValidationData
 from hyperstem.distributed import World, find_device, launched
 from hyperstem.errors import ConfigError
+from hyperstem.files import write_text
 from hyperstem.losses import Objective
 from hyperstem.model import MetaTasNet
 from hyperstem.optim import freeze
@@ -123,8 +123,7 @@ class _Setup:
 
     def _write_config(self) -> None:
         if self.here.leads:
-            with weights.replacing(self.folder / "config.json") as path:
-                path.write_text(json.dumps(self.settings.mapping(), indent=2) + "\n", encoding="utf-8")
+            write_text(self.folder / "config.json", json.dumps(self.settings.mapping(), indent=2) + "\n")
 
     def _note(self, text: str) -> None:
         if self.observer is not None:

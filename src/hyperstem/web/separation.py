@@ -10,6 +10,7 @@ from typing import Any
 
 from hyperstem import audio, batch
 from hyperstem.errors import AudioError
+from hyperstem.files import replacing, write_text
 from hyperstem.outputs import OutputSettings
 from hyperstem.web.peaks import Outliner
 from hyperstem.web.takes import ORIGINAL, STEMS, Sound, TakeWriter, wav_sound
@@ -140,7 +141,7 @@ def _name_source(manifest: Path, name: str) -> None:
     """Puts the song's own name into the manifest, which only knows the studio's."""
     facts = json.loads(manifest.read_text(encoding="utf-8"))
     facts["source"]["name"] = name
-    manifest.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(manifest, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
 
 def _keep(folder: Path, part: Path, take: str, stems: Sequence[str], gain: float) -> None:
@@ -156,9 +157,8 @@ def _keep(folder: Path, part: Path, take: str, stems: Sequence[str], gain: float
 
 def _outline(sound: Sound, path: Path) -> None:
     """Writes the outline of a finished file."""
-    outliner, part = Outliner(), path.with_suffix(".part")
-    with part.open("wb") as file:
+    outliner = Outliner()
+    with replacing(path) as temporary, temporary.open("wb") as file:
         for start in range(0, sound.frames, BLOCK_FRAMES):
             file.write(outliner.add(sound.read(start, BLOCK_FRAMES)).tobytes())
         file.write(outliner.finish().tobytes())
-    part.replace(path)
