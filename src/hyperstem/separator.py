@@ -2,20 +2,20 @@
 
 import math
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from hyperstem import audio, engines
 from hyperstem.config import ModelConfig
 from hyperstem.errors import AudioError, ConfigError, HyperstemError, ModelError
-from hyperstem.overlap import Cut, OverlapAdd, Segment, Segmenter
+from hyperstem.flow import Piece, Separated, cut_up, put_together
+from hyperstem.overlap import Cut
 from hyperstem.pipeline import ordered_map, prefetch
-from hyperstem.resample import Resampler, fit, normalise, pyramid
-from hyperstem.residual import ResidualSharing, share_by_frequency
+from hyperstem.resample import normalise, pyramid
+from hyperstem.residual import share_by_frequency
 from hyperstem.stems import Block, Stems
 
 __all__ = ["Block", "Cancelled", "Progress", "Quality", "Separator", "Stems", "separate"]
@@ -28,8 +28,7 @@ LARGEST_OVERLAP = 0.9
 QUIET = 1e-6
 """A segment whose samples all lie below (-120 dBFS) is not given to the network; all stems share it."""
 _MOST_CHANNELS = 64
-_PART = 1 << 16
-"""Samples at the model's rate that go through resampling, sharing and writing at once."""
+T = TypeVar("T")
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds done and, where it is known, the seconds in all."""
@@ -37,23 +36,6 @@ Progress = Callable[[float, float | None], None]
 
 class Cancelled(HyperstemError):
     """The caller's `cancel` event was set."""
-
-
-class _Piece(NamedTuple):
-    """What travels to the network: a segment and the input that came with it."""
-
-    mixture: np.ndarray
-    """(channel, time) input since the piece before."""
-    segment: Segment
-
-
-class _Separated(NamedTuple):
-    """What comes back from the network."""
-
-    mixture: np.ndarray
-    start: int
-    waves: np.ndarray
-    """(stem, channel, time) at the model's rate."""
 
 
 class Separator:
@@ -187,43 +169,18 @@ class Separator:
         Yields:
             Blocks, in order, as they are ready.
         """
-        pieces = prefetch(self._cut_up(waves, rate_hz, cancel), depth=2)
-        separated = ordered_map(self._run, pieces, self._loaded.workers)
-        for block in prefetch(self._put_together(separated, rate_hz, cancel), depth=4):
+        pieces = prefetch(cut_up(_unless(cancel, waves), rate_hz, self.rate_hz, self._cut), depth=2)
+        separated = _unless(cancel, ordered_map(self._run, pieces, self._loaded.workers))
+        for block in prefetch(put_together(separated, self.stems, rate_hz, self.rate_hz, self._cut), depth=4):
             yield block
             if progress is not None:
                 progress((block.start + block.mixture.shape[1]) / rate_hz, total_s)
 
-    def _cut_up(self, waves: Iterator[np.ndarray], rate_hz: int, cancel: threading.Event | None) -> Iterator[_Piece]:
-        """Input blocks to segments at the model's rate."""
-        resampler = segmenter = None
-        held: list[np.ndarray] = []
-        for wave in waves:
-            _check(cancel)
-            if resampler is None or segmenter is None:
-                resampler = Resampler(len(wave), rate_hz, self.rate_hz)
-                segmenter = Segmenter(len(wave), self._cut)
-            held.append(wave)
-            for segment in segmenter.push(resampler.push(wave)):
-                yield _Piece(_joined(held), segment)
-                held = [wave[:, :0]]
-        if resampler is None or segmenter is None:
-            raise AudioError("no samples")
-        for segment in segmenter.push(resampler.push(held[-1][:, :0], last=True)):
-            yield _Piece(_joined(held), segment)
-            held = [held[-1][:, :0]]
-        for segment in segmenter.finish():
-            yield _Piece(_joined(held), segment)
-            held = [held[-1][:, :0]]
-        if held[0].shape[1] or len(held) > 1:  # input that the last segment already covered
-            empty = Segment(-1, np.zeros((len(held[0]), 0), np.float32), 0)
-            yield _Piece(_joined(held), empty)
-
-    def _run(self, piece: _Piece) -> _Separated:
+    def _run(self, piece: Piece) -> Separated:
         """The network on one segment, at the level it was trained for."""
-        mixture, segment = piece
-        if segment.start < 0:
-            return _Separated(mixture, -1, np.zeros((len(self.stems), *segment.wave.shape), np.float32))
+        segment = piece.segment
+        if piece.empty:
+            return Separated(piece, np.zeros((len(self.stems), *segment.wave.shape), np.float32))
         items = _as_items(segment.wave, self._config.audio_channels)  # (batch, model channel, time)
         loud = np.maximum(items.max(axis=(1, 2)), -items.min(axis=(1, 2))) >= QUIET
         result = np.zeros((len(items), len(self.stems), *items.shape[1:]), np.float32)  # no memory until written to
@@ -241,44 +198,7 @@ class Separator:
             else:
                 result[loud] = stems
         waves = _as_channels(result, len(segment.wave))  # (stem, channel, time)
-        return _Separated(mixture, segment.start, waves[..., : segment.sound])
-
-    def _put_together(self, results: Iterator[_Separated], rate_hz: int,
-                      cancel: threading.Event | None) -> Iterator[Block]:
-        """Segments at the model's rate to blocks at the input's, whose stems sum to the input."""
-        join = OverlapAdd(self._cut)
-        inputs: deque[np.ndarray] = deque()
-        back = sharing = None
-        start = channels = 0
-        try:
-            for mixture, at, waves in results:
-                _check(cancel)
-                if back is None or sharing is None:
-                    channels = len(mixture)
-                    back = Resampler(len(self.stems) * channels, self.rate_hz, rate_hz)
-                    sharing = ResidualSharing(len(self.stems), channels)
-                inputs.append(mixture)
-                if at < 0:
-                    continue
-                for part in _parts(_flat(join.push(at, waves))):
-                    ready = back.push(part)  # (stem * channel, time)
-                    stems = ready.reshape(len(self.stems), channels, ready.shape[1])
-                    shared = sharing.push(_taken(inputs, ready.shape[1]), stems)
-                    if shared.mixture.shape[1]:
-                        yield Block(start, rate_hz, self.stems, *shared)
-                        start += shared.mixture.shape[1]
-            assert back is not None and sharing is not None
-            *parts, final = _parts(_flat(join.finish()))
-            for part, last in [(part, False) for part in parts] + [(final, True)]:
-                ready = back.push(part, last)
-                count = sum(block.shape[1] for block in inputs) if last else ready.shape[1]
-                stems = fit(ready, count).reshape(len(self.stems), channels, count)
-                shared = sharing.push(_taken(inputs, count), stems, last)
-                if shared.mixture.shape[1]:
-                    yield Block(start, rate_hz, self.stems, *shared)
-                    start += shared.mixture.shape[1]
-        finally:
-            results.close()  # type: ignore[attr-defined]
+        return Separated(piece, waves[..., : segment.sound])
 
 
 def separate(path: str | Path, model: str | Path = "default", quality: Quality = "full") -> Stems:
@@ -324,37 +244,18 @@ def _as_channels(result: np.ndarray, channels: int) -> np.ndarray:
     return waves[:, :channels]
 
 
-def _flat(waves: np.ndarray) -> np.ndarray:
-    """(stem, channel, time) to (stem * channel, time)."""
-    return waves.reshape(waves.shape[0] * waves.shape[1], waves.shape[2])
-
-
-def _parts(wave: np.ndarray) -> list[np.ndarray]:
-    """(row, time) in pieces small enough for the processor's cache; at least one."""
-    return [wave[:, at : at + _PART] for at in range(0, max(1, wave.shape[1]), _PART)]
-
-
-def _joined(blocks: list[np.ndarray]) -> np.ndarray:
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
-
-
-def _taken(blocks: deque[np.ndarray], count: int) -> np.ndarray:
-    """The first `count` samples of the blocks, which lose them."""
-    taken: list[np.ndarray] = [blocks[0][:, :0]]
-    while count:
-        block = blocks.popleft()
-        taken.append(block[:, :count])
-        if block.shape[1] > count:
-            blocks.appendleft(block[:, count:])
-        count -= taken[-1].shape[1]
-    return np.concatenate(taken, axis=1)
-
-
 def _array_blocks(wave: np.ndarray) -> Iterator[np.ndarray]:
     for at in range(0, wave.shape[1], audio.reading.BLOCK_FRAMES):
         yield wave[:, at : at + audio.reading.BLOCK_FRAMES]
 
 
-def _check(cancel: threading.Event | None) -> None:
-    if cancel is not None and cancel.is_set():
-        raise Cancelled("cancelled")
+def _unless(cancel: threading.Event | None, items: Iterator[T]) -> Generator[T, None, None]:
+    """The items, until `cancel` is set; they are closed at the end."""
+    try:
+        for item in items:
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("cancelled")
+            yield item
+    finally:
+        if isinstance(items, Generator):
+            items.close()
