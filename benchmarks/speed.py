@@ -1,4 +1,4 @@
-"""Speed of `hyperstem separate`, decoding and writing included: ``python benchmarks/separation_speed.py [--json]``.
+"""Speed of `hyperstem separate`, decoding and writing included: ``python benchmarks/speed.py [--json]``.
 
 Separates a 3-minute stereo MP3 at 44.1 kHz with the given model at every quality, in a process of its own each, and
 tells how many times faster than real time that is, how much of the processor's time was spent outside the network, and

@@ -1,0 +1,95 @@
+"""How loud a stem comes out that is not there: ``python benchmarks/absent.py DATASET [--subset S] [--model M]``.
+
+Every song of the dataset, and three of the built-in band, are separated without one of their stems and with one of them
+alone. What comes out of a stem that was left out is compared with the mixture's level; medians over songs.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from _results import machine, write_section
+
+from hyperstem.config import STEMS
+from hyperstem.evaluate.songs import find_songs, read_song
+from hyperstem.separator import Separator
+from hyperstem.synth import render_song
+
+BAND_SEEDS = (5, 6, 7)
+BAND_S = 15.0
+
+
+class Song(NamedTuple):
+    """True stems, (stem, channel, time)."""
+
+    waves: np.ndarray
+    rate_hz: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--subset", default="validation")
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--quality", default="full")
+    args = parser.parse_args()
+    separator = Separator.load(args.model, args.quality)
+    tables = [table(separator, name, songs) for name, songs in
+              ((f"{args.dataset.name}, {args.subset}", recorded(args.dataset, args.subset)), ("built-in band", band()))]
+    write_section("Absent stems", "\n".join([
+        f"`python benchmarks/absent.py {args.dataset.name}`: level of a stem that is not in the song, dB beside the",
+        f"mixture (median over songs, the loudest song in brackets), on {machine()}.",
+        "",
+        "| song | drums | bass | other | vocals |",
+        "|---|---:|---:|---:|---:|",
+        *[row for rows in tables for row in rows],
+    ]))
+
+
+def recorded(dataset: Path, subset: str) -> Iterator[Song]:
+    for entry in find_songs(dataset, subset, STEMS).songs:
+        song = read_song(entry, STEMS)
+        yield Song(song.references, song.rate_hz)
+
+
+def band() -> Iterator[Song]:
+    for seed in BAND_SEEDS:
+        stems = render_song(seed, BAND_S, 44100)
+        yield Song(np.stack([stems[stem] for stem in STEMS]), 44100)
+
+
+def table(separator: Separator, name: str, songs: Iterator[Song]) -> list[str]:
+    """The table's rows for some songs: one without each stem, and one for each stem alone."""
+    without: dict[str, list[float]] = {stem: [] for stem in STEMS}
+    alone: dict[str, dict[str, list[float]]] = {stem: {other: [] for other in STEMS} for stem in STEMS}
+    for waves, rate_hz in songs:
+        for i, stem in enumerate(STEMS):
+            if waves[i].any():
+                without[stem].append(levels(separator, np.delete(waves, i, axis=0).sum(axis=0), rate_hz)[stem])
+                for other, level in levels(separator, waves[i], rate_hz).items():
+                    alone[stem][other].append(level)
+    rows = [f"| {name}: without that stem | " + " | ".join(shown(without[stem]) for stem in STEMS) + " |"]
+    for stem in STEMS:
+        cells = ["" if other == stem else shown(alone[stem][other]) for other in STEMS]
+        rows.append(f"| {name}: {stem} alone | " + " | ".join(cells) + " |")
+    return rows
+
+
+def levels(separator: Separator, mixture: np.ndarray, rate_hz: int) -> dict[str, float]:
+    """Level of each estimated stem beside the mixture, dB."""
+    stems = separator.separate(np.ascontiguousarray(mixture), rate_hz)
+    return {stem: decibels(stems[stem]) - decibels(mixture) for stem in STEMS}
+
+
+def decibels(wave: np.ndarray) -> float:
+    return 10 * float(np.log10(np.mean(np.square(wave, dtype=np.float64)) + 1e-20))
+
+
+def shown(values: list[float]) -> str:
+    return f"{np.median(values):.1f} ({max(values):.1f})" if values else ""
+
+
+if __name__ == "__main__":
+    main()
