@@ -16,6 +16,8 @@ _BATCH = 64
 """Cells worked on at once: few enough to stay in the processor's cache."""
 _TINY = 1e-20
 """Energy that each stem is taken to have at least: where all are silent, all get the same."""
+_BINS = 4096
+"""Samples of a signal whose spectra are worked on at once: few enough for the cache."""
 _FAINT = 1e-9
 """The same for a bin of the spectrum of a wave whose level is 1."""
 
@@ -36,31 +38,38 @@ def share_by_frequency(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> 
     time = mixture.shape[-1]
     half = max(1, round(WINDOW_S * rate_hz / 2))
     window = np.sin(np.pi * (np.arange(2 * half, dtype=np.float32) + 0.5) / (2 * half))  # squares half apart sum to 1
-    missing = _spectrum(mixture - stems.sum(axis=-3), window)  # (..., channel, frame, bin)
-    spectra = _spectrum(stems, window)  # (..., stem, channel, frame, bin)
-    energy = spectra.real**2 + spectra.imag**2 + np.float32(_FAINT)
-    energy /= energy.sum(axis=-4, keepdims=True)
-    return stems + _wave(energy * missing[..., None, :, :, :], window)[..., :time]
+    missing = _halves(mixture - stems.sum(axis=-3), half)  # (..., channel, half, sample)
+    shared = _halves(stems, half)  # (..., stem, channel, half, sample)
+    given = np.zeros_like(shared)
+    frames = shared.shape[-2] - 1
+    together = max(1, _BINS // half)
+    for start in range(0, frames, together):
+        stop = min(start + together, frames)
+        spectra = _spectra(shared, window, start, stop)
+        energy = np.square(spectra.real)
+        energy += np.square(spectra.imag)
+        energy += np.float32(_FAINT)
+        energy /= energy.sum(axis=-4, keepdims=True)
+        waves = np.fft.irfft(energy * _spectra(missing, window, start, stop)[..., None, :, :, :], 2 * half)
+        waves *= window
+        given[..., start:stop, :] += waves[..., :half]
+        given[..., start + 1 : stop + 1, :] += waves[..., half:]
+    shared += given
+    return shared[..., 1:-1, :].reshape(*stems.shape[:-1], -1)[..., :time]
 
 
-def _spectrum(wave: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """(..., time) to (..., frame, bin): frames half a window apart, the first half a window before the start."""
-    size = len(window)
-    half = size // 2
-    halves = -(-wave.shape[-1] // half)
-    padded = np.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(half, (halves + 1) * half - wave.shape[-1])])
-    blocks = padded.reshape(*wave.shape[:-1], halves + 2, half)
-    frames = np.concatenate([blocks[..., :-1, :], blocks[..., 1:, :]], axis=-1)  # (..., frame, sample)
+def _halves(wave: np.ndarray, half: int) -> np.ndarray:
+    """(..., time) to (..., half, sample): halves of windows, the first before the start and the last beyond the end."""
+    count = -(-wave.shape[-1] // half)
+    beyond = (count + 1) * half - wave.shape[-1]
+    return np.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(half, beyond)]).reshape(*wave.shape[:-1], count + 2, half)
+
+
+def _spectra(halves: np.ndarray, window: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """(..., half, sample) to (..., frame, bin) of the frames from `start` to `stop`, each made of two halves."""
+    frames = np.concatenate([halves[..., start:stop, :], halves[..., start + 1 : stop + 1, :]], axis=-1)
     frames *= window
     return np.fft.rfft(frames)
-
-
-def _wave(spectrum: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """(..., frame, bin) to (..., time), whole halves of a window: undoes `_spectrum`."""
-    half = len(window) // 2
-    frames = np.fft.irfft(spectrum, len(window)) * window
-    blocks = frames[..., :-1, half:] + frames[..., 1:, :half]
-    return blocks.reshape(*blocks.shape[:-2], -1)
 
 
 class Shared(NamedTuple):
