@@ -14,10 +14,10 @@ CELL = 512
 """Samples over which energies are taken, on a grid from the song's start, so that blocks of any size give the same."""
 _BATCH = 64
 """Cells worked on at once: few enough to stay in the processor's cache."""
+_SPAN = 4096
+"""Samples of each signal whose spectra are worked on at once, for the same reason."""
 _TINY = 1e-20
 """Energy that each stem is taken to have at least: where all are silent, all get the same."""
-_BINS = 4096
-"""Samples of a signal whose spectra are worked on at once: few enough for the cache."""
 _FAINT = 1e-9
 """The same for a bin of the spectrum of a wave whose level is 1."""
 
@@ -42,7 +42,7 @@ def share_by_frequency(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> 
     shared = _halves(stems, half)  # (..., stem, channel, half, sample)
     given = np.zeros_like(shared)
     frames = shared.shape[-2] - 1
-    together = max(1, _BINS // half)
+    together = max(1, _SPAN // half)
     for start in range(0, frames, together):
         stop = min(start + together, frames)
         spectra = _spectra(shared, window, start, stop)
