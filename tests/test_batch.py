@@ -83,7 +83,7 @@ def test_a_mistake_in_one_song_leaves_the_others_their_turn(tmp_path, monkeypatc
     tasks = plan([tmp_path / "a.wav", tmp_path / "b.wav"], chosen, STEMS)
     results = batch.run(separator(), tasks, chosen, lambda _: None)
     assert [result.status for result in results] == ["failed", "done"]
-    assert "internal error: AttributeError" in results[0].error
+    assert "internal error: TypeError" in results[0].error
 
 
 def test_failures_are_one_line_that_begins_with_the_name(tmp_path):
@@ -162,3 +162,64 @@ def test_a_folder_of_the_same_name_is_no_obstacle_but_a_file_is(tmp_path):
     result, = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
     assert result.status == "failed"
     assert result.error.startswith(f"{tmp_path / 'a.wav'}: ")
+
+
+@pytest.mark.parametrize("template", (
+    "{track}/{stem}.{ext}", "{track} {stem}.{ext}", "{track}/{stem}/x.{ext}", "{stem}/{track}.{ext}"))
+def test_earlier_output_is_passed_over_in_folders(tmp_path, template):
+    audio.write(tmp_path / "song.wav", noise(1, 8000), 8000)
+    chosen = settings(tmp_path / "out", template=template)
+    done, = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
+    assert done.status == "done"
+    assert find_sources([tmp_path]).sources == [tmp_path / "song.wav"]
+
+
+def test_a_path_that_cannot_be_looked_at_leaves_the_others_their_turn(tmp_path, monkeypatch):
+    (tmp_path / "good.wav").write_bytes(b"x")
+    (tmp_path / "shut").mkdir()
+    look = Path.iterdir
+
+    def iterdir(folder):
+        if folder.name == "shut":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return look(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    found = find_sources([tmp_path / "good.wav", Path("a" * 300 + ".mp3"), tmp_path / "shut"])
+    assert found.sources[0] == tmp_path / "good.wav"
+    assert found.failures[-1].error == f"{tmp_path / 'shut'}: Permission denied"
+
+
+def test_without_its_manifest_no_stem_appears(tmp_path, monkeypatch):
+    audio.write(tmp_path / "song.wav", noise(1, 8000), 8000)
+    chosen = settings(tmp_path / "out")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(batch, "_json", full)
+    failed, = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
+    assert failed.error == f"{tmp_path / 'song.wav'}: No space left on device"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_is_not_replaced_unasked(tmp_path):
+    pytest.importorskip("matplotlib")
+    audio.write(tmp_path / "song.wav", noise(1, 8000), 8000)
+    picture = tmp_path / "out" / "song" / "picture.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"mine")
+    for existing, status in (("fail", "failed"), ("overwrite", "done")):
+        chosen = settings(tmp_path / "out", existing=existing, plot=True)
+        result, = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
+        assert result.status == status
+        assert (picture.read_bytes() == b"mine") == (status == "failed")
+
+
+def test_a_folder_in_the_way_is_found_before_the_work(tmp_path):
+    audio.write(tmp_path / "song.wav", noise(1, 8000), 8000)
+    (tmp_path / "out" / "song" / "other.wav").mkdir(parents=True)
+    chosen = settings(tmp_path / "out", existing="overwrite")
+    result, = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
+    assert "other.wav is a folder" in result.error
+    assert [path.name for path in (tmp_path / "out" / "song").iterdir()] == ["other.wav"]

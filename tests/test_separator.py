@@ -103,6 +103,47 @@ def test_one_silent_channel_does_no_harm():
     assert np.abs(stems.waves.sum(axis=0) - wave).max() < 1e-6
 
 
+class Leaking(StandIn):
+    """Channels and times leak into each other, as in a network whose channels come from one latent."""
+
+    def separate(self, pyramid):
+        stems = super().separate(pyramid)
+        hum = np.sin(np.arange(stems.shape[-1]) * 0.1).astype(np.float32)
+        return stems + 0.1 * stems[:, :, ::-1] + 0.05 * hum * np.array([1, -1, 1, -1], np.float32)[:, None, None]
+
+
+def test_a_silent_channel_stays_silent_whatever_the_network_says():
+    wave = noise(2, 100_000)
+    wave[1] = 0
+    stems = Separator(loaded(Leaking(channels=2))).separate(wave, 44100)
+    assert np.abs(stems.waves[:, 1]).max() < 1e-6
+    assert np.abs(stems.waves[:, 0]).max() > 0.01
+    assert np.abs(stems.waves.sum(axis=0) - wave).max() < 1e-6
+
+
+def test_a_rest_stays_silent_whatever_the_network_says():
+    wave = noise(2, 200_000)
+    wave[:, 60_000:120_000] = 0
+    stems = Separator(loaded(Leaking(channels=2))).separate(wave, 44100)
+    fade = round(44100 * 0.06)
+    assert np.abs(stems.waves[..., 60_000 + fade : 120_000 - fade]).max() < 1e-6
+    assert np.abs(stems.waves.sum(axis=0) - wave).max() < 1e-6
+    whole = Separator(loaded(Leaking(channels=2))).separate(noise(2, 200_000), 44100)
+    assert np.abs(np.diff(stems.waves, n=2)).max() < 1.5 * np.abs(np.diff(whole.waves, n=2)).max()  # no clicks
+
+
+def test_any_rate_is_put_together_in_small_parts():
+    wave = noise(2, 400_000)
+    blocks = list(separator(2).stream_blocks(iter([wave]), 192_000))
+    assert max(block.waves.shape[-1] for block in blocks) <= 1.1 * (1 << 16)
+
+
+@pytest.mark.parametrize("blocks", ([], [0], [0, 0]))
+def test_blocks_without_samples(blocks):
+    with pytest.raises(AudioError, match="no samples"):
+        list(separator().stream_blocks((noise(1, count) for count in blocks), 44100))
+
+
 def test_the_network_sees_level_1_and_whole_segments():
     engine = StandIn(segment_s=1.0)
     Separator(loaded(engine)).separate(noise(1, 200_003, 0.003), 44100)

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hyperstem import audio
 from hyperstem.errors import AudioError, HyperstemError
-from hyperstem.files import write_text
+from hyperstem.files import replacing
 from hyperstem.outputs import Output, StemFiles
 from hyperstem.separator import Block, Cancelled, Progress, Separator
 from hyperstem.tasks import (
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 Report = Callable[[Result], None]
+_DIGEST_BYTES = 1 << 20
 
 
 def run(separator: Separator, tasks: Sequence[Task], settings: BatchSettings, report: Report,
@@ -74,8 +75,8 @@ def run(separator: Separator, tasks: Sequence[Task], settings: BatchSettings, re
     if settings.jobs == 1 or len(tasks) < 2:
         return [one(task) for task in tasks]
     with ThreadPoolExecutor(settings.jobs) as pool:
-        futures = [pool.submit(one, task) for task in tasks]
         try:
+            futures = [pool.submit(one, task) for task in tasks]
             return [future.result() for future in futures]
         except BaseException:
             cancel.set()
@@ -97,10 +98,15 @@ def separate_file(separator: Separator, task: Task, settings: BatchSettings, pro
         present = [path for path in task.paths.values() if path.exists()]
         if settings.existing == "skip" and len(present) == len(task.paths):
             return Result(task.source, "skipped")
+        if settings.plot and task.picture.exists():
+            present.append(task.picture)
         if settings.existing == "fail" and present:
             raise AudioError(f"{present[0]} exists; --overwrite replaces it, --skip-existing passes it over")
         if settings.existing != "overwrite" and task.manifest.exists() and not is_ours(task.manifest):
             raise AudioError(f"{task.manifest} exists, and is not one of ours; --overwrite replaces it")
+        folder = next((path for path in present if path.is_dir()), None)
+        if folder is not None:
+            raise AudioError(f"{folder} is a folder; a file of that name is to be written")
         folders = {path.parent for path in (*task.paths.values(), task.manifest)}
         with _folders(folders, set() if made is None else made):
             output, seconds = _separate_into(separator, task, settings, progress, cancel)
@@ -129,8 +135,8 @@ def _separate_into(separator: Separator, task: Task, settings: BatchSettings, pr
         from hyperstem.plot import Picture
 
         picture = Picture(info.rate_hz, ("mixture", *separator.stems))
-    digest = _Digest(task.source)
-    with StemFiles(task.paths, settings.output, separator.stems, info.rate_hz, info.channels, info.tags) as files:
+    with (_Digest(task.source) as digest,
+          StemFiles(task.paths, settings.output, separator.stems, info.rate_hz, info.channels, info.tags) as files):
         blocks = separator.stream(task.source, settings.start_s, settings.duration_s, progress, cancel)
         with contextlib.closing(blocks):
             frames = 0
@@ -140,12 +146,13 @@ def _separate_into(separator: Separator, task: Task, settings: BatchSettings, pr
                 if picture is not None:
                     _show(picture, block)
         seconds = frames / info.rate_hz
-        output = files.close()
-    manifest = _manifest(separator, task, settings, output, digest.result(), seconds)
-    write_text(task.manifest, _json(manifest, indent=2) + "\n")
-    if picture is not None:
-        name = task.manifest.name.removesuffix(MANIFEST) + "picture.png"
-        picture.save(task.manifest.with_name(name), title=task.source.name)
+        output = files.finish()
+        manifest = _manifest(separator, task, settings, output, digest.result(), seconds)
+        with replacing(task.manifest) as temporary:  # what can fail comes before the first file has its name
+            temporary.write_text(_json(manifest, indent=2) + "\n", encoding="utf-8")
+            if picture is not None:
+                picture.save(task.picture, title=task.source.name)
+            files.close()
     return output, seconds
 
 
@@ -158,15 +165,25 @@ class _Digest:
 
     def __init__(self, path: Path) -> None:
         self._value: str | OSError = ""
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(path,), daemon=True)
         self._thread.start()
 
     def _run(self, path: Path) -> None:
         try:
             with path.open("rb") as file:
-                self._value = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = hashlib.sha256()
+                while not self._stopped.is_set() and (block := file.read(_DIGEST_BYTES)):
+                    digest.update(block)
+            self._value = digest.hexdigest()
         except OSError as error:
             self._value = error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
 
     def result(self) -> str:
         self._thread.join()
@@ -191,7 +208,8 @@ def _manifest(separator: Separator, task: Task, settings: BatchSettings, output:
             "format": chosen.format.name, "subtype": chosen.subtype if chosen.format.lossless else None,
             "clip": chosen.clip, "mono": chosen.mono, "start_s": settings.start_s, "duration_s": settings.duration_s,
         },
-        "stems": {name: path.name for name, path in output.paths.items()},
+        "stems": {name: Path(os.path.relpath(path, task.manifest.parent)).as_posix()
+                  for name, path in output.paths.items()},
         "rate_hz": output.rate_hz, "frames": output.frames, "seconds": seconds, "gain": output.gain,
         "peak": output.peak,
     }

@@ -14,7 +14,7 @@ from hyperstem.residual import ResidualSharing
 from hyperstem.stems import Block
 
 _PART = 1 << 16
-"""Samples at the model's rate that go through resampling, sharing and writing at once."""
+"""Samples, at the higher of the model's and the song's rate, that are resampled, shared out and written at once."""
 _NOWHERE = -1
 """The start of a segment without samples."""
 
@@ -55,6 +55,8 @@ def cut_up(waves: Iterator[np.ndarray], rate_hz: int, model_hz: int, cut: Cut) -
     resampler = segmenter = None
     held: list[np.ndarray] = []
     for wave in waves:
+        if wave.shape[1] == 0:
+            continue
         if resampler is None or segmenter is None:
             resampler = Resampler(len(wave), rate_hz, model_hz)
             segmenter = Segmenter(len(wave), cut)
@@ -84,6 +86,7 @@ def put_together(results: Generator[Separated, None, None], stems: tuple[str, ..
         cut: as it was cut.
     """
     join = OverlapAdd(cut)
+    most = max(1, _PART * model_hz // max(model_hz, rate_hz))
     inputs: deque[np.ndarray] = deque()
     back = sharing = None
     start = channels = 0
@@ -106,10 +109,10 @@ def put_together(results: Generator[Separated, None, None], stems: tuple[str, ..
                 sharing = ResidualSharing(len(stems), channels)
             inputs.append(mixture)
             if segment.start != _NOWHERE:
-                for part in _parts(_flat(join.push(segment.start, waves))):
+                for part in _parts(_flat(join.push(segment.start, waves)), most):
                     yield from finished(back.push(part))
         assert back is not None
-        *parts, final = _parts(_flat(join.finish()))
+        *parts, final = _parts(_flat(join.finish()), most)
         for part in parts:
             yield from finished(back.push(part))
         rest = sum(block.shape[1] for block in inputs)
@@ -121,9 +124,9 @@ def _flat(waves: np.ndarray) -> np.ndarray:
     return waves.reshape(waves.shape[0] * waves.shape[1], waves.shape[2])
 
 
-def _parts(wave: np.ndarray) -> list[np.ndarray]:
-    """(row, time) in pieces small enough for the processor's cache; at least one."""
-    return [wave[:, at : at + _PART] for at in range(0, max(1, wave.shape[1]), _PART)]
+def _parts(wave: np.ndarray, most: int) -> list[np.ndarray]:
+    """(row, time) in pieces of at most so many samples, of which there is at least one."""
+    return [wave[:, at : at + most] for at in range(0, max(1, wave.shape[1]), most)]
 
 
 def _joined(blocks: list[np.ndarray]) -> np.ndarray:

@@ -94,6 +94,7 @@ class StemFiles:
         self._sections: list[tuple[int, float]] = [(0, 1.0)]
         self._writers: list[Writer] = []
         self._multitrack: MultitrackWriter | None = None
+        self._output: Output | None = None
         self._pool = ThreadPoolExecutor(min(4, len(groups)))
         try:
             if settings.format.multitrack:
@@ -199,8 +200,8 @@ class StemFiles:
             _keep_sum(steps, np.rint(mixture * factor))
         return steps
 
-    def close(self) -> Output:
-        """Finishes the files and puts them in their places.
+    def finish(self) -> Output:
+        """Completes the files under their temporary names; nothing can be written any more.
 
         Raises:
             OSError: the disk is full, ...
@@ -211,18 +212,32 @@ class StemFiles:
                 empty = np.zeros((channels, 0), np.float32)
                 self._write(empty, np.zeros((1 + max(map(max, self._members)), channels, 0), np.float32), last=True)
             if self._multitrack:
-                self._multitrack.close()
+                self._multitrack.finish()
             else:
                 _all(self._pool, Writer.finish, self._writers)
                 if self._gain < 1:
                     self._rescale()
-                for writer in self._writers:
-                    writer.close()
         except BaseException:
             self.abort()
             raise
         self._pool.shutdown()
-        return Output(self._paths, self._gain, self._peak, self._frames, self.rate_hz)
+        self._output = Output(self._paths, self._gain, self._peak, self._frames, self.rate_hz)
+        return self._output
+
+    def close(self) -> Output:
+        """Puts the files in their places, finished before if they were not yet.
+
+        Raises:
+            OSError: the disk is full, ...
+        """
+        output = self._output or self.finish()
+        try:
+            for writer in [self._multitrack] if self._multitrack else self._writers:
+                writer.close()
+        except BaseException:
+            self.abort()
+            raise
+        return output
 
     def _rescale(self) -> None:
         """Brings all that was written to the last gain, in new files."""

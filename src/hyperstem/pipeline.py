@@ -48,7 +48,10 @@ def prefetch(items: Iterator[T], depth: int) -> Iterator[T]:
         while True:
             item, error = ready.get()
             if error is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # the error holds this frame: held by it in turn, all that it works on would stay
             if item is _DONE:
                 return
             yield item

@@ -16,6 +16,8 @@ _BATCH = 64
 """Cells worked on at once: few enough to stay in the processor's cache."""
 _SPAN = 4096
 """Samples of each signal whose spectra are worked on at once, for the same reason."""
+_SILENT = 1e-5
+"""Samples below this are silence, in a wave whose level is 1: less than resampling leaves of it."""
 _TINY = 1e-20
 """Energy that each stem is taken to have at least: where all are silent, all get the same."""
 _FAINT = 1e-9
@@ -56,6 +58,29 @@ def share_by_frequency(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> 
         given[..., start + 1 : stop + 1, :] += waves[..., half:]
     shared += given
     return shared[..., 1:-1, :].reshape(*stems.shape[:-1], -1)[..., :time]
+
+
+def mute(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> None:
+    """Takes from the stems, in place, what sounds where the mixture is silent; a network may put something there.
+
+    The stems of a channel fade from a quarter of a window beyond its last sound to three quarters, and then are silent.
+
+    Args:
+        mixture: (..., channel, time) float32 with a level near 1.
+        stems: (..., stem, channel, time) float32.
+        rate_hz: their sample rate.
+    """
+    reach = max(1, round(WINDOW_S * rate_hz / 4))
+    sounding = _mean_around(np.abs(mixture) >= _SILENT, 2 * reach) > 0
+    if not sounding.all():
+        stems *= _mean_around(sounding, reach)[..., None, :, :]
+
+
+def _mean_around(flags: np.ndarray, reach: int) -> np.ndarray:
+    """The share, 0 to 1, of true ones in (..., time) up to `reach` to either side; the ends go on as they are."""
+    padded = np.pad(flags, [(0, 0)] * (flags.ndim - 1) + [(reach + 1, reach)], mode="edge")
+    sums = np.cumsum(padded, axis=-1, dtype=np.int32)
+    return (sums[..., 2 * reach + 1 :] - sums[..., : -2 * reach - 1]).astype(np.float32) / np.float32(2 * reach + 1)
 
 
 def _halves(wave: np.ndarray, half: int) -> np.ndarray:

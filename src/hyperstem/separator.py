@@ -15,7 +15,7 @@ from hyperstem.flow import Piece, Separated, cut_up, put_together
 from hyperstem.overlap import Cut
 from hyperstem.pipeline import ordered_map, prefetch
 from hyperstem.resample import normalise, pyramid
-from hyperstem.residual import share_by_frequency
+from hyperstem.residual import mute, share_by_frequency
 from hyperstem.stems import Block, Stems
 
 __all__ = ["Block", "Cancelled", "Progress", "Quality", "Separator", "Stems", "separate"]
@@ -191,7 +191,9 @@ class Separator:
             stems = stems[..., : items.shape[-1]]
             if not math.isfinite(stems.max() - stems.min()):
                 raise ModelError(f"model {self.model_name} gave samples that are not finite")
-            stems = share_by_frequency(stages.waves[-1][..., : items.shape[-1]], stems, self.rate_hz)
+            heard = stages.waves[-1][..., : items.shape[-1]]
+            stems = share_by_frequency(heard, stems, self.rate_hz)
+            mute(heard, stems, self.rate_hz)
             stems *= stages.scales[-1][:, None]
             if loud.all():
                 result = stems

@@ -84,6 +84,11 @@ class Task(NamedTuple):
     """File of each output."""
     manifest: Path
 
+    @property
+    def picture(self) -> Path:
+        """File of the picture, if one is drawn."""
+        return self.manifest.with_name(self.manifest.name.removesuffix(MANIFEST) + "picture.png")
+
 
 @dataclass
 class Result:
@@ -126,10 +131,11 @@ def find_sources(given: Sequence[Path]) -> Found:
     sources: dict[Path, Path] = {}
     failures = []
     for path in given:
-        if not path.is_dir():
-            sources.setdefault(resolved(path), path)
+        try:
+            inside = _audio_files(path) if path.is_dir() else [path]
+        except OSError as error:
+            failures.append(Result(path, "failed", f"{path}: {error.strerror}"))
             continue
-        inside = list(_audio_files(path))
         if not inside:
             failures.append(Result(path, "failed", f"{path}: no audio files in this folder"))
         for item in inside:
@@ -144,24 +150,48 @@ def resolved(path: Path) -> Path:
     return path.absolute()
 
 
-def _audio_files(folder: Path) -> Iterator[Path]:
+def _audio_files(folder: Path) -> list[Path]:
+    """Audio files in and under a folder, without those that a manifest there says were written here."""
+    files, written = [], set()
+    for path in _files(folder):
+        if path.name.endswith(MANIFEST):
+            written |= {resolved(path.parent / name) for name in _written(path)}
+        elif path.suffix.lower() in SUFFIXES and path.is_file():
+            files.append(path)
+    return [path for path in files if resolved(path) not in written]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """What is not hidden, in order; folders of our own output are passed over whole."""
     if is_ours(folder / MANIFEST):
+        yield folder / MANIFEST
         return
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir() and not path.is_symlink():
-            yield from _audio_files(path)
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
+            yield from _files(path)
+        else:
             yield path
 
 
 def is_ours(manifest: Path) -> bool:
     """Whether a manifest is there and was written here."""
+    return "hyperstem" in _contents(manifest)
+
+
+def _written(manifest: Path) -> list[str]:
+    """The files that a manifest names, relative to it."""
+    stems = _contents(manifest).get("stems")
+    return [name for name in stems.values() if isinstance(name, str)] if isinstance(stems, dict) else []
+
+
+def _contents(manifest: Path) -> dict[str, Any]:
     try:
-        return "hyperstem" in json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
+        contents = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return contents if isinstance(contents, dict) else {}
 
 
 def plan(sources: Iterable[Path], settings: BatchSettings, stems: tuple[str, ...]) -> list[Task]:

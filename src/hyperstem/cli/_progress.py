@@ -18,6 +18,7 @@ class SongProgress:
         self._lock = threading.Lock()
         self._running: dict[Path, tuple[float, float | None]] = {}
         self._finished_s = 0.0
+        self._separated = 0
         self._drawn = 0.0
         self._bar: Any = None
 
@@ -48,6 +49,7 @@ class SongProgress:
             self._done_songs += 1
             self._running.pop(source, None)
             self._finished_s += seconds
+            self._separated += seconds > 0
             if self._bar is not None:
                 self._draw()
 
@@ -58,7 +60,7 @@ class SongProgress:
         known = self._finished_s + sum(total for _, total in running)
         count = self._done_songs + len(running)
         waiting = max(0, self._songs - count)
-        self._bar.total = max(1e-3, known + waiting * known / max(1, count))
+        self._bar.total = max(1e-3, known + waiting * known / max(1, self._separated + len(running)))
         self._bar.n = min(self._bar.total, self._finished_s + sum(done for done, _ in running))
         name = next(iter(self._running)).name if len(self._running) == 1 else "songs"
         songs = f" ({self._done_songs + 1}/{self._songs})" if self._songs > 1 and self._done_songs < self._songs else ""

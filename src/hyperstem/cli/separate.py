@@ -34,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rate", default="input", metavar="HZ|input", help="sample rate of the files (default: %(default)s)")
     add("--channels", default="input", choices=("input", "mono"), help="channels of the files (default: %(default)s)")
     add("--quality", default="full", choices=("preview", "standard", "full"),
-        help="run one, two or all stages of the network (default: %(default)s)")
+        help="run one, two or all stages of the network, if it has so many (default: %(default)s)")
     add("--segment", type=float, metavar="S",
         help="seconds the network sees at once (default: what the model was trained on)")
-    add("--overlap", type=float, metavar="0..1", help="part of a segment cross-faded with the next (default: 0.1)")
+    add("--overlap", type=float, metavar="0..0.9", help="part of a segment cross-faded with the next (default: 0.1)")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"),
         help="where the network runs (default: %(default)s)")
     add("--threads", type=int, metavar="N", help="processor threads (default: all cores)")
@@ -145,7 +145,7 @@ def _separate_all(args: argparse.Namespace, separator: "Separator", settings: "B
     from hyperstem.cli._progress import SongProgress
 
     cancel = threading.Event()
-    with SongProgress(len(tasks), show=not args.quiet) as progress:
+    with SongProgress(len(tasks) + len(failures), show=not args.quiet) as progress:
 
         def report(result: "Result") -> None:
             progress.finished(result.source, result.seconds)
