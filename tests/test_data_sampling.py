@@ -145,6 +145,14 @@ def test_dropping_never_leaves_nothing(tmp_path):
     assert sounding.any(axis=1).all() and 0.2 < sounding.mean() < 0.7
 
 
+def test_alone_keeps_one_or_two_stems(tmp_path):
+    data = with_mixing(prepared(tmp_path, pitched(tmp_path)), alone=0.5)
+    counts = np.array([example.stems.any(axis=(1, 2)).sum() for example in examples(data, 200)])
+    assert set(counts) == {1, 2, 4}
+    assert 0.35 < (counts < 4).mean() < 0.65
+    assert 0.3 < (counts[counts < 4] == 1).mean() < 0.7
+
+
 def test_solo_voices_enter_remixes_at_the_level_of_vocals(tmp_path):
     write(tmp_path / "v" / "voice.wav", tone(3700, channels=1, level=0.9))
     data = with_mixing(prepared(tmp_path, pitched(tmp_path), SourceConfig("v", "solo", "v", stem="vocals")),

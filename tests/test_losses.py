@@ -210,7 +210,7 @@ def test_leaks_into_silent_stems_are_told():
     active = torch.tensor([[1.0, 1, 1, 0]] * 3)
     parts = Objective(LossConfig(silence=1.0))(network, mixtures, stems, active).parts
     ratio = network.outputs[0].stems[:, 3].square().sum(-1) / mixtures[0].square().sum(-1)
-    assert parts["stage0/silence"].item() == pytest.approx((10 * torch.log10(1 + 100 * ratio)).mean().item(), rel=1e-4)
+    assert parts["stage0/silence"].item() == pytest.approx((10 * torch.log10(1 + 1000 * ratio)).mean().item(), rel=1e-4)
 
 
 def test_merged_stems_are_scored_as_their_sum():

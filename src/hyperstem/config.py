@@ -336,7 +336,7 @@ class LossConfig:
         reconstruction: weight of the SI-SNR of the decoded, unmasked mixture.
         dissimilarity: weight of the cosine between latents of different stems.
         similarity: weight of the cosine between latents of one stem across the batch.
-        silence: weight of what leaks into silent stems (dB over -20 dB of the mixture, softly).
+        silence: weight of what leaks into silent stems (dB over -30 dB of the mixture, softly).
         snr_mix: share of the thresholded SNR in the SI-SNR score, so that levels are learned too.
         signed: whether SI-SNR takes an estimate of the wrong sign for a bad one. The paper's does not mind the sign,
             but a stem that comes out upside down can only be brought to silence by `snr_mix`.
@@ -501,11 +501,12 @@ class MixingConfig:
     solo: float = 0.0
     double: float = 0.0
     drop: float = 0.0
+    alone: float = 0.0
     loudness_match: float = 0.0
     loudness_jitter_db: float = 3.0
 
     def __post_init__(self) -> None:
-        for name in ("remix", "anywhere", "solo", "double", "drop", "loudness_match"):
+        for name in ("remix", "anywhere", "solo", "double", "drop", "alone", "loudness_match"):
             require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
         require(len(self.gain) == 2 and 0 < self.gain[0] <= self.gain[1],
                 f"gain is {self.gain!r}; give the least and the greatest factor")

@@ -11,6 +11,8 @@ from hyperstem import distributed
 from hyperstem.config import ConfigError, LossConfig
 
 POWER_EPS = 1e-8
+INAUDIBLE = 1e-3
+"""Power of a leak, -30 dB beside the mixture, below which little more is to be gained."""
 
 
 class _Output(Protocol):
@@ -277,7 +279,7 @@ class Objective(nn.Module):
 
 
 def _leakage_db(estimates: Tensor, mixture: Tensor, active: Tensor, merge: Tensor | None) -> Tensor:
-    """Level of what sounds in silent stems: softly, ``10 log10(1 + 100 |e|^2 / |x|^2)`` per silent stem, their mean.
+    """Level of what sounds in silent stems: softly, ``10 log10(1 + 1000 |e|^2 / |x|^2)`` per silent stem, their mean.
 
     Args:
         estimates: (batch, stem, time).
@@ -289,4 +291,4 @@ def _leakage_db(estimates: Tensor, mixture: Tensor, active: Tensor, merge: Tenso
     if merge is not None:
         silent = silent * (merge.sum(-1) > 0).to(silent.dtype)
     ratio = estimates.square().sum(-1) / (mixture.square().sum(-1, keepdim=True) + POWER_EPS)
-    return (10 * torch.log10(1 + 100 * ratio) * silent).sum() / _count(silent, least=1.0)
+    return (10 * torch.log10(1 + ratio / INAUDIBLE) * silent).sum() / _count(silent, least=1.0)

@@ -128,6 +128,7 @@ def save(path: str | Path, network: "MetaTasNet", precision: Literal["float32", 
             raise ModelError(f"{name} has numbers up to {tensor.abs().max().item():g}, too large for {precision}")
     with replacing(Path(path)) as temporary:
         save_file(tensors, temporary, metadata={"format": FORMAT, "config": config_to_json(network.config)})
+        temporary.chmod(0o644)  # the library makes files that only their owner can read
 
 
 def load(path: str | Path) -> "MetaTasNet":

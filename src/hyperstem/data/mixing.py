@@ -146,6 +146,9 @@ class Mixer:
     def _dropped(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Silences some stems, but never all that sound."""
         drops = rng.random(len(stems)) < self.config.mixing.drop
+        if self.config.mixing.alone and rng.random() < self.config.mixing.alone:
+            sounding = rng.permutation(np.flatnonzero(stems.any(axis=(1, 2))))
+            drops[sounding[rng.integers(1, 3) :]] = True
         if drops.any() and stems[~drops].any():
             stems[drops] = 0
         return stems
