@@ -25,6 +25,8 @@ SHAPES = {
     "shared stereo": {"parameters": "shared", "audio_channels": 2},
     "kernel and hop apart": {"kernels": (7, 31, 3), "hop": 13},
     "hop of 20 ms": {"hop": 160, "kernels": (320, 400)},
+    "refining": {"stages": 3, "refine": True},
+    "refining stereo": {"audio_channels": 2, "refine": True},
     "shrinking latents": {"latent_dim": (32, 16)},
     "norm of one group": {"norm_groups": 1, "bottleneck_dim": 9},
     "frames of one sample": {"hop": 1, "kernels": (1,)},

@@ -7,7 +7,8 @@ or of the generator's maps can remain in it.
 Inputs are ``stages`` (1,), how many stages to run; per stage i ``wave{i}`` (batch, channel, time_i), any one sample for
 a stage that is not run; and ``pick{i}``, which waveforms to decode: numbers of stems, or the number of stems for the
 mixture. Outputs, per stage i, are ``waves{i}`` (batch, pick, channel, time_i) and ``latent{i}`` (batch, stem, latent,
-frame), empty where nothing was asked for. What is not asked for costs nothing.
+frame), empty where nothing was asked for. What is not asked for costs nothing. In a network that refines, where a
+stage adds to the waveforms of the stage before, all stages that are run need the same picks.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from hyperstem.errors import ModelError
 from hyperstem.files import replacing
 from hyperstem.graph import Graph
 from hyperstem.model import MetaTasNet, Stage
+from hyperstem.model.carry import POWER_EPS, TAPS, doubling_filter
 from hyperstem.model.decoder import Decoder
 from hyperstem.model.encoder import Encoder, frame_padding
 from hyperstem.model.generator import NORM_EPS, StemConv, StemNorm
@@ -45,6 +47,8 @@ class _StageGraph(NamedTuple):
     time: str
     pick: str
     table: list[int]
+    before: "tuple[str, str] | None" = None
+    """Of the stage before, if this one adds to it: its decoded waveforms and its mixture."""
 
     @property
     def stems(self) -> int:
@@ -60,7 +64,8 @@ class _StageGraph(NamedTuple):
         def decode(branch: Graph) -> list[str]:
             every = branch.op("Concat", masked, alone, axis=1)                  # the stems', then the mixture's
             rows = branch.op("Gather", branch.ints(*self.table), self.pick)
-            return [_decoder(branch, self, stage.decoder, branch.op("Gather", every, rows, axis=1))]
+            own = _decoder(branch, self, stage.decoder, branch.op("Gather", every, rows, axis=1))
+            return [own if self.before is None else branch.op("Add", own, _carried(branch, self, *self.before))]
 
         asked = graph.op("Greater", graph.op("Shape", self.pick), graph.ints(0))
         return graph.when(asked, decode)[0], masked
@@ -115,6 +120,7 @@ def build(
     frames = _frames(graph, config, times)
     table = [config.stems.index(stem) for stem in chosen] + [len(config.stems)]
     latent: str | None = None
+    decoded = ""
     for i, stage in enumerate(folded.stages):
         if i == config.stages:
             break
@@ -122,6 +128,8 @@ def build(
         if i == 0:
             decoded, latent = work.add(graph, stage, None)
         else:
+            if config.refine:
+                work = work._replace(before=(decoded, waves[i - 1]))
             run = graph.op("Greater", wanted, graph.ints(i))
             decoded, latent = graph.when(run, partial(work.add, stage=stage, previous=latent))
         graph.output(decoded, f"waves{i}", [f"waves{i}_{axis}" for axis in ("batch", "pick", "channel", "time")])
@@ -386,6 +394,30 @@ def _decoder(graph: Graph, sizes: _StageGraph, decoder: Decoder, latent: str) ->
     wave = graph.op("Transpose", grid, perm=[0, 1, 3, 2])                       # (batch * stem, channel, frame, hop)
     wave = graph.op("Reshape", wave, graph.op("Concat", graph.ints(-1), picked, graph.ints(channels), whole, axis=0))
     return graph.op("Slice", wave, graph.ints(0), sizes.time, graph.ints(3))
+
+
+def _carried(graph: Graph, sizes: _StageGraph, waves: str, lower: str) -> str:
+    """Waveforms (batch, stem, channel, time) of the stage before, at this one's rate; see `hyperstem.model.carry`."""
+    below = _doubled(graph, sizes, lower, [])
+    cross = graph.op("ReduceSum", graph.op("Mul", below, sizes.wave), graph.ints(1, 2), keepdims=1)
+    power = graph.op("Add", graph.op("ReduceSumSquare", below, graph.ints(1, 2), keepdims=1), graph.floats(POWER_EPS))
+    level = graph.op("Unsqueeze", graph.op("Div", cross, power), graph.ints(3))  # (batch, 1, 1, 1)
+    return graph.op("Mul", _doubled(graph, sizes, waves, [graph.op("Shape", waves, start=1, end=2)]), level)
+
+
+def _doubled(graph: Graph, sizes: _StageGraph, waves: str, stems: list[str]) -> str:
+    """(batch, [stem,] channel, time) at twice the rate, cut or padded to this stage's time."""
+    kernels = graph.floats(doubling_filter()[:, None])                          # (even and odd, 1, tap)
+    rows = graph.op("Reshape", waves, graph.op("Concat", graph.ints(-1, 1), graph.op("Shape", waves, start=-1), axis=0))
+    phases = graph.op("Conv", rows, kernels, pads=[TAPS // 2 - 1, TAPS // 2])     # (row, 2, time)
+    channels = graph.ints(sizes.config.audio_channels)
+    shape = graph.op("Concat", graph.ints(-1), *stems, channels, graph.op("Mul", graph.op(
+        "Shape", waves, start=-1), graph.ints(2)), axis=0)
+    wave = graph.op("Reshape", graph.op("Transpose", phases, perm=[0, 2, 1]), shape)
+    axes = 3 + len(stems)
+    spare = 4 << sizes.config.stages                                            # more than rounding can leave away
+    padded = graph.op("Pad", wave, graph.ints(*[0] * (2 * axes - 1), spare))
+    return graph.op("Slice", padded, graph.ints(0), sizes.time, graph.ints(axes - 1))
 
 
 def _as_frame_convolution(weight: np.ndarray, hop: int) -> tuple[np.ndarray, list[int]]:

@@ -29,7 +29,8 @@ class LossReport(NamedTuple):
 
     Attributes:
         total: the scalar to minimise.
-        parts: unweighted scalars by name, e.g. ``"stage0/si_snr/2"`` (dB, of stem 2) or ``"stage0/similarity"``.
+        parts: unweighted scalars by name, e.g. ``"stage0/si_snr/2"`` (dB, of stem 2; with
+            `snr_mix` it is the blend) or ``"stage0/similarity"``.
     """
 
     total: Tensor

@@ -61,7 +61,7 @@ class Runtime:
         return outputs
 
     def separate(self, pyramid: Sequence[np.ndarray]) -> np.ndarray:
-        """The stems of the last stage whose rate is given; nothing else is decoded.
+        """The stems of the last stage whose rate is given; nothing else is decoded, unless that stage adds to it.
 
         Args:
             pyramid: (batch, channel, time_i) float32 per stage, from the first on.
@@ -72,8 +72,9 @@ class Runtime:
         Raises:
             ConfigError: see `__call__`.
         """
-        nothing_but_last = [0] * (len(pyramid) - 1) + [len(self.stems)]
-        return self._run([np.asarray(wave) for wave in pyramid], nothing_but_last)[-1][0]
+        below = len(self.stems) if self.config.refine else 0
+        decode = [below] * (len(pyramid) - 1) + [len(self.stems)]
+        return self._run([np.asarray(wave) for wave in pyramid], decode)[-1][0]
 
     def _run(self, waves: list[np.ndarray], decode: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Runs as many stages as `waves`.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperstem.config import ConfigError, ModelConfig
+from hyperstem.model.carry import carried
 from hyperstem.model.generator import Folded, Generated, Independent
 from hyperstem.model.stage import Stage, StageOutput
 
@@ -43,8 +44,11 @@ class MetaTasNet(nn.Module):
         """
         frames = check_pyramid(self.config, pyramid)
         outputs: list[StageOutput] = []
-        for stage, wave in zip(self.stages, pyramid, strict=False):
-            outputs.append(stage(wave, frames, outputs[-1].latent if outputs else None))
+        for i, (stage, wave) in enumerate(zip(self.stages, pyramid, strict=False)):
+            output = stage(wave, frames, outputs[-1].latent if outputs else None)
+            if outputs and self.config.refine:
+                output = _added(output, outputs[-1], pyramid[i - 1], wave)
+            outputs.append(output)
         return outputs
 
     def set_spectrogram_statistics(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -65,6 +69,12 @@ class MetaTasNet(nn.Module):
                         setattr(module, name, Folded(child(stage.embedding)))
             stage.embedding = None
         return network
+
+
+def _added(output: StageOutput, before: StageOutput, lower: Tensor, mixture: Tensor) -> StageOutput:
+    """A stage's output with the waveforms of the stage before added to its own."""
+    waves = carried(torch.cat([before.stems, before.mixture.unsqueeze(1)], 1), lower, mixture)
+    return StageOutput(output.stems + waves[:, :-1], output.latent, output.mixture + waves[:, -1])
 
 
 def check_pyramid(config: ModelConfig, pyramid: Sequence[Tensor]) -> int:

@@ -41,6 +41,9 @@ class Stage(nn.Module):
         self.masking = Masking(config, stage)
         self.decoder = Decoder(stage, config.audio_channels)
         generated = config.parameters == "generated"
+        if config.refine and index:
+            for layer in self.decoder.filters:
+                nn.init.zeros_(layer.weight)  # so that the stage begins with what the one before gives
         self.embedding = nn.Parameter(torch.randn(len(config.stems), config.embedding_dim)) if generated else None
 
     def encode(self, wave: Tensor, frames: int | None = None) -> Tensor:

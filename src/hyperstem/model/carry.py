@@ -1,0 +1,60 @@
+"""What a stage takes over from the one before: its waveforms, at twice the rate and at the level of the new one."""
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+TAPS = 64
+"""Samples of the lower rate that make one of the higher; a transition of a tenth of the band, images 80 dB down."""
+POWER_EPS = 1e-8
+
+
+@cache
+def doubling_filter() -> np.ndarray:
+    """The (2, TAPS) float32 kernels of the even and odd samples at twice the rate: a sinc under a Kaiser window.
+
+    Even samples are those of the lower rate themselves. The kernels are correlated with a wave that TAPS / 2 - 1 zeros
+    precede and TAPS / 2 follow.
+    """
+    half = TAPS // 2
+    kernels = np.zeros((2, TAPS))
+    kernels[0, half - 1] = 1
+    between = np.arange(TAPS) - (half - 0.5)
+    kernels[1] = np.sinc(between) * np.i0(8 * np.sqrt(1 - (between / half) ** 2)) / np.i0(8)
+    kernels[1] /= kernels[1].sum()
+    return kernels.astype(np.float32)
+
+
+def doubled(waves: Tensor) -> Tensor:
+    """Waves (..., time) at twice their rate, (..., 2 * time), aligned to the sample."""
+    kernels = torch.from_numpy(doubling_filter()).to(waves)[:, None]
+    padded = F.pad(waves.reshape(-1, 1, waves.shape[-1]), (TAPS // 2 - 1, TAPS // 2))
+    return F.conv1d(padded, kernels).transpose(1, 2).reshape(*waves.shape[:-1], -1)
+
+
+def carried(waves: Tensor, lower: Tensor, mixture: Tensor) -> Tensor:
+    """Waves of the stage before as waves of this one.
+
+    Every rate of a mixture is brought to level 1 by itself, so the same sound has different levels in them. Their ratio
+    is the least-squares gain from the lower mixture to the higher one.
+
+    Args:
+        waves: (batch, stem, [channel,] time) at the lower rate.
+        lower: the mixture at that rate (batch, [channel,] time).
+        mixture: the mixture at twice the rate (batch, [channel,] time_i), time_i being 2 * time give or take rounding.
+
+    Returns:
+        (batch, stem, [channel,] time_i).
+    """
+    with torch.autocast(waves.device.type, enabled=False):
+        length = mixture.shape[-1]
+        below = _fitted(doubled(lower.float()), length).flatten(1)
+        level = (below * mixture.flatten(1)).sum(1) / (below.square().sum(1) + POWER_EPS)      # (batch,)
+        return _fitted(doubled(waves.float()), length) * level.view(-1, *[1] * (waves.dim() - 1))
+
+
+def _fitted(waves: Tensor, length: int) -> Tensor:
+    return F.pad(waves, (0, length - waves.shape[-1]))
