@@ -194,7 +194,7 @@ class Trainer:
         return bool(minutes and since_s >= 60 * minutes) or bool(steps and self.tally.step % steps == 0)
 
     def _validation_due(self, elapsed_s: float, since_s: float) -> bool:
-        """Whether it is time to validate, and doing so keeps within its share of this call's time; the leader decides."""
+        """Whether the leader finds it time to validate, and doing so keeps within its share of this call's time."""
         if not self.here.leads or not self._due(since_s, self.config.validate_minutes, self.config.validate_steps):
             return False
         if not self._validations_s:
