@@ -5,6 +5,8 @@ import platform
 import re
 from pathlib import Path
 
+from hyperstem.files import write_text
+
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = "# Results\n\nEach section is written by the script that it names.\n"
 
@@ -16,9 +18,7 @@ def write_section(title: str, body: str, path: Path = RESULTS) -> None:
     new = f"## {title}\n\n{body.strip()}\n"
     kept = [section.strip() + "\n" for section in sections if section.partition("\n")[0] != f"## {title}"]
     text = "\n".join([head.strip() + "\n", *sorted([*kept, new])])
-    temporary = path.with_suffix(".part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, text)
 
 
 def machine() -> str:
