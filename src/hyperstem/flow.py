@@ -102,14 +102,14 @@ def put_together(results: Generator[Separated, None, None], stems: tuple[str, ..
             start += shared.mixture.shape[1]
 
     with contextlib.closing(results):
-        for (mixture, segment), waves in results:
+        for piece, waves in results:
             if back is None:
-                channels = len(mixture)
+                channels = len(piece.mixture)
                 back = Resampler(len(stems) * channels, model_hz, rate_hz)
                 sharing = ResidualSharing(len(stems), channels)
-            inputs.append(mixture)
-            if segment.start != _NOWHERE:
-                for part in _parts(_flat(join.push(segment.start, waves)), most):
+            inputs.append(piece.mixture)
+            if not piece.empty:
+                for part in _parts(_flat(join.push(piece.segment.start, waves)), most):
                     yield from finished(back.push(part))
         assert back is not None
         *parts, final = _parts(_flat(join.finish()), most)
