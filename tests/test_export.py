@@ -40,8 +40,8 @@ SHAPES = {
     "hop of 20 ms": {"hop": 160, "kernels": (320, 100), "n_fft": 1024, "stft_hop": 256},
     "uneven STFT": {"n_fft": 90, "stft_hop": 35},
     "prime STFT hop": {"n_fft": 2 * 61, "stft_hop": 7},
-    "refining": {"stages": 3, "blocks": 1, "refine": True},
-    "refining, stereo": {"audio_channels": 2, "refine": True},
+    "octaves": {"stages": 3, "blocks": 1, "octaves": True},
+    "octaves, stereo": {"audio_channels": 2, "octaves": True},
     "shrinking latents": {"latent_dim": (128, 64), "bottleneck_dim": (64, 128), "blocks": (2, 1)},
 }
 
@@ -96,8 +96,8 @@ def test_any_length_and_batch(length, batch, stages):
 
 
 @pytest.mark.parametrize("changes", [(0, 0, 0), (0, 1, 3), (0, -1, -2), (0, 2, 4), (0, -2, -4)])
-def test_refining_where_rates_do_not_fit_exactly(changes):
-    network, session = session_of("refining")
+def test_octaves_where_rates_do_not_fit_exactly(changes):
+    network, session = session_of("octaves")
     pyramid = [torch.randn(1, (2400 << i) + change) for i, change in enumerate(changes)]
     compare(network, session, pyramid)
 
@@ -135,7 +135,7 @@ def signals():
 
 
 @pytest.mark.parametrize("name", signals())
-@pytest.mark.parametrize("kind", ["two stages", "shared, three stages", "stereo, six stems"])
+@pytest.mark.parametrize("kind", ["two stages", "shared, three stages", "stereo, six stems", "octaves, stereo"])
 def test_signals_of_every_kind(name, kind):
     network, session = session_of(kind)
     pyramid = signals()[name]
@@ -293,8 +293,8 @@ def test_wrong_choices_are_told_and_nothing_is_written(arguments, word, tmp_path
 
 @torch.no_grad()
 @torch.no_grad()
-def test_separate_runs_what_a_refining_stage_adds_to():
-    network, session = session_of("refining, stereo")
+def test_separate_runs_what_an_octave_adds_to():
+    network, session = session_of("octaves, stereo")
     pyramid = noise_pyramid(network.config, 2400, 2)
     assert worst(session.separate(arrays(pyramid)), network(pyramid)[-1].stems) < TOLERANCE
     assert worst(session.separate(arrays(pyramid[:1])), network(pyramid[:1])[0].stems) < TOLERANCE

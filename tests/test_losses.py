@@ -120,10 +120,13 @@ class StandIn(torch.nn.Module):
         self.outputs = outputs
         self.stages = [self] * len(outputs)
 
-    def forward(self, pyramid):
+    def apart(self, pyramid):
         return self.outputs
 
-    def encode(self, wave):
+    def aims(self, pyramid, stems):
+        return pyramid, stems
+
+    def encode(self, wave, octave=None):
         return wave.flatten(1)[:, :12].unflatten(1, (3, 4))
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from hyperstem.config import LossConfig
+from hyperstem.losses import Objective, si_snr
 from hyperstem.model import MetaTasNet
-from hyperstem.model.carry import TAPS, carried, doubled, doubling_filter
+from hyperstem.model.carry import TAPS, carried, doubled, doubling_filter, octaves
 from hyperstem.resample import normalise, pyramid
 from networks import SMALL, worst
 
@@ -44,23 +46,72 @@ def test_carried_stems_are_those_of_the_song_at_the_new_rate_and_level():
     assert worst(result[..., 400:-400], expected[..., 400:-400]) < 0.01
 
 
+def by_octaves(**changes):
+    torch.manual_seed(0)
+    return MetaTasNet(dataclasses.replace(SMALL, octaves=True, **changes)).eval()
+
+
+def noise(*shape, rates=2):
+    return [torch.randn(*shape, 4000 << i) for i in range(rates)]
+
+
+def test_the_octaves_of_stems_add_up_to_those_of_the_mixture():
+    stems = noise(2, 4, 2, rates=3)
+    mixtures = [wave.sum(1) for wave in stems]
+    for parts, octave in zip(octaves(mixtures, stems), octaves(mixtures), strict=True):
+        torch.testing.assert_close(parts.sum(1), octave, rtol=0, atol=1e-4)
+
+
+def test_an_octave_holds_what_lies_above_the_rate_below():
+    seconds = np.arange(32000) / 16000
+    low, high = np.sin(2 * np.pi * 1000 * seconds), 0.1 * np.sin(2 * np.pi * 6000 * seconds)
+    mixture = normalise(pyramid((low + high)[None, None].astype(np.float32), 16000, (8000, 16000)))
+    octave = octaves([torch.from_numpy(wave) for wave in mixture.waves])[1] * float(mixture.scales[1].squeeze())
+    assert worst(octave[..., 1000:-1000], torch.from_numpy(high[None, None, 1000:-1000]).float()) < 0.01
+
+
 @torch.no_grad()
-def test_a_new_stage_begins_with_what_the_one_before_gives():
-    torch.manual_seed(0)
-    network = MetaTasNet(dataclasses.replace(SMALL, refine=True)).eval()
-    lower, upper = torch.randn(2, 4000), torch.randn(2, 8000)
-    before, after = network([lower, upper])
-    torch.testing.assert_close(after.stems, carried(before.stems, lower, upper))
-    torch.testing.assert_close(after.mixture, carried(before.mixture[:, None], lower, upper)[:, 0])
+def test_a_stage_adds_its_octave_to_what_the_one_before_gives():
+    network, mixtures = by_octaves(), noise(2)
+    own, both = network.apart(mixtures), network(mixtures)
+    torch.testing.assert_close(both[1].stems, own[1].stems + carried(own[0].stems, *mixtures))
+    torch.testing.assert_close(both[1].mixture, own[1].mixture + carried(own[0].mixture, *mixtures))
+    assert torch.equal(both[1].latent, own[1].latent)
 
 
-def test_only_the_new_stage_learns_if_the_others_are_frozen():
-    torch.manual_seed(0)
-    network = MetaTasNet(dataclasses.replace(SMALL, refine=True))
-    network.stages[0].requires_grad_(False)
-    outputs = network([torch.randn(2, 4000), torch.randn(2, 8000)])
-    outputs[1].stems.square().mean().backward()
-    assert all(layer.weight.grad.any() for layer in network.stages[1].decoder.filters)
+@torch.no_grad()
+def test_a_quiet_octave_is_separated_like_a_loud_one():
+    network, mixtures = by_octaves(), noise(2)
+    below = carried(mixtures[0], *mixtures)
+    octave = 100 * (mixtures[1] - below)
+
+    def own(gain):
+        return network.stages[1](mixtures[1], 200, network.apart(mixtures)[0].latent, gain * octave).stems
+
+    torch.testing.assert_close(own(0.01), 0.01 * own(1.0), rtol=1e-3, atol=1e-6)
+    assert own(0.0).abs().max() < 0.01
+
+
+def test_each_stage_is_scored_in_its_octave():
+    network, stems = by_octaves(), noise(2, 4)
+    mixtures = [wave.sum(1) for wave in stems]
+    parts = Objective()(network, mixtures, stems, torch.ones(2, 4)).parts
+    outputs, aims = network.apart(mixtures), octaves(mixtures, stems)
+    for stage in range(2):
+        expected = si_snr(outputs[stage].stems, aims[stage]).mean(0)
+        given = torch.stack([parts[f"stage{stage}/si_snr/{stem}"] for stem in range(4)])
+        torch.testing.assert_close(given, expected.detach(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_stem_without_anything_in_an_octave_counts_as_silent_there():
+    network, stems = by_octaves(), noise(2, 4)
+    mixtures = [wave.sum(1) for wave in stems]
+    stems[1][:, 2] = carried(stems[0][:, 2:3], *mixtures)[:, 0]
+    parts = Objective(LossConfig(silence=1.0, dissimilarity=0.0, similarity=0.0))(
+        network, mixtures, stems, torch.ones(2, 4)).parts
+    assert parts["stage1/si_snr/2"] == 0
+    assert parts["stage1/silence"] > 0
+    assert parts["stage0/silence"] == 0
 
 
 @torch.no_grad()

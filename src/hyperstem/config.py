@@ -203,8 +203,8 @@ class ModelConfig:
     Sizes are those of stage 0. Stage i works at ``base_rate_hz * 2**i``; its kernels, hop, STFT and (given as one
     number) latent grow with the rate. A size given as a tuple has one entry per stage and is not scaled.
 
-    With ``refine``, which the paper does not have, a stage adds to the waveforms of the stage before, brought to its
-    rate, in place of making its own from nothing.
+    With ``octaves``, which the paper does not have, a stage separates only what its rate adds to that of the stage
+    before, and the waveforms of the stage before make up the rest.
     """
 
     stems: tuple[str, ...] = STEMS
@@ -227,7 +227,7 @@ class ModelConfig:
     parameters: Literal["generated", "independent", "shared"] = "generated"
     embedding_dim: int = 8
     embedding_bottleneck: int = 5
-    refine: bool = False
+    octaves: bool = False
     segment_s: float = 8.0
 
     def __post_init__(self) -> None:

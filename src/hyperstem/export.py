@@ -7,8 +7,8 @@ or of the generator's maps can remain in it.
 Inputs are ``stages`` (1,), how many stages to run; per stage i ``wave{i}`` (batch, channel, time_i), any one sample for
 a stage that is not run; and ``pick{i}``, which waveforms to decode: numbers of stems, or the number of stems for the
 mixture. Outputs, per stage i, are ``waves{i}`` (batch, pick, channel, time_i) and ``latent{i}`` (batch, stem, latent,
-frame), empty where nothing was asked for. What is not asked for costs nothing. In a network that refines, where a
-stage adds to the waveforms of the stage before, all stages that are run need the same picks.
+frame), empty where nothing was asked for. What is not asked for costs nothing. In a network that works by octaves a
+stage adds to the waveforms of the stage before: there all stages that are run need the same picks.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from hyperstem.errors import ModelError
 from hyperstem.files import replacing
 from hyperstem.graph import Graph
 from hyperstem.model import MetaTasNet, Stage
-from hyperstem.model.carry import POWER_EPS, TAPS, doubling_filter
+from hyperstem.model.carry import FAINT, POWER_EPS, TAPS, doubling_filter
 from hyperstem.model.decoder import Decoder
 from hyperstem.model.encoder import Encoder, frame_padding
 from hyperstem.model.generator import NORM_EPS, StemConv, StemNorm
@@ -48,7 +48,7 @@ class _StageGraph(NamedTuple):
     pick: str
     table: list[int]
     before: "tuple[str, str] | None" = None
-    """Of the stage before, if this one adds to it: its decoded waveforms and its mixture."""
+    """Of the stage before, if this one adds its octave to it: its decoded waveforms and its mixture."""
 
     @property
     def stems(self) -> int:
@@ -56,7 +56,8 @@ class _StageGraph(NamedTuple):
 
     def add(self, graph: Graph, stage: Stage, previous: str | None) -> tuple[str, str]:
         """Adds the stage; gives the picked waveforms and the masked latent (batch, stem, latent, frame)."""
-        latent = _encoder(graph, self, stage.encoder)                           # (batch, latent, frame)
+        octave, level = ("", "") if self.before is None else _octave(graph, self, self.before[1])
+        latent = _encoder(graph, self, stage.encoder, octave)                   # (batch, latent, frame)
         masks = _masking(graph, self, stage.masking, latent, previous)          # (batch, stem, latent, frame)
         alone = graph.op("Unsqueeze", latent, graph.ints(1))
         masked = graph.op("Mul", masks, alone)
@@ -65,7 +66,12 @@ class _StageGraph(NamedTuple):
             every = branch.op("Concat", masked, alone, axis=1)                  # the stems', then the mixture's
             rows = branch.op("Gather", branch.ints(*self.table), self.pick)
             own = _decoder(branch, self, stage.decoder, branch.op("Gather", every, rows, axis=1))
-            return [own if self.before is None else branch.op("Add", own, _carried(branch, self, *self.before))]
+            if self.before is None:
+                return [own]
+            own = branch.op("Mul", own, branch.op("Unsqueeze", level, branch.ints(3)))
+            waves, lower = self.before
+            picked = [branch.op("Shape", waves, start=1, end=2)]
+            return [branch.op("Add", own, _carried(branch, self, waves, lower, picked))]
 
         asked = graph.op("Greater", graph.op("Shape", self.pick), graph.ints(0))
         return graph.when(asked, decode)[0], masked
@@ -128,7 +134,7 @@ def build(
         if i == 0:
             decoded, latent = work.add(graph, stage, None)
         else:
-            if config.refine:
+            if config.octaves:
                 work = work._replace(before=(decoded, waves[i - 1]))
             run = graph.op("Greater", wanted, graph.ints(i))
             decoded, latent = graph.when(run, partial(work.add, stage=stage, previous=latent))
@@ -147,17 +153,27 @@ def _frames(graph: Graph, config: ModelConfig, times: list[str]) -> str:
     return frames
 
 
-def _encoder(graph: Graph, sizes: _StageGraph, encoder: Encoder) -> str:
+def _octave(graph: Graph, sizes: _StageGraph, lower: str) -> tuple[str, str]:
+    """What the stage's rate adds to the mixture, brought to level 1, and its level before (batch, 1, 1)."""
+    octave = graph.op("Sub", sizes.wave, _carried(graph, sizes, lower, lower, []))
+    power = graph.op("ReduceMean", graph.op("Mul", octave, octave), graph.ints(1, 2), keepdims=1)
+    level = graph.op("Sqrt", graph.op("Add", power, graph.floats(FAINT)))
+    return graph.op("Div", octave, level), level
+
+
+def _encoder(graph: Graph, sizes: _StageGraph, encoder: Encoder, octave: str) -> str:
+    """Latents (batch, latent, frame); the filters hear the octave, if any."""
     hop = sizes.stage.hop
     whole = graph.op("Mul", sizes.frames, graph.ints(hop))
     pads = graph.op("Concat", graph.ints(0, 0, 0, 0, 0), graph.op("Sub", whole, sizes.time), axis=0)
     wave = graph.op("Pad", sizes.wave, pads)                                      # (batch, channel, frames * hop)
+    heard = graph.op("Pad", octave, pads) if octave else wave
     features = []
     for layer in encoder.filters:
         weight = _array(layer.weight)                                           # (width, channel, kernel)
         before, after = frame_padding(weight.shape[-1], hop)
         weight = np.pad(weight, ((0, 0), (0, 0), (max(-before, 0), max(-after, 0))))
-        convolved = graph.op("Conv", wave, graph.floats(weight), strides=[hop], pads=[max(before, 0), max(after, 0)])
+        convolved = graph.op("Conv", heard, graph.floats(weight), strides=[hop], pads=[max(before, 0), max(after, 0)])
         features.append(graph.op("Relu", convolved))
     features.append(_spectrogram(graph, sizes, encoder.spectrogram, wave, whole))
     joined = graph.op("Concat", *features, axis=1)
@@ -396,13 +412,18 @@ def _decoder(graph: Graph, sizes: _StageGraph, decoder: Decoder, latent: str) ->
     return graph.op("Slice", wave, graph.ints(0), sizes.time, graph.ints(3))
 
 
-def _carried(graph: Graph, sizes: _StageGraph, waves: str, lower: str) -> str:
-    """Waveforms (batch, stem, channel, time) of the stage before, at this one's rate; see `hyperstem.model.carry`."""
+def _carried(graph: Graph, sizes: _StageGraph, waves: str, lower: str, stems: list[str]) -> str:
+    """Waveforms (batch, [stem,] channel, time) of the stage before, at this one's rate; see `hyperstem.model.carry`.
+
+    Args:
+        stems: the name of their number, if they have that axis.
+    """
     below = _doubled(graph, sizes, lower, [])
     cross = graph.op("ReduceSum", graph.op("Mul", below, sizes.wave), graph.ints(1, 2), keepdims=1)
     power = graph.op("Add", graph.op("ReduceSumSquare", below, graph.ints(1, 2), keepdims=1), graph.floats(POWER_EPS))
-    level = graph.op("Unsqueeze", graph.op("Div", cross, power), graph.ints(3))  # (batch, 1, 1, 1)
-    return graph.op("Mul", _doubled(graph, sizes, waves, [graph.op("Shape", waves, start=1, end=2)]), level)
+    gain = graph.op("Div", cross, power)                                        # (batch, 1, 1)
+    gain = graph.op("Unsqueeze", gain, graph.ints(3)) if stems else gain
+    return graph.op("Mul", _doubled(graph, sizes, waves, stems), gain)
 
 
 def _doubled(graph: Graph, sizes: _StageGraph, waves: str, stems: list[str]) -> str:

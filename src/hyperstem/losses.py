@@ -177,7 +177,7 @@ class Objective(nn.Module):
 
     def forward(
         self,
-        network: nn.Module,
+        network: Any,
         pyramid: Sequence[Tensor],
         stems_pyramid: Sequence[Tensor],
         active: Sequence[Tensor] | Tensor,
@@ -186,7 +186,7 @@ class Objective(nn.Module):
         """Runs the network and scores what it gives.
 
         Args:
-            network: a MetaTasNet.
+            network: a MetaTasNet. Of one that works by octaves each stage is scored in its octave.
             pyramid: per stage, mixtures (batch, [channel,] time_i).
             stems_pyramid: per stage, true stems (batch, stem, [channel,] time_i).
             active: per stage, or once for all, (batch, stem) float: 1 where a stem sounds. Silent stems weigh nothing.
@@ -205,14 +205,16 @@ class Objective(nn.Module):
                               f"active flags {len(actives)}")
         parts: dict[str, Tensor] = {}
         total = pyramid[0].new_zeros(())
-        stages: Any = network.stages
-        for i, output in enumerate(network(pyramid)):
-            encode = stages[i].encode if self._needs_latents else None
+        stages = network.stages
+        mixtures, aims = network.aims(pyramid, stems_pyramid)
+        for i, output in enumerate(network.apart(pyramid)):
+            stems, aim, sounding, octave = stems_pyramid[i], aims[i], actives[i], None
+            if aim is not stems:
+                octave, sounding = aim.flatten(0, 1), sounding * _audible(aim, mixtures[i])
             latents = None
-            if encode is not None:
-                stems = stems_pyramid[i]
-                latents = encode(stems.flatten(0, 1)).float().unflatten(0, stems.shape[:2])
-            loss, named = self.stage_loss(output, latents, pyramid[i], stems_pyramid[i], actives[i], merge)
+            if self._needs_latents:
+                latents = stages[i].encode(stems.flatten(0, 1), octave=octave).float().unflatten(0, stems.shape[:2])
+            loss, named = self.stage_loss(output, latents, mixtures[i], aim, sounding, merge)
             total = total + self.config.stage_weight(i) * loss
             parts.update({f"stage{i}/{name}": value.detach() for name, value in named.items()})
         return LossReport(total, parts)
@@ -277,6 +279,12 @@ class Objective(nn.Module):
         if config.snr_mix > 0 and config.kind == "si_snr":
             scores = (1 - config.snr_mix) * scores + config.snr_mix * snr(estimates, stems, config.snr_threshold_db)
         return (scores * active).sum(0) / _count(active, 0)
+
+
+def _audible(stems: Tensor, mixture: Tensor) -> Tensor:
+    """(batch, stem) float: 1 for a stem (batch, stem, [channel,] time) that can be heard in the mixture of them."""
+    power = mixture.flatten(1).square().sum(-1, keepdim=True)
+    return (stems.flatten(2).square().sum(-1) > INAUDIBLE * power).to(mixture.dtype)
 
 
 def _leakage_db(estimates: Tensor, mixture: Tensor, active: Tensor, merge: Tensor | None) -> Tensor:

@@ -72,7 +72,7 @@ class Runtime:
         Raises:
             ConfigError: see `__call__`.
         """
-        below = len(self.stems) if self.config.refine else 0
+        below = len(self.stems) if self.config.octaves else 0
         decode = [below] * (len(pyramid) - 1) + [len(self.stems)]
         return self._run([np.asarray(wave) for wave in pyramid], decode)[-1][0]
 

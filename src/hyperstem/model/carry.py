@@ -1,6 +1,8 @@
-"""What a stage takes over from the one before: its waveforms, at twice the rate and at the level of the new one."""
+"""Between two stages: waveforms brought to twice the rate, and what that rate adds to them."""
 
+from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -10,6 +12,8 @@ from torch.nn import functional as F
 TAPS = 64
 """Samples of the lower rate that make one of the higher; a transition of a tenth of the band, images 80 dB down."""
 POWER_EPS = 1e-8
+FAINT = 1e-6
+"""Power of an octave, -60 dB beside the mixture, below which it is no longer brought to level 1."""
 
 
 @cache
@@ -42,18 +46,35 @@ def carried(waves: Tensor, lower: Tensor, mixture: Tensor) -> Tensor:
     is the least-squares gain from the lower mixture to the higher one.
 
     Args:
-        waves: (batch, stem, [channel,] time) at the lower rate.
+        waves: (batch, [stem,] [channel,] time) at the lower rate.
         lower: the mixture at that rate (batch, [channel,] time).
         mixture: the mixture at twice the rate (batch, [channel,] time_i), time_i being 2 * time give or take rounding.
 
     Returns:
-        (batch, stem, [channel,] time_i).
+        (batch, [stem,] [channel,] time_i).
     """
     with torch.autocast(waves.device.type, enabled=False):
         length = mixture.shape[-1]
         below = _fitted(doubled(lower.float()), length).flatten(1)
-        level = (below * mixture.flatten(1)).sum(1) / (below.square().sum(1) + POWER_EPS)      # (batch,)
-        return _fitted(doubled(waves.float()), length) * level.view(-1, *[1] * (waves.dim() - 1))
+        gain = (below * mixture.flatten(1)).sum(1) / (below.square().sum(1) + POWER_EPS)       # (batch,)
+        return _fitted(doubled(waves.float()), length) * gain.view(-1, *[1] * (waves.dim() - 1))
+
+
+def octaves(pyramid: Sequence[Tensor], waves: Sequence[Tensor] | None = None) -> list[Tensor]:
+    """What each rate adds: waves without what the rate below holds of them; the first as they are.
+
+    Args:
+        pyramid: the mixture per stage, (batch, [channel,] time_i).
+        waves: per stage, (batch, [stem,] [channel,] time_i); the mixtures by default.
+    """
+    waves = pyramid if waves is None else waves
+    pairs = zip(pairwise(waves), pairwise(pyramid), strict=True)
+    return [waves[0], *(wave - carried(below, lower, mixture) for (below, wave), (lower, mixture) in pairs)]
+
+
+def level(octave: Tensor) -> Tensor:
+    """Root of the mean power of (batch, [channel,] time) as (batch, [1,] 1), with a floor for what is not heard."""
+    return (octave.flatten(1).square().mean(1) + FAINT).sqrt().view(-1, *[1] * (octave.dim() - 1))
 
 
 def _fitted(waves: Tensor, length: int) -> Tensor:

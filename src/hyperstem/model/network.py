@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperstem.config import ConfigError, ModelConfig
-from hyperstem.model.carry import carried
+from hyperstem.model.carry import carried, octaves
 from hyperstem.model.generator import Folded, Generated, Independent
 from hyperstem.model.stage import Stage, StageOutput
 
@@ -42,14 +42,26 @@ class MetaTasNet(nn.Module):
         Raises:
             ConfigError: wrong number of rates, shapes or lengths, or samples that are not finite.
         """
-        frames = check_pyramid(self.config, pyramid)
-        outputs: list[StageOutput] = []
-        for i, (stage, wave) in enumerate(zip(self.stages, pyramid, strict=False)):
-            output = stage(wave, frames, outputs[-1].latent if outputs else None)
-            if outputs and self.config.refine:
-                output = _added(output, outputs[-1], pyramid[i - 1], wave)
-            outputs.append(output)
+        outputs = self.apart(pyramid)
+        if self.config.octaves:
+            for i in range(1, len(outputs)):
+                outputs[i] = _added(outputs[i], outputs[i - 1], pyramid[i - 1], pyramid[i])
         return outputs
+
+    def apart(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
+        """What each stage separates by itself: of a model that works by octaves only what its rate adds, of others what
+        `forward` gives.
+        """
+        frames = check_pyramid(self.config, pyramid)
+        heard = [None, *octaves(pyramid)[1:]] if self.config.octaves else [None] * len(pyramid)
+        outputs: list[StageOutput] = []
+        for stage, wave, octave in zip(self.stages, pyramid, heard, strict=False):
+            outputs.append(stage(wave, frames, outputs[-1].latent if outputs else None, octave))
+        return outputs
+
+    def aims(self, pyramid: Sequence[Tensor], stems: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The mixtures and the stems (batch, stem, [channel,] time_i) that `apart` ought to give, per stage."""
+        return (octaves(pyramid), octaves(pyramid, stems)) if self.config.octaves else (pyramid, stems)
 
     def set_spectrogram_statistics(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Takes, per stage, mean and standard deviation of the log power per bin, each (bins,)."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperstem.config import ModelConfig
+from hyperstem.model.carry import level
 from hyperstem.model.decoder import Decoder
 from hyperstem.model.encoder import Encoder
 from hyperstem.model.masking import Masking
@@ -41,27 +42,31 @@ class Stage(nn.Module):
         self.masking = Masking(config, stage)
         self.decoder = Decoder(stage, config.audio_channels)
         generated = config.parameters == "generated"
-        if config.refine and index:
-            for layer in self.decoder.filters:
-                nn.init.zeros_(layer.weight)  # so that the stage begins with what the one before gives
         self.embedding = nn.Parameter(torch.randn(len(config.stems), config.embedding_dim)) if generated else None
 
-    def encode(self, wave: Tensor, frames: int | None = None) -> Tensor:
+    def encode(self, wave: Tensor, frames: int | None = None, octave: Tensor | None = None) -> Tensor:
         """Waveforms to latents.
 
         Args:
             wave: (batch, time), or (batch, channel, time) for a model with two audio channels; padded at the end with
                 zeros to whole frames.
             frames: latent frames to give; by default what `wave` needs.
+            octave: of the shape of `wave`: what the filters hear in its place, brought to level 1; the spectrogram is
+                always that of `wave`.
 
         Returns:
             (batch, latent, frame).
         """
-        wave = wave if self.config.audio_channels > 1 else wave.unsqueeze(1)    # (batch, channel, time)
         if frames is None:
             least = -(-(self.encoder.spectrogram.n_fft // 2 + 1) // self.hop)
             frames = max(-(-wave.shape[-1] // self.hop), least)
-        return self.encoder(nn.functional.pad(wave, (0, frames * self.hop - wave.shape[-1])))
+        whole = self._padded(wave, frames)
+        return self.encoder(whole, whole if octave is None else self._padded(octave / level(octave), frames))
+
+    def _padded(self, wave: Tensor, frames: int) -> Tensor:
+        """(batch, channel, frames * hop)."""
+        wave = wave if self.config.audio_channels > 1 else wave.unsqueeze(1)
+        return nn.functional.pad(wave, (0, frames * self.hop - wave.shape[-1]))
 
     def decode(self, latent: Tensor, time: int) -> Tensor:
         """Latents (..., latent, frame) to waveforms (..., [channel,] time)."""
@@ -73,15 +78,21 @@ class Stage(nn.Module):
         """The mixture's latent (batch, latent, frame) to the stems' (batch, stem, latent, frame)."""
         return latent.unsqueeze(1) * self.masking(latent, previous, self.embedding)
 
-    def forward(self, wave: Tensor, frames: int, previous: Tensor | None) -> StageOutput:
+    def forward(
+        self, wave: Tensor, frames: int, previous: Tensor | None, octave: Tensor | None = None
+    ) -> StageOutput:
         """Separates at this stage's rate.
 
         Args:
             wave: mixture (batch, [channel,] time).
             frames: latent frames, the same in every stage.
             previous: the stage before's masked latent, None at stage 0.
+            octave: what is to be separated in place of `wave`, of the same shape.
         """
-        latent = self.encode(wave, frames)
+        latent = self.encode(wave, frames, octave)
         masked = self.mask(latent, previous)
         time = wave.shape[-1]
-        return StageOutput(self.decode(masked, time), masked, self.decode(latent, time))
+        stems, mixture = self.decode(masked, time), self.decode(latent, time)
+        if octave is None:
+            return StageOutput(stems, masked, mixture)
+        return StageOutput(stems * level(octave).unsqueeze(1), masked, mixture * level(octave))
