@@ -34,9 +34,20 @@ def doubling_filter() -> np.ndarray:
 
 def doubled(waves: Tensor) -> Tensor:
     """Waves (..., time) at twice their rate, (..., 2 * time), aligned to the sample."""
-    kernels = torch.from_numpy(doubling_filter()).to(waves)[:, None]
-    padded = F.pad(waves.reshape(-1, 1, waves.shape[-1]), (TAPS // 2 - 1, TAPS // 2))
-    return F.conv1d(padded, kernels).transpose(1, 2).reshape(*waves.shape[:-1], -1)
+    rows, time = waves.reshape(-1, waves.shape[-1]), waves.shape[-1]
+    spare = -time % TAPS
+    padded = F.pad(rows, (TAPS // 2 - 1, TAPS // 2 + spare))
+    between = torch.matmul(padded.unfold(-1, 2 * TAPS - 1, TAPS), _between().to(waves)).flatten(1)[:, :time]
+    return torch.stack([rows, between], -1).view(*waves.shape[:-1], -1)
+
+
+@cache
+def _between() -> Tensor:
+    """The filter's odd kernel as a band matrix (2 * TAPS - 1, TAPS): a product, many times faster than a convolution."""
+    band = np.zeros((2 * TAPS - 1, TAPS), np.float32)
+    for i in range(TAPS):
+        band[i : i + TAPS, i] = doubling_filter()[1]
+    return torch.from_numpy(band)
 
 
 def carried(waves: Tensor, lower: Tensor, mixture: Tensor) -> Tensor:
