@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from hyperstem.config import ConfigError, LossConfig
+from hyperstem.config import ConfigError, LossConfig, ModelConfig
+from hyperstem.consistency import consistent
 from hyperstem.losses import Objective, dissimilarity, si_snr, similarity, snr, spectral_distance
 from hyperstem.model import StageOutput
 from networks import TINY, small_network
@@ -291,3 +292,13 @@ def test_signed_si_snr_takes_an_inverted_estimate_for_a_bad_one():
     assert (score < -80).all()
     (gradient,) = torch.autograd.grad(score.sum(), inverted)
     assert (gradient * inverted).sum() < 0  # it is drawn towards silence, through which the way to the right sign leads
+
+
+def test_stems_can_be_scored_as_they_are_delivered():
+    network, mixtures, stems = case(channels=(2,))
+    network.config = ModelConfig(stages=1, audio_channels=2)
+    parts = Objective(LossConfig(consistent=True))(network, mixtures, stems, torch.ones(3, 4)).parts
+    delivered = consistent(network.outputs[0].stems, mixtures[0], 8000)
+    expected = si_snr(delivered.flatten(2), stems[0].flatten(2)).mean(0)
+    scores = torch.stack([parts[f"stage0/si_snr/{stem}"] for stem in range(4)])
+    torch.testing.assert_close(scores, expected)

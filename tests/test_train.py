@@ -420,18 +420,18 @@ def test_clip_scores():
     stems = torch.randn(4, 2, 5000, generator=generator)
     stems[3] = 0
     noise = 0.1 * torch.randn(4, 2, 5000, generator=generator)
-    sdr, fitted, si_snr = clip_scores(stems + noise, stems, stems.sum(0))
-    assert sdr[:3] == pytest.approx([20, 20, 20], abs=0.5)
+    sdr, fitted, si_snr = clip_scores(stems + noise, stems, stems.sum(0), 8000)
+    assert sdr[:3] == pytest.approx([20.6] * 3, abs=0.4)  # what is missing is shared out, and some of it is right
     assert si_snr[:3] == pytest.approx([20, 20, 20], abs=0.5)
     assert np.isnan([sdr[3], fitted[3], si_snr[3]]).all()
     # Levels that are all wrong: SI-SNR is the same, SDR is lost, fitting finds the levels without seeing the stems.
     scales = torch.tensor([0.1, 3.0, 20.0, 1.0])[:, None, None]
-    wrong = clip_scores((stems + noise) * scales, stems, stems.sum(0))
+    wrong = clip_scores((stems + noise) * scales, stems, stems.sum(0), 8000)
     assert wrong[2][:3] == pytest.approx(si_snr[:3], abs=1e-6)
     assert wrong[0][0] < 2
     assert wrong[1][:3] == pytest.approx([20, 20, 20], abs=1.5)
     # An estimate beside the stem: SI-SNR is far below zero.
-    assert (clip_scores(stems.flip(-1), stems, stems.sum(0))[2][:3] < -15).all()
+    assert (clip_scores(stems.flip(-1), stems, stems.sum(0), 8000)[2][:3] < -15).all()
 
 
 def test_settings_are_checked(tmp_path):
@@ -526,7 +526,7 @@ def test_a_tiny_network_overfits_one_bar(config, tmp_path):
     Trainer(settings, tmp_path, network, Objective(settings.loss), Same(batch)).run(300)
     with torch.no_grad():
         estimates = network(batch.mixture)[-1].stems[0]
-    _, fitted, si_snr = clip_scores(estimates, stems[0], batch.mixture[0][0])
+    _, fitted, si_snr = clip_scores(estimates, stems[0], batch.mixture[0][0], settings.model.rates_hz[0])
     assert fitted.min() > 15
     assert si_snr.min() > 15
 

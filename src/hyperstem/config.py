@@ -344,6 +344,7 @@ class LossConfig:
         snr_mix: share of the thresholded SNR in the SI-SNR score, so that levels are learned too.
         signed: whether SI-SNR takes an estimate of the wrong sign for a bad one. The paper's does not mind the sign,
             but a stem that comes out upside down can only be brought to silence by `snr_mix`.
+        consistent: whether stems are scored as separation delivers them, with what they lack of the mixture shared out.
         snr_threshold_db: SNR beyond which nothing more is gained.
         spectral: weight of the STFT distance beside L1.
         l1_scale: factor on the L1 scores, to bring them to the size of dB.
@@ -358,6 +359,7 @@ class LossConfig:
     silence: float = 0.0
     snr_mix: float = 0.0
     signed: bool = False
+    consistent: bool = False
     snr_threshold_db: float = 30.0
     spectral: float = 0.5
     l1_scale: float = 10.0

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from hyperstem import distributed
 from hyperstem.config import ConfigError, LossConfig
+from hyperstem.consistency import consistent
 
 POWER_EPS = 1e-8
 INAUDIBLE = 1e-3
@@ -214,6 +215,8 @@ class Objective(nn.Module):
             latents = None
             if self._needs_latents:
                 latents = stages[i].encode(stems.flatten(0, 1), octave=octave).float().unflatten(0, stems.shape[:2])
+            if self.config.consistent:
+                output = output._replace(stems=consistent(output.stems, mixtures[i], network.config.rates_hz[i]))
             loss, named = self.stage_loss(output, latents, mixtures[i], aim, sounding, merge)
             total = total + self.config.stage_weight(i) * loss
             parts.update({f"stage{i}/{name}": value.detach() for name, value in named.items()})

@@ -20,7 +20,7 @@ _SILENT = 1e-5
 """Samples below this are silence, in a wave whose level is 1: less than resampling leaves of it."""
 _TINY = 1e-20
 """Energy that each stem is taken to have at least: where all are silent, all get the same."""
-_FAINT = 1e-9
+FAINT = 1e-9
 """The same for a bin of the spectrum of a wave whose level is 1."""
 
 
@@ -38,8 +38,8 @@ def share_by_frequency(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> 
         (..., stem, channel, time) float32 that sums to the mixture.
     """
     time = mixture.shape[-1]
-    half = max(1, round(WINDOW_S * rate_hz / 2))
-    window = np.sin(np.pi * (np.arange(2 * half, dtype=np.float32) + 0.5) / (2 * half))  # squares half apart sum to 1
+    window = sine_window(rate_hz)
+    half = len(window) // 2
     missing = _halves(mixture - stems.sum(axis=-3), half)  # (..., channel, half, sample)
     shared = _halves(stems, half)  # (..., stem, channel, half, sample)
     given = np.zeros_like(shared)
@@ -50,7 +50,7 @@ def share_by_frequency(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> 
         spectra = _spectra(shared, window, start, stop)
         energy = np.square(spectra.real)
         energy += np.square(spectra.imag)
-        energy += np.float32(_FAINT)
+        energy += np.float32(FAINT)
         energy /= energy.sum(axis=-4, keepdims=True)
         waves = np.fft.irfft(energy * _spectra(missing, window, start, stop)[..., None, :, :, :], 2 * half)
         waves *= window
@@ -58,6 +58,12 @@ def share_by_frequency(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> 
         given[..., start + 1 : stop + 1, :] += waves[..., half:]
     shared += given
     return shared[..., 1:-1, :].reshape(*stems.shape[:-1], -1)[..., :time]
+
+
+def sine_window(rate_hz: int) -> np.ndarray:
+    """The float32 window of the spectra; squares of windows half apart sum to 1."""
+    half = max(1, round(WINDOW_S * rate_hz / 2))
+    return np.sin(np.pi * (np.arange(2 * half, dtype=np.float32) + 0.5) / (2 * half))
 
 
 def mute(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> None:

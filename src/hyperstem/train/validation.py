@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperstem.config import ModelConfig
+from hyperstem.consistency import consistent
 from hyperstem.data.dataset import Clip
 
 
@@ -15,7 +16,8 @@ class Scores(NamedTuple):
     """Medians over clips in dB, per stem; clips where a stem is silent do not count for it.
 
     Attributes:
-        sdr: 10 log10(|s|^2 / |s - e|^2) over the whole clip.
+        sdr: 10 log10(|s|^2 / |s - e|^2) over the whole clip, of the stems as separation delivers them: with what they
+            lack of the mixture shared out. The other two are of the stems as the network gives them.
         sdr_fitted: the same after the stems were scaled, per clip, so that their sum comes nearest to the mixture: what
             a network trained for SI-SNR, whose levels are arbitrary, can reach without knowing the stems.
         si_snr: SDR after each estimate was scaled by what is best for it.
@@ -43,7 +45,8 @@ def validate(
         if stop():
             break
         outputs = network([wave.to(device) for wave in clip.mixture])
-        rows.append(clip_scores(outputs[-1].stems[0].float().cpu(), clip.stems[-1][0], clip.mixture[-1][0]))
+        estimates = outputs[-1].stems[0].float().cpu()
+        rows.append(clip_scores(estimates, clip.stems[-1][0], clip.mixture[-1][0], config.rates_hz[-1]))
     network.train(was_training)
     if stop():
         return None
@@ -57,23 +60,27 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if values.size else float("nan")
 
 
-def clip_scores(estimates: Tensor, stems: Tensor, mixture: Tensor) -> np.ndarray:
+def clip_scores(estimates: Tensor, stems: Tensor, mixture: Tensor, rate_hz: int) -> np.ndarray:
     """SDR, fitted SDR and SI-SNR of one clip.
 
     Args:
         estimates: (stem, [channel,] time).
         stems: (stem, [channel,] time).
         mixture: ([channel,] time).
+        rate_hz: their sample rate.
 
     Returns:
         (3, stem) in dB; NaN for silent stems.
     """
-    estimate = estimates.flatten(1).double().numpy()                            # (stem, time): channels join time
+    finite = bool(torch.isfinite(estimates).all())
+    delivered = consistent(estimates[None], mixture[None], rate_hz)[0] if finite else estimates
+    delivered = delivered.flatten(1).double().numpy()                           # (stem, time): channels join time
+    estimate = estimates.flatten(1).double().numpy()
     stem, mix = stems.flatten(1).double().numpy(), mixture.flatten().double().numpy()
-    factors = np.linalg.lstsq(estimate.T, mix, rcond=None)[0] if np.isfinite(estimate).all() else np.ones(len(stem))
+    factors = np.linalg.lstsq(estimate.T, mix, rcond=None)[0] if finite else np.ones(len(stem))
     power = np.square(stem).sum(-1, keepdims=True)
     target = (stem * estimate).sum(-1, keepdims=True) / np.maximum(power, 1e-20) * stem
-    scores = np.stack([_sdr(stem, estimate), _sdr(stem, estimate * factors[:, None]), _sdr(target, estimate)])
+    scores = np.stack([_sdr(stem, delivered), _sdr(stem, estimate * factors[:, None]), _sdr(target, estimate)])
     scores[:, power[:, 0] < 1e-9 * stem.shape[-1]] = np.nan
     return scores
 
