@@ -43,7 +43,7 @@ def doubled(waves: Tensor) -> Tensor:
 
 @cache
 def _between() -> Tensor:
-    """The filter's odd kernel as a band matrix (2 * TAPS - 1, TAPS): products are many times faster than convolutions."""
+    """The filter's odd kernel as a band matrix (2 * TAPS - 1, TAPS): a product is faster than a convolution."""
     band = np.zeros((2 * TAPS - 1, TAPS), np.float32)
     for i in range(TAPS):
         band[i : i + TAPS, i] = doubling_filter()[1]
