@@ -87,6 +87,13 @@ def test_a_broken_file_is_named_and_the_rest_goes_on(tmp_path):
     assert len(load_source(data, data.sources[0], STEMS, RATE_HZ)) == 2
 
 
+def test_what_is_the_matter_with_many_songs_is_said_once(tmp_path):
+    data = config(tmp_path, songs(tmp_path, 3))
+    for report in (prepare(data, STEMS, 2 * RATE_HZ), prepare(data, STEMS, 2 * RATE_HZ)):
+        assert report.warnings == ("songs: song0 and 2 more: recorded at 8000 Hz, so nothing above 4000 Hz is learned "
+                                   "from it",)
+
+
 def test_stems_of_unequal_length_are_cut_with_a_warning(tmp_path):
     write_song(tmp_path / "s" / "a", {stem: noise(i, 2 + i / 10) for i, stem in enumerate(STEMS)})
     data = config(tmp_path, SourceConfig("s", "folders", "s"))

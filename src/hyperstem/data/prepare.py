@@ -88,21 +88,29 @@ def prepare(config: DataConfig, stems: Sequence[str], rate_hz: int, *, jobs: int
         folder = source_folder(config, source, rate_hz)
         folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
-        entries = []
+        entries, told = [], {}
         for track, outcome in _outcomes(tracks, root, folder, stems, rate_hz, jobs):
             done += 1
             if isinstance(outcome, _Done):
                 entries.append(outcome.entry)
-                warnings += outcome.warnings
+                for warning in outcome.warnings:
+                    told.setdefault(warning.removeprefix(f"{source.name}: {track.name}: "), []).append(track.name)
                 kept, prepared = kept + outcome.kept, prepared + (not outcome.kept)
                 seconds += outcome.entry["frames"] / rate_hz
             else:
                 problems.append(f"{source.name}: {track.name}: {outcome}")
             if progress:
                 progress(done, total, f"{source.name}: {track.name}")
+        warnings += [_together(source.name, warning, names) for warning, names in told.items()]
         _write_json(folder / "manifest.json", {"format": FORMAT, "source": source.name, "layout": source.layout,
                                                "rate_hz": rate_hz, "stems": list(stems), "tracks": entries})
     return Report(prepared, kept, seconds / 60, tuple(problems), tuple(warnings))
+
+
+def _together(source: str, warning: str, names: list[str]) -> str:
+    """One line for all tracks of a source that the same warning is about."""
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{source}: {names[0]}{others}: {warning}"
 
 
 def _outcomes(tracks: Sequence[Track], root: Path, folder: Path, stems: Sequence[str], rate_hz: int,
