@@ -1,7 +1,8 @@
 """How loud a stem comes out that is not there: ``python benchmarks/absent.py DATASET [--subset S] [--model M]``.
 
 Every song of the dataset, and three of the built-in band, are separated without one of their stems and with one of them
-alone. What comes out of a stem that was left out is compared with the mixture's level; medians over songs.
+alone. What comes out of a stem that was left out is compared with the mixture's level; medians over songs. The same is
+done for a minute of recordings of which it is known what sounds in them, as in ``--recordings speech=vocals:FOLDER``.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from _results import machine, write_section
 
+from hyperstem import audio
 from hyperstem.config import STEMS
 from hyperstem.evaluate.songs import find_songs, read_song
 from hyperstem.separator import Separator
@@ -19,6 +21,7 @@ from hyperstem.synth import render_song
 
 BAND_SEEDS = (5, 6, 7)
 BAND_S = 15.0
+RECORDING_S = 60.0
 
 
 class Song(NamedTuple):
@@ -34,10 +37,16 @@ def main() -> None:
     parser.add_argument("--subset", default="validation")
     parser.add_argument("--model", default="default")
     parser.add_argument("--quality", default="full")
+    parser.add_argument("--recordings", action="append", default=[], metavar="NAME=STEM,...:FOLDER",
+                        help="sound files in which only these stems sound; may be given often")
     args = parser.parse_args()
     separator = Separator.load(args.model, args.quality)
     tables = [table(separator, name, songs) for name, songs in
               ((f"{args.dataset.name}, {args.subset}", recorded(args.dataset, args.subset)), ("built-in band", band()))]
+    for kind in args.recordings:
+        name, _, rest = kind.partition("=")
+        stems, _, folder = rest.partition(":")
+        tables.append([recordings_row(separator, name, stems.split(","), Path(folder))])
     write_section("Absent stems", "\n".join([
         f"`python benchmarks/absent.py {args.dataset.name}`: level of a stem that is not in the song, dB beside the",
         f"mixture (median over songs, the loudest song in brackets), on {machine()}.",
@@ -75,6 +84,18 @@ def table(separator: Separator, name: str, songs: Iterator[Song]) -> list[str]:
         cells = ["" if other == stem else shown(alone[stem][other]) for other in STEMS]
         rows.append(f"| {name}: {stem} alone | " + " | ".join(cells) + " |")
     return rows
+
+
+def recordings_row(separator: Separator, name: str, present: list[str], folder: Path) -> str:
+    """The table's row for sound files in which only `present` stems sound."""
+    found: dict[str, list[float]] = {stem: [] for stem in STEMS}
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    for path in paths:
+        wave, rate_hz = audio.read(path, duration_s=RECORDING_S)
+        for stem, level in levels(separator, wave, rate_hz).items():
+            found[stem].append(level)
+    cells = ["" if stem in present else shown(found[stem]) for stem in STEMS]
+    return f"| {name} ({len(paths)} recordings) | " + " | ".join(cells) + " |"
 
 
 def levels(separator: Separator, mixture: np.ndarray, rate_hz: int) -> dict[str, float]:

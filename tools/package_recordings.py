@@ -1,0 +1,67 @@
+"""Recordings that install by package name, as folders of solo files to train on.
+
+python tools/package_recordings.py FOLDER [--packages ROOT]
+
+FOLDER/orchestra: pieces of Debian's wesnoth-1.16-music in which no drums are heard. FOLDER/speech: the dialogues of
+its fillets-ng-data, fillets-ng-data-cs and fillets-ng-data-nl, those of each level and language joined. Both are under
+the GPL, version 2 or later.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from hyperstem import audio
+from hyperstem.errors import AudioError
+from hyperstem.resample import resample
+
+MUSIC, SPEECH = "usr/share/games/wesnoth/1.16/data/core/music", "usr/share/games/fillets-ng/sound"
+PIECES = (
+    "battle", "battle-epic", "breaking_the_chains", "defeat", "defeat2", "elf-land", "heroes_rite", "knalgan_theme",
+    "main_menu", "nunc_dimittis", "return_to_wesnoth", "revelation", "sad", "silvan_sanctuary", "the_city_falls",
+    "the_deep_path", "the_king_is_dead", "transience", "underground", "victory2",
+)
+LANGUAGES = ("cs", "en", "nl")
+SPEECH_HZ = 22_050
+SHORTEST_S = 10.0
+
+
+def main() -> None:
+    """Writes both folders; what is there already is replaced."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--packages", type=Path, default=Path("/"), help="where the packages are unpacked (default: /)")
+    args = parser.parse_args()
+    orchestra, speech = args.folder / "orchestra", args.folder / "speech"
+    orchestra.mkdir(parents=True, exist_ok=True)
+    speech.mkdir(parents=True, exist_ok=True)
+    for piece in PIECES:
+        shutil.copy(args.packages / MUSIC / f"{piece}.ogg", orchestra)
+    print(f"{orchestra}: {len(PIECES)} pieces")
+    spoken_s, written = 0.0, 0
+    for level in sorted((args.packages / SPEECH).iterdir()):
+        for language in LANGUAGES:
+            wave = dialogue(level / language)
+            if wave.shape[1] >= SHORTEST_S * SPEECH_HZ:
+                audio.write(speech / f"{level.name}-{language}.flac", wave, SPEECH_HZ)
+                spoken_s, written = spoken_s + wave.shape[1] / SPEECH_HZ, written + 1
+    print(f"{speech}: {written} dialogues, {spoken_s / 60:.0f} minutes")
+
+
+def dialogue(folder: Path) -> np.ndarray:
+    """All files of a folder, one after the other, (1, time) at SPEECH_HZ; broken ones are left out."""
+    waves = [np.zeros((1, 0), np.float32)]
+    for path in sorted(folder.glob("*.ogg")):
+        try:
+            wave, rate_hz = audio.read(path)
+        except AudioError as error:
+            print(f"left out: {error}")
+            continue
+        waves.append(resample(wave.mean(axis=0, keepdims=True), rate_hz, SPEECH_HZ))
+    return np.concatenate(waves, axis=1)
+
+
+if __name__ == "__main__":
+    main()
