@@ -168,6 +168,14 @@ def test_solo_voices_enter_remixes_at_the_level_of_vocals(tmp_path):
     assert 25 <= share <= 55  # two fifths of a hundred remixes
 
 
+def test_what_is_alone_in_a_remix_is_mostly_solo(tmp_path):
+    write(tmp_path / "v" / "voice.wav", tone(3700, channels=1))
+    data = with_mixing(prepared(tmp_path, pitched(tmp_path), SourceConfig("v", "solo", "v", stem="vocals")),
+                       remix=1.0, solo=0.0, alone=1.0)
+    vocals = [example.stems[3, 0] for example in examples(data, 120) if example.stems[3].any()]
+    assert 0.6 < np.mean([np.abs(np.fft.rfft(wave)).argmax() == 3700 for wave in vocals]) < 0.9
+
+
 def test_loudness_matched_remix(tmp_path):
     quiet = {stem: tone(200 + 900 * i, level=0.01) for i, stem in enumerate(STEMS)}
     write_song(tmp_path / "songs" / "quiet", quiet)

@@ -11,6 +11,8 @@ from hyperstem.data.library import Library, PreparedTrack, Source
 from hyperstem.errors import DataError
 
 MATCH_LIMIT_DB = 20.0
+ALONE_SOLO = 0.75
+"""How often a stem of a remix of which little is kept comes from the solo sources, if there are any."""
 
 
 class Example(NamedTuple):
@@ -61,7 +63,9 @@ class Mixer:
 
     def example(self, rng: np.random.Generator, remix: bool) -> Example:
         """One example: cuts of one song at one place, or, with `remix`, each stem from a song of its own."""
-        stems, sums = self._remix(rng) if remix else self._song(rng)
+        alone = bool(self.config.mixing.alone) and rng.random() < self.config.mixing.alone
+        stems, sums = self._remix(rng, alone) if remix else self._song(rng)
+        stems = self._gained(self._dropped(stems, alone, rng), rng)
         return Example(self._finish(stems, rng), sums)
 
     def _song(self, rng: np.random.Generator) -> tuple[np.ndarray, Mapping[str, tuple[str, ...]]]:
@@ -74,10 +78,9 @@ class Mixer:
         start = self._start(track, focus, needed, rng)
         cuts = np.stack([track.cut(stem, start, needed) for stem in self.stems])
         cuts = change_speed(self._channels(cuts, rng), speed, self.rate_hz, self.length)
-        stems = shift_pitch(cuts, pitch, self.rate_hz)
-        return self._gained(self._dropped(stems, rng), rng), track.sums
+        return shift_pitch(cuts, pitch, self.rate_hz), track.sums
 
-    def _remix(self, rng: np.random.Generator) -> tuple[np.ndarray, Mapping[str, tuple[str, ...]]]:
+    def _remix(self, rng: np.random.Generator, alone: bool) -> tuple[np.ndarray, Mapping[str, tuple[str, ...]]]:
         """Stems of different songs, (stem, channel, time); no sums."""
         mixing = self.config.mixing
         match = rng.random() < mixing.loudness_match
@@ -85,7 +88,7 @@ class Mixer:
         result = np.zeros((len(self.stems), self.channels, self.length), np.float32)
         for i, stem in enumerate(self.stems):
             known, solo = self._known[stem], self._solo[stem]
-            use_solo = solo is not None and (known is None or rng.random() < mixing.solo)
+            use_solo = solo is not None and (known is None or rng.random() < (ALONE_SOLO if alone else mixing.solo))
             pool = solo if use_solo else known
             if pool is None:
                 continue
@@ -95,7 +98,7 @@ class Mixer:
                 second = self._cut(known.draw(rng), stem, rng, None)
                 wave = wave + second * np.float32(rng.uniform(0.3, 1.0))
             result[i] = wave
-        return self._gained(self._dropped(result, rng), rng), {}
+        return result, {}
 
     def _cut(self, track: PreparedTrack, stem: str, rng: np.random.Generator, target_db: float | None) -> np.ndarray:
         """A cut of one stem, changed in speed and pitch, (channel, time); brought to a level if one is given."""
@@ -143,10 +146,10 @@ class Mixer:
         known = reference.sounds(stem) and stem in reference.single
         return reference.level_db[stem] if known else self._typical_db[stem]
 
-    def _dropped(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Silences some stems, but never all that sound."""
+    def _dropped(self, stems: np.ndarray, alone: bool, rng: np.random.Generator) -> np.ndarray:
+        """Silences some stems, but never all that sound; of `alone` ones at most two are left."""
         drops = rng.random(len(stems)) < self.config.mixing.drop
-        if self.config.mixing.alone and rng.random() < self.config.mixing.alone:
+        if alone:
             sounding = rng.permutation(np.flatnonzero(stems.any(axis=(1, 2))))
             drops[sounding[rng.integers(1, 3) :]] = True
         if drops.any() and stems[~drops].any():
