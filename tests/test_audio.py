@@ -152,6 +152,34 @@ def test_a_file_cut_short_is_an_error(tmp_path, name, share):
     assert "\n" not in str(error.value)
 
 
+def ogg_crc(page: bytes) -> int:
+    crc = 0
+    for byte in page:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
+    return crc
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.opus"])
+def test_an_ogg_file_whose_last_pages_all_say_that_they_are_the_last(tmp_path, name):
+    path = tmp_path / name
+    audio.write(path, noise(2, 480_000), 48_000)
+    whole, _ = audio.read(path)
+    data, starts, at = bytearray(path.read_bytes()), [], 0
+    while at < len(data):
+        starts.append(at)
+        at += 27 + data[at + 26] + sum(data[at + 27 : at + 27 + data[at + 26]])
+    page = slice(starts[-2], starts[-1])
+    data[page.start + 5] |= 4
+    data[page.start + 22 : page.start + 26] = bytes(4)
+    data[page.start + 22 : page.start + 26] = ogg_crc(data[page]).to_bytes(4, "little")
+    path.write_bytes(data)
+    again, _ = audio.read(path)
+    assert again.shape == whole.shape
+    np.testing.assert_allclose(again, whole, atol=1e-3)
+
+
 def test_the_part_before_the_cut_can_be_read(tmp_path):
     audio.write(tmp_path / "a.wav", noise(1, 8000), 8000)
     data = (tmp_path / "a.wav").read_bytes()

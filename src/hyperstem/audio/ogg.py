@@ -14,18 +14,43 @@ _END = 4
 
 def ends(path: Path) -> bool:
     """Whether the file's last page says that it is the last."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(max(0, size - 2 * _LONGEST_PAGE))
-        tail = file.read()
+    tail = _tail(path)
     at = tail.rfind(b"OggS")
     return at >= 0 and len(tail) > at + 5 and bool(tail[at + 5] & _END) and _whole(tail[at:])
+
+
+def goes_on(path: Path) -> bool:
+    """Whether one of the pages before the last already says that it is the last of their stream.
+
+    Some encoders mark the last few pages so. libsndfile stops at the first of them; players do not.
+    """
+    tail = _tail(path)
+    at, ended = tail.find(b"OggS"), set()
+    while at >= 0 and _whole(tail[at:]):
+        serial = tail[at + _SERIAL_AT : at + _SERIAL_AT + 4]
+        if serial in ended:
+            return True
+        if tail[at + 5] & _END:
+            ended.add(serial)
+        at = tail.find(b"OggS", at + _length(tail[at:]))
+    return False
+
+
+def _tail(path: Path) -> bytes:
+    """The last two pages at least."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2 * _LONGEST_PAGE))
+        return file.read()
+
+
+def _length(page: bytes) -> int:
+    return _HEADER + page[26] + sum(page[_HEADER : _HEADER + page[26]])
 
 
 def _whole(page: bytes) -> bool:
     if len(page) < _HEADER or len(page) < _HEADER + page[26]:
         return False
-    return len(page) >= _HEADER + page[26] + sum(page[_HEADER : _HEADER + page[26]])
+    return len(page) >= _length(page)
 
 
 def set_serial(file: BinaryIO, serial: int) -> None:

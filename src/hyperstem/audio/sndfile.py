@@ -34,6 +34,9 @@ class SoundFileSource:
         self._position = 0
         file = self._file
         self._ogg = head.startswith(b"OggS")
+        if self._ogg and ogg.goes_on(path):
+            self.close()
+            raise UnreadableError("the stream goes on after its last page")
         missing = containers.wav_missing(path) if head.startswith(b"RIFF") else 0
         frames = None if file.frames >= _UNKNOWN_FRAMES else file.frames + math.ceil(missing * file.frames)
         tags = {_TAGS[key]: value for key, value in file.copy_metadata().items() if key in _TAGS and value}
