@@ -43,3 +43,12 @@ def test_silent_stems_have_finite_gradients():
     consistent(stems, torch.randn(1, 600), 8000).square().sum().backward()
     assert stems.grad is not None
     assert torch.isfinite(stems.grad).all()
+
+
+def test_all_but_silent_stems_have_no_steep_gradients():
+    torch.manual_seed(0)
+    stems = (1e-4 * torch.randn(1, 2, 4000)).requires_grad_()
+    mixture, weights = torch.randn(1, 4000), torch.randn(1, 2, 4000)
+    (consistent(stems, mixture, 8000) * weights).sum().backward()
+    assert stems.grad is not None
+    assert stems.grad.abs().max() < 300

@@ -30,13 +30,18 @@ def consistent(stems: Tensor, mixture: Tensor, rate_hz: int) -> Tensor:
         return _Consistent.apply(stems.to(exact), mixture.to(exact), window)
 
 
+STEEP = 1e-3
+"""Energy of all stems in a bin, of waves at level 1, below which the gradient grows no further."""
+
+
 class _Consistent(torch.autograd.Function):
     """Written out because automatic differentiation of the transforms takes several times as long.
 
     With the spectra E_s of the stems and M of what they lack, p_s = |E_s|^2 + FAINT and the shares w_s = p_s / sum p,
     what is added has the spectrum w_s M. The transform back is the adjoint of the transform, so with the spectra Q_s of
     the gradients and d_s = Re(conj(M) Q_s), what is added to the gradient of stem s has the spectrum
-    ``2 (d_s - sum w d) / (sum p) E_s - sum w Q``.
+    ``2 (d_s - sum w d) / (sum p) E_s - sum w Q``. Where all stems are all but silent the mixture can fall to any of them
+    at the least change; there the gradient is bounded.
     """
 
     @staticmethod
@@ -55,7 +60,7 @@ class _Consistent(torch.autograd.Function):
         given = _spectra(grads[0], window)
         slope = _dot(given, lack)
         slope -= (slope * shares).sum(1, keepdim=True)
-        slope *= 2 / total
+        slope *= 2 / total.clamp(min=STEEP)
         change = spectra * slope
         change -= (given * shares).sum(1, keepdim=True)
         return grads[0] + _waves(change, window, grads[0].shape[-1]), None, None
