@@ -40,8 +40,8 @@ class _Consistent(torch.autograd.Function):
     With the spectra E_s of the stems and M of what they lack, p_s = |E_s|^2 + FAINT and the shares w_s = p_s / sum p,
     what is added has the spectrum w_s M. The transform back is the adjoint of the transform, so with the spectra Q_s of
     the gradients and d_s = Re(conj(M) Q_s), what is added to the gradient of stem s has the spectrum
-    ``2 (d_s - sum w d) / (sum p) E_s - sum w Q``. Where all stems are all but silent the mixture can fall to any of them
-    at the least change; there the gradient is bounded.
+    ``2 (d_s - sum w d) / (sum p) E_s - sum w Q``. Where all stems are all but silent the least change gives the mixture
+    to another of them; there the gradient is bounded.
     """
 
     @staticmethod
