@@ -38,9 +38,10 @@ class Encoder(nn.Module):
         self.join = nn.Conv1d(joined, config.latent_dim, 1, bias=False)
         self.mix = nn.Conv1d(config.latent_dim, config.latent_dim, 1, bias=False)
 
-    def forward(self, wave: Tensor, heard: Tensor) -> Tensor:
-        """Waveforms (batch, channel, frames * hop) to latents (batch, latent, frame); `heard` goes to the filters."""
+    def forward(self, wave: Tensor, octave: Tensor | None = None) -> Tensor:
+        """Waveforms (batch, channel, frames * hop) to latents (batch, latent, frame); filters hear `octave`, if any."""
         frames = wave.shape[-1] // self.hop
+        heard = wave if octave is None else octave
         features = [F.relu(self._convolve(heard, layer)) for layer in self.filters]
         features.append(self.spectrogram(wave, frames).to(features[0].dtype))
         joined = F.relu(mix_channels(self.join.weight.squeeze(-1), torch.cat(features, 1)))

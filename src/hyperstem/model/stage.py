@@ -61,7 +61,7 @@ class Stage(nn.Module):
             least = -(-(self.encoder.spectrogram.n_fft // 2 + 1) // self.hop)
             frames = max(-(-wave.shape[-1] // self.hop), least)
         whole = self._padded(wave, frames)
-        return self.encoder(whole, whole if octave is None else self._padded(octave / level(octave), frames))
+        return self.encoder(whole, None if octave is None else self._padded(octave / level(octave), frames))
 
     def _padded(self, wave: Tensor, frames: int) -> Tensor:
         """(batch, channel, frames * hop)."""
