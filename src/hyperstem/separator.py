@@ -171,7 +171,7 @@ class Separator:
         """
         pieces = prefetch(cut_up(_unless(cancel, waves), rate_hz, self.rate_hz, self._cut), depth=2)
         separated = _unless(cancel, ordered_map(self._run, pieces, self._loaded.workers))
-        for block in prefetch(put_together(separated, self.stems, rate_hz, self.rate_hz, self._cut), depth=4):
+        for block in prefetch(put_together(separated, self.stems, rate_hz, self.rate_hz, self._cut), depth=2):
             yield block
             if progress is not None:
                 progress((block.start + block.mixture.shape[1]) / rate_hz, total_s)
