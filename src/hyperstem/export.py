@@ -36,6 +36,9 @@ from hyperstem.weights import FORMAT, config_to_json
 
 OPSET, IR_VERSION = 20, 9
 
+SPECTRA = 16
+"""Spectra that are computed at a time."""
+
 
 class _StageGraph(NamedTuple):
     """One stage's sizes, and the names of the tensors around it."""
@@ -182,36 +185,46 @@ def _encoder(graph: Graph, sizes: _StageGraph, encoder: Encoder, octave: str) ->
 
 
 def _spectrogram(graph: Graph, sizes: _StageGraph, spectrogram: Spectrogram, wave: str, whole: str) -> str:
-    """Features (batch, mels, frame) from waveforms (batch, channel, whole)."""
+    """Features (batch, mels, frame) from waveforms (batch, channel, whole), a few spectra at a time.
+
+    All of a segment's spectra in double precision would be most of what a run needs of memory.
+    """
     n_fft, hop, channels = sizes.stage.n_fft, sizes.stage.stft_hop, sizes.config.audio_channels
     half = n_fft // 2
-    padded = graph.op("Pad", wave, graph.ints(0, 0, half, 0, 0, half), mode="reflect")
+    reach = (SPECTRA - 1) * hop + n_fft
     spectra = graph.op("Add", graph.op("Div", whole, graph.ints(hop)), graph.ints(1))
-    frames = _cut_frames(graph, padded, spectra, n_fft, hop, channels)          # (batch, channel, spectrum, n_fft)
-    power, bins = _power_spectrum(graph, frames, n_fft)                         # bins in the order `bins`
-    log = graph.op("Log", graph.as_float(graph.op("Add", power, graph.constant(np.float64(POWER_FLOOR)))))
-    log_power = graph.op("Mul", log, graph.floats(1 / np.log(10)))
+    rounds = graph.op("Div", graph.op("Add", spectra, graph.ints(SPECTRA - 1)), graph.ints(SPECTRA))
+    padded = graph.op("Pad", wave, graph.ints(0, 0, half, 0, 0, half), mode="reflect")
+    padded = graph.op("Pad", padded, graph.ints(0, 0, 0, 0, 0, SPECTRA * hop))
     weight, bias = (_array(part) for part in spectrogram.affine_projection())
     weight = weight.reshape(-1, channels, half + 1).transpose(1, 2, 0)          # (channel, bin, mels)
-    placed = np.zeros((channels, len(bins), weight.shape[-1]), np.float32)
-    placed[:, bins <= half] = weight[:, bins[bins <= half]]
-    features = graph.op("MatMul", log_power, graph.floats(placed))              # (batch, channel, spectrum, mels)
-    features = graph.op("ReduceSum", features, graph.ints(1), keepdims=0)
+
+    def few(inner: Graph, number: str) -> str:
+        first = inner.op("Mul", number, inner.ints(SPECTRA * hop))
+        cut = inner.op("Slice", padded, first, inner.op("Add", first, inner.ints(reach)), inner.ints(2))
+        frames = _cut_frames(inner, cut, n_fft, hop, channels)                  # (batch, channel, SPECTRA, n_fft)
+        power, bins = _power_spectrum(inner, frames, n_fft)                     # bins in the order `bins`
+        log = inner.op("Log", inner.as_float(inner.op("Add", power, inner.constant(np.float64(POWER_FLOOR)))))
+        log_power = inner.op("Mul", log, inner.floats(1 / np.log(10)))
+        placed = np.zeros((channels, len(bins), weight.shape[-1]), np.float32)
+        placed[:, bins <= half] = weight[:, bins[bins <= half]]
+        features = inner.op("MatMul", log_power, inner.floats(placed))          # (batch, channel, SPECTRA, mels)
+        return inner.op("ReduceSum", features, inner.ints(1), keepdims=0)
+
+    blocks = graph.op("Transpose", graph.repeat(rounds, few), perm=[1, 0, 2, 3])  # (batch, round, SPECTRA, mels)
+    features = graph.op("Reshape", blocks, graph.ints(0, -1, sizes.stage.mels))
+    features = graph.op("Slice", features, graph.ints(0), spectra, graph.ints(1))
     features = graph.op("Add", features, graph.floats(bias))
     return graph.op("Transpose", _stretch(graph, features, spectra, sizes.frames), perm=[0, 2, 1])
 
 
-def _cut_frames(graph: Graph, wave: str, count: str, length: int, hop: int, channels: int) -> str:
-    """Overlapping frames (batch, channel, count, length), `hop` apart, copied in the longest common pieces."""
-    piece = int(np.gcd(length, hop))
-    reach = graph.op("Add", graph.op("Mul", graph.op("Sub", count, graph.ints(1)), graph.ints(hop)), graph.ints(length))
-    cut = graph.op("Slice", wave, graph.ints(0), reach, graph.ints(2))
-    pieces = graph.op("Reshape", cut, graph.ints(0, channels, -1, piece))
-    starts = graph.op("Mul", _range(graph, count), graph.ints(hop // piece))
-    offsets = graph.constant(np.arange(length // piece, dtype=np.int64))
-    index = graph.op("Add", graph.op("Unsqueeze", starts, graph.ints(1)), offsets)
-    gathered = graph.op("Gather", pieces, index, axis=2)                        # (batch, channel, count, pieces, piece)
-    return graph.op("Reshape", gathered, graph.ints(0, channels, -1, length))
+def _cut_frames(graph: Graph, wave: str, length: int, hop: int, channels: int) -> str:
+    """SPECTRA overlapping frames (batch, channel, SPECTRA, length), `hop` apart, of a waveform of just that length."""
+    piece = int(np.gcd(length, hop))                                            # copied in the longest common pieces
+    pieces = graph.op("Reshape", wave, graph.ints(0, channels, -1, piece))
+    index = np.arange(SPECTRA)[:, None] * (hop // piece) + np.arange(length // piece)
+    gathered = graph.op("Gather", pieces, graph.constant(index), axis=2)        # (batch, channel, SPECTRA, -1, piece)
+    return graph.op("Reshape", gathered, graph.ints(0, channels, SPECTRA, length))
 
 
 def _power_spectrum(graph: Graph, frames: str, n_fft: int) -> tuple[str, np.ndarray]:

@@ -60,6 +60,30 @@ class Graph:
         self.nodes.append(helper.make_node("If", [condition], outputs, **branches))
         return outputs
 
+    def repeat(self, count: str, body: Callable[["Graph", str], str]) -> str:
+        """Computes `body` so many times; only one round's tensors are kept at a time.
+
+        Args:
+            count: an int64 tensor of one element.
+            body: adds nodes to the graph that it is given, the second argument being the name of the round's number
+                (from 0; int64, no axes), and gives its float32 result.
+
+        Returns:
+            The results, stacked along a new first axis.
+        """
+        name = f"{self.name}_loop{len(self.nodes)}"
+        inner = Graph(name, self.half)
+        number = f"{name}_number"
+        inner.inputs.append(helper.make_tensor_value_info(number, TensorProto.INT64, []))
+        inner.inputs.append(helper.make_tensor_value_info(f"{name}_before", TensorProto.BOOL, []))
+        result = body(inner, number)
+        go_on = inner.op("Identity", f"{name}_before")
+        inner.outputs.append(helper.make_tensor_value_info(go_on, TensorProto.BOOL, []))
+        inner.output(result, f"{name}_result", None)
+        always = self.constant(np.array(True))
+        self.nodes.append(helper.make_node("Loop", [count, always], [f"{name}_results"], body=inner.proto()))
+        return f"{name}_results"
+
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Adds a node with one output and gives that output's name."""
         output = name or f"{self.name}_{kind.lower()}{len(self.nodes)}"
