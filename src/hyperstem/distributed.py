@@ -56,7 +56,10 @@ def find_device(name: str = "auto") -> torch.device:
 
 @contextmanager
 def launched(device: torch.device) -> Iterator[World]:
-    """Joins the processes that torchrun started, for as long as the context lasts."""
+    """Joins the processes that torchrun started, for as long as the context lasts.
+
+    They leave together: one that ends its interpreter while a thread of Gloo still lets go of a tensor is aborted.
+    """
     here = world()
     if here.size == 1:
         yield here
@@ -66,6 +69,7 @@ def launched(device: torch.device) -> Iterator[World]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield here
+        dist.barrier()  # not after an error: the others may wait elsewhere, until torchrun ends them
     finally:
         dist.destroy_process_group()
 
