@@ -151,6 +151,8 @@ def test_alone_keeps_one_or_two_stems(tmp_path):
     assert set(counts) == {1, 2, 4}
     assert 0.35 < (counts < 4).mean() < 0.65
     assert 0.3 < (counts[counts < 4] == 1).mean() < 0.7
+    always = with_mixing(data, alone=1.0, drop=0.5)
+    assert {example.stems.any(axis=(1, 2)).sum() for example in examples(always, 60)} == {1, 2}
 
 
 def test_solo_voices_enter_remixes_at_the_level_of_vocals(tmp_path):

@@ -12,7 +12,7 @@ from hyperstem.errors import DataError
 
 MATCH_LIMIT_DB = 20.0
 ALONE_SOLO = 0.75
-"""How often a stem of a remix of which little is kept comes from the solo sources, if there are any."""
+"""How often a stem of a remix of which little is kept comes from its solo sources, if it has any."""
 
 
 class Example(NamedTuple):
@@ -147,11 +147,12 @@ class Mixer:
         return reference.level_db[stem] if known else self._typical_db[stem]
 
     def _dropped(self, stems: np.ndarray, alone: bool, rng: np.random.Generator) -> np.ndarray:
-        """Silences some stems, but never all that sound; of `alone` ones at most two are left."""
+        """Silences some stems, but never all that sound; of `alone` ones one or two are left."""
         drops = rng.random(len(stems)) < self.config.mixing.drop
         if alone:
             sounding = rng.permutation(np.flatnonzero(stems.any(axis=(1, 2))))
-            drops[sounding[rng.integers(1, 3) :]] = True
+            drops[:] = True
+            drops[sounding[: rng.integers(1, 3)]] = False
         if drops.any() and stems[~drops].any():
             stems[drops] = 0
         return stems
