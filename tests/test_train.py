@@ -322,6 +322,20 @@ def test_steps_without_a_finite_gradient_are_skipped(config, tmp_path):
         trainer.run(50)
 
 
+def test_what_training_runs_is_compiled(config, tmp_path, monkeypatch):
+    compiled, compile_module = [], torch.nn.Module.compile
+
+    def eagerly(graph, _):
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_module(module, backend=eagerly))
+    trainer = noise_trainer(config, tmp_path, Objective(), Notes(), "train.compile=true")
+    trainer.run(1)
+    assert compiled
+    assert trainer.tally.skipped == 0
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_trains(config, tmp_path, precision):
     notes = Notes()

@@ -75,7 +75,8 @@ class Trainer:
         step = TrainingStep(network, objective, self.config)
         self.module: nn.Module = DistributedDataParallel(step) if self.here.size > 1 else step
         if self.config.compile:
-            network.compile()
+            for stage in network.stages:
+                stage.compile()
         self.tally = Tally()
         self._skipped_in_row = 0
         self._validations_s: list[float] = []
