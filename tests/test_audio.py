@@ -178,6 +178,9 @@ def test_an_ogg_file_whose_last_pages_all_say_that_they_are_the_last(tmp_path, n
     again, _ = audio.read(path)
     assert again.shape == whole.shape
     np.testing.assert_allclose(again, whole, atol=1e-3)
+    path.write_bytes(data[:-200])
+    with pytest.raises(AudioError, match=r"cut short: 9\.\d+ s"):
+        audio.read(path)
 
 
 def test_the_part_before_the_cut_can_be_read(tmp_path):

@@ -7,7 +7,7 @@ from typing import Self
 import av
 import numpy as np
 
-from hyperstem.audio import containers
+from hyperstem.audio import containers, ogg
 from hyperstem.audio.reading import AudioInfo, ends_early, seconds
 from hyperstem.errors import AudioError
 
@@ -106,7 +106,8 @@ class AvSource:
             position += wave.shape[1]
             yield wave
         late = _LATE_SAMPLES.get(self._format, _LATE_S * rate_hz)
-        if self._promised is not None and position < self._promised - late:
+        cut_short = self._format == "ogg" and not ogg.ends(self._path)
+        if cut_short or (self._promised is not None and position < self._promised - late):
             raise ends_early(self._path, position, self._promised, rate_hz)
 
     def _frames(self) -> Iterator[tuple[av.AudioFrame, int | None]]:
