@@ -292,7 +292,6 @@ def test_wrong_choices_are_told_and_nothing_is_written(arguments, word, tmp_path
 
 
 @torch.no_grad()
-@torch.no_grad()
 def test_separate_runs_what_an_octave_adds_to():
     network, session = session_of("octaves, stereo")
     pyramid = noise_pyramid(network.config, 2400, 2)

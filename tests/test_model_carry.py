@@ -31,6 +31,14 @@ def test_doubling_keeps_every_sample(shape):
     assert torch.equal(twice[..., ::2], waves)
 
 
+def test_doubling_outside_training_leaves_training_alone():
+    waves = torch.randn(1, 30, requires_grad=True)
+    with torch.inference_mode():
+        doubled(waves)
+    doubled(waves).sum().backward()
+    assert waves.grad is not None
+
+
 def test_carried_stems_are_those_of_the_song_at_the_new_rate_and_level():
     rng = np.random.default_rng(0)
     low = rng.standard_normal((1, 4, 2, 4000))
@@ -116,4 +124,4 @@ def test_a_stem_without_anything_in_an_octave_counts_as_silent_there():
 
 @torch.no_grad()
 def test_silence_below_gives_silence():
-    assert not carried(torch.zeros(1, 2, 100), torch.zeros(1, 100), torch.randn(1, 200)).any()
+    assert not carried(torch.randn(1, 2, 100), torch.zeros(1, 100), torch.randn(1, 200)).any()

@@ -26,7 +26,7 @@ from hyperstem.errors import ModelError
 from hyperstem.files import replacing
 from hyperstem.graph import Graph
 from hyperstem.model import MetaTasNet, Stage
-from hyperstem.model.carry import FAINT, POWER_EPS, TAPS, doubling_filter
+from hyperstem.model.carry import FAINT_OCTAVE, POWER_EPS, TAPS, doubling_filter
 from hyperstem.model.decoder import Decoder
 from hyperstem.model.encoder import Encoder, frame_padding
 from hyperstem.model.generator import NORM_EPS, StemConv, StemNorm
@@ -160,7 +160,7 @@ def _octave(graph: Graph, sizes: _StageGraph, lower: str) -> tuple[str, str]:
     """What the stage's rate adds to the mixture, brought to level 1, and its level before (batch, 1, 1)."""
     octave = graph.op("Sub", sizes.wave, _carried(graph, sizes, lower, lower, []))
     power = graph.op("ReduceMean", graph.op("Mul", octave, octave), graph.ints(1, 2), keepdims=1)
-    level = graph.op("Sqrt", graph.op("Add", power, graph.floats(FAINT)))
+    level = graph.op("Sqrt", graph.op("Add", power, graph.floats(FAINT_OCTAVE)))
     return graph.op("Div", octave, level), level
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 TAPS = 64
 """Samples of the lower rate that make one of the higher; a transition of a tenth of the band, images 80 dB down."""
 POWER_EPS = 1e-8
-FAINT = 1e-6
+FAINT_OCTAVE = 1e-6
 """Power of an octave, -60 dB beside the mixture, below which it is no longer brought to level 1."""
 
 
@@ -37,17 +37,18 @@ def doubled(waves: Tensor) -> Tensor:
     rows, time = waves.reshape(-1, waves.shape[-1]), waves.shape[-1]
     spare = -time % TAPS
     padded = F.pad(rows, (TAPS // 2 - 1, TAPS // 2 + spare))
-    between = torch.matmul(padded.unfold(-1, 2 * TAPS - 1, TAPS), _between().to(waves)).flatten(1)[:, :time]
+    band = torch.from_numpy(_between()).to(waves)
+    between = torch.matmul(padded.unfold(-1, 2 * TAPS - 1, TAPS), band).flatten(1)[:, :time]
     return torch.stack([rows, between], -1).view(*waves.shape[:-1], -1)
 
 
 @cache
-def _between() -> Tensor:
+def _between() -> np.ndarray:
     """The filter's odd kernel as a band matrix (2 * TAPS - 1, TAPS): a product is faster than a convolution."""
     band = np.zeros((2 * TAPS - 1, TAPS), np.float32)
     for i in range(TAPS):
         band[i : i + TAPS, i] = doubling_filter()[1]
-    return torch.from_numpy(band)
+    return band
 
 
 def carried(waves: Tensor, lower: Tensor, mixture: Tensor) -> Tensor:
@@ -68,7 +69,8 @@ def carried(waves: Tensor, lower: Tensor, mixture: Tensor) -> Tensor:
         length = mixture.shape[-1]
         below = _fitted(doubled(lower.float()), length).flatten(1)
         gain = (below * mixture.flatten(1)).sum(1) / (below.square().sum(1) + POWER_EPS)       # (batch,)
-        return _fitted(doubled(waves.float()), length) * gain.view(-1, *[1] * (waves.dim() - 1))
+        higher = below.view(mixture.shape) if waves is lower else _fitted(doubled(waves.float()), length)
+        return higher * gain.view(-1, *[1] * (waves.dim() - 1))
 
 
 def octaves(pyramid: Sequence[Tensor], waves: Sequence[Tensor] | None = None) -> list[Tensor]:
@@ -85,7 +87,7 @@ def octaves(pyramid: Sequence[Tensor], waves: Sequence[Tensor] | None = None) ->
 
 def level(octave: Tensor) -> Tensor:
     """Root of the mean power of (batch, [channel,] time) as (batch, [1,] 1), with a floor for what is not heard."""
-    return (octave.flatten(1).square().mean(1) + FAINT).sqrt().view(-1, *[1] * (octave.dim() - 1))
+    return (octave.flatten(1).square().mean(1) + FAINT_OCTAVE).sqrt().view(-1, *[1] * (octave.dim() - 1))
 
 
 def _fitted(waves: Tensor, length: int) -> Tensor:
