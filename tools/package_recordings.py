@@ -4,7 +4,8 @@ python tools/package_recordings.py FOLDER [--packages ROOT]
 
 FOLDER/orchestra: pieces of Debian's wesnoth-1.16-music in which no drums are heard. FOLDER/speech: the dialogues of
 its fillets-ng-data, fillets-ng-data-cs and fillets-ng-data-nl, those of each level and language joined. Both are under
-the GPL, version 2 or later.
+the GPL, version 2 or later. FOLDER/guitars: the guitars of its fretsonfire-songs-muldjord and -sectoid, which that game
+keeps in files of their own; CC BY-SA 3.0.
 """
 
 import argparse
@@ -23,23 +24,39 @@ PIECES = (
     "main_menu", "nunc_dimittis", "return_to_wesnoth", "revelation", "sad", "silvan_sanctuary", "the_city_falls",
     "the_deep_path", "the_king_is_dead", "transience", "underground", "victory2",
 )
+SONGS = "usr/share/games/fretsonfire/data/songs"
 LANGUAGES = ("cs", "en", "nl")
+PACKAGES = {
+    "wesnoth-1.16-music": MUSIC, "fillets-ng-data": SPEECH, "fillets-ng-data-cs": f"{SPEECH}/airplane/cs",
+    "fillets-ng-data-nl": f"{SPEECH}/airplane/nl", "fretsonfire-songs-muldjord": f"{SONGS}/muldjord",
+    "fretsonfire-songs-sectoid": f"{SONGS}/sectoid",
+}
+"""A folder by which one sees that a package is there."""
 SPEECH_HZ = 22_050
 SHORTEST_S = 10.0
 
 
 def main() -> None:
-    """Writes both folders; what is there already is replaced."""
+    """Writes the folders, of which none may be there yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--packages", type=Path, default=Path("/"), help="where the packages are unpacked (default: /)")
     args = parser.parse_args()
-    orchestra, speech = args.folder / "orchestra", args.folder / "speech"
-    orchestra.mkdir(parents=True, exist_ok=True)
-    speech.mkdir(parents=True, exist_ok=True)
+    orchestra, speech, guitars = (args.folder / name for name in ("orchestra", "speech", "guitars"))
+    missing = [package for package, place in PACKAGES.items() if not (args.packages / place).is_dir()]
+    if missing:
+        parser.error(f"not under {args.packages}: the packages {', '.join(missing)}; install or unpack them there")
+    for folder in (orchestra, speech, guitars):
+        if folder.exists():
+            parser.error(f"{folder} exists; move it away")
+        folder.mkdir(parents=True)
     for piece in PIECES:
         shutil.copy(args.packages / MUSIC / f"{piece}.ogg", orchestra)
     print(f"{orchestra}: {len(PIECES)} pieces")
+    played = sorted((args.packages / SONGS).glob("*/*/guitar.ogg"))
+    for guitar in played:
+        shutil.copy(guitar, guitars / f"{guitar.parent.name.replace(' ', '_').lower()}.ogg")
+    print(f"{guitars}: {len(played)} guitars")
     spoken_s, written = 0.0, 0
     for level in sorted((args.packages / SPEECH).iterdir()):
         for language in LANGUAGES:
