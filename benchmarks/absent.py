@@ -31,25 +31,52 @@ class Song(NamedTuple):
     rate_hz: int
 
 
+class Recordings(NamedTuple):
+    """Sound files in which only some stems sound."""
+
+    name: str
+    present: list[str]
+    paths: list[Path]
+
+
+def parse_recordings(text: str) -> Recordings:
+    """What ``NAME=STEM,...:FOLDER`` says.
+
+    Raises:
+        argparse.ArgumentTypeError: it is of another form, a stem is unknown, or the folder has no files.
+    """
+    name, equals, rest = text.partition("=")
+    stems, colon, folder = rest.partition(":")
+    if not (equals and colon):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=STEM,...:FOLDER")
+    unknown = sorted(set(stems.split(",")) - set(STEMS))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no stem {unknown[0]!r} in {text!r}; there are {', '.join(STEMS)}")
+    paths = sorted(path for path in Path(folder).glob("*") if path.is_file())
+    if not paths:
+        raise argparse.ArgumentTypeError(f"no files in {folder!r}")
+    return Recordings(name, stems.split(","), paths)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--subset", default="validation")
     parser.add_argument("--model", default="default")
     parser.add_argument("--quality", default="full")
-    parser.add_argument("--recordings", action="append", default=[], metavar="NAME=STEM,...:FOLDER",
+    parser.add_argument("--recordings", action="append", default=[], type=parse_recordings,
+                        metavar="NAME=STEM,...:FOLDER",
                         help="sound files in which only these stems sound; may be given often")
     args = parser.parse_args()
     separator = Separator.load(args.model, args.quality)
     tables = [table(separator, name, songs) for name, songs in
               ((f"{args.dataset.name}, {args.subset}", recorded(args.dataset, args.subset)), ("built-in band", band()))]
-    for kind in args.recordings:
-        name, _, rest = kind.partition("=")
-        stems, _, folder = rest.partition(":")
-        tables.append([recordings_row(separator, name, stems.split(","), Path(folder))])
+    tables += [[recordings_row(separator, recordings)] for recordings in args.recordings]
+    options = [f'--recordings "{name}={",".join(present)}:FOLDER"' for name, present, _ in args.recordings]
     write_section("Absent stems", "\n".join([
-        f"`python benchmarks/absent.py {args.dataset.name}`: level of a stem that is not in the song, dB beside the",
-        f"mixture (median over songs, the loudest song in brackets), on {machine()}.",
+        f"`{' '.join(['python benchmarks/absent.py', args.dataset.name, *options])}`:",
+        "level of a stem that is not in the song, dB beside the mixture (median over songs, the loudest song in",
+        f"brackets), on {machine()}.",
         "",
         "| song | drums | bass | other | vocals |",
         "|---|---:|---:|---:|---:|",
@@ -86,10 +113,10 @@ def table(separator: Separator, name: str, songs: Iterator[Song]) -> list[str]:
     return rows
 
 
-def recordings_row(separator: Separator, name: str, present: list[str], folder: Path) -> str:
-    """The table's row for sound files in which only `present` stems sound."""
+def recordings_row(separator: Separator, recordings: Recordings) -> str:
+    """The table's row for sound files in which only some stems sound."""
+    name, present, paths = recordings
     found: dict[str, list[float]] = {stem: [] for stem in STEMS}
-    paths = sorted(path for path in folder.iterdir() if path.is_file())
     for path in paths:
         wave, rate_hz = audio.read(path, duration_s=RECORDING_S)
         for stem, level in levels(separator, wave, rate_hz).items():

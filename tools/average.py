@@ -22,12 +22,16 @@ def main() -> None:
     parser.add_argument("weights", type=Path, nargs="+")
     args = parser.parse_args()
     network = weights.load(args.base)
-    states = [weights.load(path).state_dict() for path in args.weights]
+    states = {path: weights.load(path).state_dict() for path in args.weights}
     averaged = 0
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
-            if all(name in state for state in states):
-                tensor.copy_(torch.stack([state[name].float() for state in states]).mean(0))
+            if all(name in state for state in states.values()):
+                for path, state in states.items():
+                    if state[name].shape != tensor.shape:
+                        raise SystemExit(f"{path}: {name} has the sizes {tuple(state[name].shape)}, in {args.base} "
+                                         f"it has {tuple(tensor.shape)}")
+                tensor.copy_(torch.stack([state[name].float() for state in states.values()]).mean(0))
                 averaged += 1
     weights.save(args.out, network)
     print(f"{args.out}: {averaged} of {len(network.state_dict())} tensors are means of {len(states)}")

@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hyperstem.residual import FAINT, sine_window
+from hyperstem.residual import FAINT_BIN, sine_window
+
+STEEP = 1e-3
+"""Energy of all stems in a bin, of waves at level 1, below which the gradient grows no further."""
 
 
 def consistent(stems: Tensor, mixture: Tensor, rate_hz: int) -> Tensor:
@@ -30,25 +33,23 @@ def consistent(stems: Tensor, mixture: Tensor, rate_hz: int) -> Tensor:
         return _Consistent.apply(stems.to(exact), mixture.to(exact), window)
 
 
-STEEP = 1e-3
-"""Energy of all stems in a bin, of waves at level 1, below which the gradient grows no further."""
-
-
 class _Consistent(torch.autograd.Function):
     """Written out because automatic differentiation of the transforms takes several times as long.
 
-    With the spectra E_s of the stems and M of what they lack, p_s = |E_s|^2 + FAINT and the shares w_s = p_s / sum p,
-    what is added has the spectrum w_s M. The transform back is the adjoint of the transform, so with the spectra Q_s of
-    the gradients and d_s = Re(conj(M) Q_s), what is added to the gradient of stem s has the spectrum
-    ``2 (d_s - sum w d) / (sum p) E_s - sum w Q``. Where all stems are all but silent the least change gives the mixture
-    to another of them; there the gradient is bounded.
+    With the spectra E_s of the stems and M of what they lack, let p_s = |E_s|^2 + FAINT_BIN and w_s = p_s / sum p, the
+    shares. What is added to stem s has the spectrum w_s M. The transform back is the adjoint of the transform, so with
+    the spectra Q_s of the gradients and d_s = Re(conj(M) Q_s), what is added to the gradient of stem s has the spectrum
+
+        2 (d_s - sum w d) / (sum p) E_s - sum w Q.
+
+    Where all stems are all but silent the least change gives the mixture to another of them; there it is bounded.
     """
 
     @staticmethod
     def forward(ctx: Any, stems: Tensor, mixture: Tensor, window: Tensor) -> Tensor:
         lack = _spectra(mixture - stems.sum(1), window).unsqueeze(1)            # (batch, 1, [channel,] frame, bin)
         spectra = _spectra(stems, window)                                       # (batch, stem, [channel,] frame, bin)
-        shares = _dot(spectra, spectra).add_(FAINT)
+        shares = _dot(spectra, spectra).add_(FAINT_BIN)
         total = shares.sum(1, keepdim=True)
         shares /= total
         ctx.save_for_backward(lack, spectra, shares, total, window)

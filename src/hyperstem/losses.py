@@ -13,7 +13,7 @@ from hyperstem.consistency import consistent
 
 POWER_EPS = 1e-8
 INAUDIBLE = 1e-3
-"""Power of a leak, -30 dB beside the mixture, below which little more is to be gained."""
+"""Power of a stem or a leak, -30 dB beside the mixture, that the rest of it covers."""
 
 
 class _Output(Protocol):
@@ -285,7 +285,7 @@ class Objective(nn.Module):
 
 
 def _audible(stems: Tensor, mixture: Tensor) -> Tensor:
-    """(batch, stem) float: 1 for a stem (batch, stem, [channel,] time) that can be heard in the mixture of them."""
+    """(batch, stem) float: 1 for a stem (batch, stem, [channel,] time) that can be heard in a mixture."""
     power = mixture.flatten(1).square().sum(-1, keepdim=True)
     return (stems.flatten(2).square().sum(-1) > INAUDIBLE * power).to(mixture.dtype)
 

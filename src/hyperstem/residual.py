@@ -20,7 +20,7 @@ _SILENT = 1e-5
 """Samples below this are silence, in a wave whose level is 1: less than resampling leaves of it."""
 _TINY = 1e-20
 """Energy that each stem is taken to have at least: where all are silent, all get the same."""
-FAINT = 1e-9
+FAINT_BIN = 1e-9
 """The same for a bin of the spectrum of a wave whose level is 1."""
 
 
@@ -50,7 +50,7 @@ def share_by_frequency(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> 
         spectra = _spectra(shared, window, start, stop)
         energy = np.square(spectra.real)
         energy += np.square(spectra.imag)
-        energy += np.float32(FAINT)
+        energy += np.float32(FAINT_BIN)
         energy /= energy.sum(axis=-4, keepdims=True)
         waves = np.fft.irfft(energy * _spectra(missing, window, start, stop)[..., None, :, :, :], 2 * half)
         waves *= window
