@@ -84,8 +84,10 @@ def test_packages_become_folders_to_train_on(packages, tmp_path, monkeypatch):
     spoken = list((folder / "speech").iterdir())
     assert [path.name for path in spoken] == ["airplane-en.flac"]  # the others are shorter than ten seconds
     assert audio.probe(spoken[0]).duration_s == pytest.approx(12, abs=0.01)
+    shutil.rmtree(folder / "orchestra")
     with pytest.raises(SystemExit):
         run(monkeypatch, "package_recordings.py", folder, "--packages", packages)
+    assert not (folder / "orchestra").exists()
 
 
 def test_a_missing_package_is_named_before_anything_is_written(packages, tmp_path, monkeypatch, capsys):

@@ -46,9 +46,10 @@ def main() -> None:
     missing = [package for package, place in PACKAGES.items() if not (args.packages / place).is_dir()]
     if missing:
         parser.error(f"not under {args.packages}: the packages {', '.join(missing)}; install or unpack them there")
+    there = [str(folder) for folder in (orchestra, speech, guitars) if folder.exists()]
+    if there:
+        parser.error(f"{', '.join(there)} exist; move them away")
     for folder in (orchestra, speech, guitars):
-        if folder.exists():
-            parser.error(f"{folder} exists; move it away")
         folder.mkdir(parents=True)
     for piece in PIECES:
         shutil.copy(args.packages / MUSIC / f"{piece}.ogg", orchestra)
