@@ -9,6 +9,7 @@ from data_songs import RATE_HZ, noise, tone
 from hyperstem.config import AugmentConfig, ConfigError
 from hyperstem.data.augment import (
     change_speed,
+    closer,
     colour,
     draw_pitch,
     draw_speed,
@@ -34,6 +35,13 @@ def frequency(wave, rate_hz=RATE_HZ):
 
 def power_db(wave):
     return 10 * np.log10(np.square(wave, dtype=np.float64).mean() + 1e-30)
+
+
+def band(wave, low_hz, high_hz):
+    """What lies between two frequencies."""
+    spectrum = np.fft.rfft(wave)
+    hz = np.fft.rfftfreq(wave.shape[-1], 1 / RATE_HZ)
+    return np.fft.irfft(spectrum * ((hz >= low_hz) & (hz < high_hz)), wave.shape[-1])
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.0, 1.07])
@@ -112,6 +120,15 @@ def test_equalised_stem_keeps_its_onsets():
     click[:, 3000] = 1
     wave = colour(click, replace(OFF, eq_share=1.0), RATE_HZ, generator(3))
     assert np.abs(wave[0]).argmax() == 3000 and wave.shape == click.shape and wave.dtype == np.float32
+
+
+def test_closer_raises_what_is_low_and_keeps_the_level():
+    low, high = tone(60, level=0.2), tone(1000, level=0.2)
+    wave = closer(low + high, 12.0, 200.0, RATE_HZ)
+    ratio_db = power_db(band(wave, 40, 80)) - power_db(band(wave, 900, 1100))
+    assert 11 < ratio_db < 12.1
+    assert power_db(wave) == pytest.approx(power_db(low + high), abs=0.01)
+    assert not closer(np.zeros((2, 100), np.float32), 12.0, 200.0, RATE_HZ).any()
 
 
 def test_reverb_adds_a_decaying_tail_after_the_direct_sound():

@@ -170,6 +170,20 @@ def test_solo_voices_enter_remixes_at_the_level_of_vocals(tmp_path):
     assert 25 <= share <= 55  # two fifths of a hundred remixes
 
 
+def test_solo_voices_are_made_deeper_and_closer_as_the_source_says(tmp_path):
+    write(tmp_path / "v" / "voice.wav", tone(200, 16) + tone(1200, 16))
+    voice = SourceConfig("v", "solo", "v", stem="vocals", deeper_semitones=6.0, closer_db=12.0)
+    data = with_mixing(prepared(tmp_path, pitched(tmp_path), voice), remix=1.0, solo=1.0, loudness_match=1.0)
+    partials = []
+    for example in examples(data, 60):
+        power = np.square(np.abs(np.fft.rfft(example.stems[3, 0])))
+        partials.append((100 + power[100:300].argmax(), 10 * np.log10(power[100:300].sum() / power[700:1300].sum())))
+    lows, raised_db = np.array(partials).T
+    assert 141 <= lows.min() < 155 and 190 < lows.max() <= 200
+    assert -0.5 < raised_db.min() < 2 and 6 < raised_db.max() < 13
+    assert {song for example in examples(data, 40) for song in origins(example)[:3]} == {0, 1, 2, 3}
+
+
 def test_what_is_alone_in_a_remix_is_mostly_solo(tmp_path):
     write(tmp_path / "v" / "voice.wav", tone(3700, channels=1))
     data = with_mixing(prepared(tmp_path, pitched(tmp_path), SourceConfig("v", "solo", "v", stem="vocals")),

@@ -470,7 +470,8 @@ class SourceConfig:
 
     Layouts: ``musdb18`` (train/ and test/ with ``*.stem.mp4``), ``musdb18-hq`` (train/ and test/ with a folder of wav
     files a song), ``moisesdb`` (a folder a song with data.json), ``folders`` (``<song>/<stem>.<suffix>``) and ``solo``
-    (any sound files, all of one stem, which only feed remixes).
+    (any sound files, all of one stem, which only feed remixes). Cuts of a solo source are made deeper and closer to the
+    microphone, by amounts drawn between none and ``deeper_semitones`` and ``closer_db``.
     """
 
     name: str
@@ -483,6 +484,8 @@ class SourceConfig:
     aliases: dict[str, str] = field(default_factory=dict)
     sums: dict[str, tuple[str, ...]] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
+    deeper_semitones: float = 0.0
+    closer_db: float = 0.0
 
     def __post_init__(self) -> None:
         require(bool(self.name) and self.name == Path(self.name).name and not self.name.startswith("."),
@@ -493,6 +496,11 @@ class SourceConfig:
         for name, members in self.sums.items():
             require(len(set(members)) == len(members) >= 2,
                     f"sums.{name} is {members!r}; two or more different stems are needed")
+        for name, most in {"deeper_semitones": 12, "closer_db": 40}.items():
+            value = getattr(self, name)
+            require(0 <= value <= most, f"{name} is {value}; allowed are 0 to {most}")
+            require(value == 0 or self.layout == "solo",
+                    f"source {self.name!r}: {name} is {value}; only solo sources can be changed so")
 
 
 @dataclass(frozen=True)

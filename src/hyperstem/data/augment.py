@@ -10,6 +10,8 @@ from hyperstem.resample import fit, resample
 
 WINDOW_MS = 64
 """Longest window of the pitch shifter."""
+CLOSE_HZ = (100.0, 250.0)
+"""Below a corner drawn from here a directional microphone held close raises a sound."""
 
 
 def draw_speed(config: AugmentConfig, rng: np.random.Generator) -> float:
@@ -147,6 +149,16 @@ def eq_curve(size: int, rate_hz: int, most_db: float, rng: np.random.Generator) 
     return np.exp(curve_db * np.float32(np.log(10) / 20))
 
 
+def closer(wave: np.ndarray, gain_db: float, corner_hz: float, rate_hz: int) -> np.ndarray:
+    """The wave (channel, time) as from a microphone held close: `gain_db` more below `corner_hz`, at its old level."""
+    length = wave.shape[-1]
+    size = _fast_size(length + rate_hz // 50)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / rate_hz), 10.0) / corner_hz).astype(np.float32)
+    shelf = np.exp(np.log(10) / 20 * gain_db / (1 + np.exp(3 * octaves)))
+    raised = np.fft.irfft(np.fft.rfft(wave, size) * shelf, size)[:, :length].astype(np.float32)
+    return _levelled(raised, wave)
+
+
 def impulse_response(channels: int, length: int, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
     """A made-up room, (channel, length): the direct sound, and decaying noise 6 to 20 dB under it."""
     times = np.arange(max(length, 1), dtype=np.float32)
@@ -164,8 +176,13 @@ def soft_clip(wave: np.ndarray, drive_db: float) -> np.ndarray:
     peak = float(np.abs(wave).max(initial=0))
     if peak == 0:
         return wave
-    clipped = np.tanh(wave * np.float32(10 ** (drive_db / 20) / peak))
-    return clipped * np.float32(np.sqrt(np.square(wave).mean() / np.square(clipped).mean()))
+    return _levelled(np.tanh(wave * np.float32(10 ** (drive_db / 20) / peak)), wave)
+
+
+def _levelled(wave: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """The wave with the power of another; silence stays silent."""
+    power = np.square(wave).mean()
+    return wave * np.float32(np.sqrt(np.square(like).mean() / power)) if power > 0 else wave
 
 
 def place(wave: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperstem.config import DataConfig
-from hyperstem.data.augment import change_speed, colour, draw_pitch, draw_speed, place, shift_pitch
+from hyperstem.data.augment import CLOSE_HZ, change_speed, closer, colour, draw_pitch, draw_speed, place, shift_pitch
 from hyperstem.data.library import Library, PreparedTrack, Source
 from hyperstem.errors import DataError
 
@@ -59,6 +59,7 @@ class Mixer:
         self._known = {stem: _pool(library.songs, draw, stem) for stem in stems}
         self._solo = {stem: _pool(library.solos, draw, stem) for stem in stems}
         self._typical_db = {stem: _median_level(library, stem) for stem in stems}
+        self._solo_sources = {source.config.name: source.config for source in library.solos}
         self._starts: dict[tuple[str, str, str, int], np.ndarray] = {}
 
     def example(self, rng: np.random.Generator, remix: bool) -> Example:
@@ -101,12 +102,17 @@ class Mixer:
         return result, {}
 
     def _cut(self, track: PreparedTrack, stem: str, rng: np.random.Generator, target_db: float | None) -> np.ndarray:
-        """A cut of one stem, changed in speed and pitch, (channel, time); brought to a level if one is given."""
+        """A cut of one stem, changed as the settings say, (channel, time); brought to a level if one is given."""
         speed, pitch = draw_speed(self.config.augment, rng), draw_pitch(self.config.augment, rng)
+        solo = self._solo_sources.get(track.source)
+        if solo and solo.deeper_semitones:
+            speed *= 2 ** (-rng.uniform(0, solo.deeper_semitones) / 12)
         needed = int(np.ceil(self.length * speed)) + 1
         wave = track.cut(stem, self._start(track, stem, needed, rng), needed)
         wave = change_speed(self._channels(wave, rng), speed, self.rate_hz, self.length)
         wave = shift_pitch(wave, pitch, self.rate_hz)
+        if solo and solo.closer_db:
+            wave = closer(wave, rng.uniform(0, solo.closer_db), rng.uniform(*CLOSE_HZ), self.rate_hz)
         if target_db is not None:
             jitter_db = self.config.mixing.loudness_jitter_db
             change_db = np.clip(target_db - track.level_db[stem], -MATCH_LIMIT_DB, MATCH_LIMIT_DB)
