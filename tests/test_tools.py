@@ -71,6 +71,9 @@ def packages(tmp_path):
     for language in ("cs", "en", "nl"):
         for i in range(3 if language == "en" else 2):
             put(root / pieces["SPEECH"] / "airplane" / language / f"{i}.ogg", 4)
+    for package, language in (("LETTERS", "hu/alpha"), ("LETTERS", "hu/syllab"), ("WORDS", "da"), ("WORDS", "da@x")):
+        for name in "abc":
+            put(root / pieces[package] / language / f"{name}.ogg", 4)
     put(root / pieces["SONGS"] / "muldjord" / "One Song" / "guitar.ogg", 2)
     put(root / pieces["SONGS"] / "sectoid" / "Another" / "guitar.ogg", 2)
     return root
@@ -84,6 +87,9 @@ def test_packages_become_folders_to_train_on(packages, tmp_path, monkeypatch):
     spoken = list((folder / "speech").iterdir())
     assert [path.name for path in spoken] == ["airplane-en.flac"]  # the others are shorter than ten seconds
     assert audio.probe(spoken[0]).duration_s == pytest.approx(12, abs=0.01)
+    words = sorted((folder / "words").iterdir())
+    assert [path.name for path in words] == ["klettres-hu.flac", "sounds-da.flac"]  # the other spelling: the same voice
+    assert audio.probe(words[0]).duration_s == pytest.approx(24, abs=0.01)
     shutil.rmtree(folder / "orchestra")
     with pytest.raises(SystemExit):
         run(monkeypatch, "package_recordings.py", folder, "--packages", packages)

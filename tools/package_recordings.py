@@ -4,12 +4,14 @@ python tools/package_recordings.py FOLDER [--packages ROOT]
 
 FOLDER/orchestra: pieces of Debian's wesnoth-1.16-music in which no drums are heard. FOLDER/speech: the dialogues of
 its fillets-ng-data, fillets-ng-data-cs and fillets-ng-data-nl, those of each level and language joined. Both are under
-the GPL, version 2 or later. FOLDER/guitars: the guitars of its fretsonfire-songs-muldjord and -sectoid, which that game
-keeps in files of their own; CC BY-SA 3.0.
+the GPL, version 2 or later. FOLDER/words: letters, syllables and words in 30 languages, of its klettres-data and
+ktuberling-data, those of each language joined; the GPL, version 2 or later. FOLDER/guitars: the guitars of its
+fretsonfire-songs-muldjord and -sectoid, which that game keeps in files of their own; CC BY-SA 3.0.
 """
 
 import argparse
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +28,11 @@ PIECES = (
 )
 SONGS = "usr/share/games/fretsonfire/data/songs"
 LANGUAGES = ("cs", "en", "nl")
+LETTERS, WORDS = "usr/share/klettres", "usr/share/ktuberling/sounds"
 PACKAGES = {
     "wesnoth-1.16-music": MUSIC, "fillets-ng-data": SPEECH, "fillets-ng-data-cs": f"{SPEECH}/airplane/cs",
     "fillets-ng-data-nl": f"{SPEECH}/airplane/nl", "fretsonfire-songs-muldjord": f"{SONGS}/muldjord",
-    "fretsonfire-songs-sectoid": f"{SONGS}/sectoid",
+    "fretsonfire-songs-sectoid": f"{SONGS}/sectoid", "klettres-data": LETTERS, "ktuberling-data": WORDS,
 }
 """A folder by which one sees that a package is there."""
 SPEECH_HZ = 22_050
@@ -42,14 +45,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--packages", type=Path, default=Path("/"), help="where the packages are unpacked (default: /)")
     args = parser.parse_args()
-    orchestra, speech, guitars = (args.folder / name for name in ("orchestra", "speech", "guitars"))
     missing = [package for package, place in PACKAGES.items() if not (args.packages / place).is_dir()]
     if missing:
         parser.error(f"not under {args.packages}: the packages {', '.join(missing)}; install or unpack them there")
-    there = [str(folder) for folder in (orchestra, speech, guitars) if folder.exists()]
+    orchestra, guitars, speech, words = folders = [
+        args.folder / name for name in ("orchestra", "guitars", "speech", "words")]
+    there = [str(folder) for folder in folders if folder.exists()]
     if there:
         parser.error(f"{', '.join(there)} exist; move them away")
-    for folder in (orchestra, speech, guitars):
+    for folder in folders:
         folder.mkdir(parents=True)
     for piece in PIECES:
         shutil.copy(args.packages / MUSIC / f"{piece}.ogg", orchestra)
@@ -58,20 +62,27 @@ def main() -> None:
     for guitar in played:
         shutil.copy(guitar, guitars / f"{guitar.parent.name.replace(' ', '_').lower()}.ogg")
     print(f"{guitars}: {len(played)} guitars")
+    levels = sorted((args.packages / SPEECH).iterdir())
+    write_joined(speech, {f"{level.name}-{language}": level / language for level in levels for language in LANGUAGES})
+    write_joined(words, {f"{place.name}-{each.name}": each for place in (args.packages / LETTERS, args.packages / WORDS)
+                         for each in sorted(place.iterdir()) if each.is_dir() and "@" not in each.name})
+
+
+def write_joined(folder: Path, speakers: Mapping[str, Path]) -> None:
+    """Writes ``name.flac`` of each speaker's folder from which enough is heard."""
     spoken_s, written = 0.0, 0
-    for level in sorted((args.packages / SPEECH).iterdir()):
-        for language in LANGUAGES:
-            wave = dialogue(level / language)
-            if wave.shape[1] >= SHORTEST_S * SPEECH_HZ:
-                audio.write(speech / f"{level.name}-{language}.flac", wave, SPEECH_HZ)
-                spoken_s, written = spoken_s + wave.shape[1] / SPEECH_HZ, written + 1
-    print(f"{speech}: {written} dialogues, {spoken_s / 60:.0f} minutes")
+    for name, place in speakers.items():
+        wave = joined(place)
+        if wave.shape[1] >= SHORTEST_S * SPEECH_HZ:
+            audio.write(folder / f"{name}.flac", wave, SPEECH_HZ)
+            spoken_s, written = spoken_s + wave.shape[1] / SPEECH_HZ, written + 1
+    print(f"{folder}: {written} files, {spoken_s / 60:.0f} minutes")
 
 
-def dialogue(folder: Path) -> np.ndarray:
-    """All files of a folder, one after the other, (1, time) at SPEECH_HZ; broken ones are left out."""
+def joined(folder: Path) -> np.ndarray:
+    """All Ogg files in and below a folder, one after the other, (1, time) at SPEECH_HZ; broken ones are left out."""
     waves = [np.zeros((1, 0), np.float32)]
-    for path in sorted(folder.glob("*.ogg")):
+    for path in sorted(folder.rglob("*.ogg")):
         try:
             wave, rate_hz = audio.read(path)
         except AudioError as error:
