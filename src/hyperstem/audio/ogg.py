@@ -10,30 +10,38 @@ _SERIAL_AT, _CRC_AT = 14, 22
 _POLYNOMIAL = 0x04C11DB7
 _LONGEST_PAGE = 65307
 _END = 4
+_GOES_ON = 255
+"""Last length in the table of a page whose last packet goes on in the next."""
 
 
 def ends(path: Path) -> bool:
-    """Whether the file's last page says that it is the last."""
-    tail = _tail(path)
-    at = tail.rfind(b"OggS")
-    return at >= 0 and len(tail) > at + 5 and bool(tail[at + 5] & _END) and _whole(tail[at:])
+    """Whether the file's last page is whole and says that it is the last, or nothing hints at another one.
+
+    Some encoders, and whoever records a running stream, leave the last page unmarked. Then the file must stop right
+    after it, and so must the page's last packet.
+    """
+    page = _last_page(_tail(path))
+    if not _whole(page):
+        return False
+    return _marked(page) or (len(page) == _length(page) and page[_HEADER + page[26] - 1] < _GOES_ON)
 
 
-def goes_on(path: Path) -> bool:
-    """Whether one of the pages before the last already says that it is the last of their stream.
+def ends_as_marked(path: Path) -> bool:
+    """Whether the last page, and no page of the same stream before it, says that it is the last.
 
-    Some encoders mark the last few pages so. libsndfile stops at the first of them; players do not.
+    libsndfile stops at the first that says so, and takes Opus of which none does for damaged; players do not.
     """
     tail = _tail(path)
     at, ended = tail.find(b"OggS"), set()
     while at >= 0 and _whole(tail[at:]):
         serial = tail[at + _SERIAL_AT : at + _SERIAL_AT + 4]
         if serial in ended:
-            return True
-        if tail[at + 5] & _END:
+            return False
+        if _marked(tail[at:]):
             ended.add(serial)
         at = tail.find(b"OggS", at + _length(tail[at:]))
-    return False
+    last = _last_page(tail)
+    return _whole(last) and _marked(last)
 
 
 def _tail(path: Path) -> bytes:
@@ -41,6 +49,15 @@ def _tail(path: Path) -> bytes:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 2 * _LONGEST_PAGE))
         return file.read()
+
+
+def _last_page(tail: bytes) -> bytes:
+    at = tail.rfind(b"OggS")
+    return tail[at:] if at >= 0 else b""
+
+
+def _marked(page: bytes) -> bool:
+    return bool(page[5] & _END)
 
 
 def _length(page: bytes) -> int:

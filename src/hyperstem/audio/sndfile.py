@@ -33,10 +33,9 @@ class SoundFileSource:
         self._path = path
         self._position = 0
         file = self._file
-        self._ogg = head.startswith(b"OggS")
-        if self._ogg and ogg.goes_on(path):
+        if head.startswith(b"OggS") and not ogg.ends_as_marked(path):
             self.close()
-            raise UnreadableError("the stream goes on after its last page")
+            raise UnreadableError("its last page is not the one that is marked so")
         missing = containers.wav_missing(path) if head.startswith(b"RIFF") else 0
         frames = None if file.frames >= _UNKNOWN_FRAMES else file.frames + math.ceil(missing * file.frames)
         tags = {_TAGS[key]: value for key, value in file.copy_metadata().items() if key in _TAGS and value}
@@ -56,8 +55,6 @@ class SoundFileSource:
         while len(block := self._read(frames)):  # (time, channel)
             self._position += len(block)
             yield planar(block)
-        if self._ogg and not ogg.ends(self._path):
-            raise ends_early(self._path, self._position, None, self.info.rate_hz)
         promised = self.info.frames
         if promised is not None and self._position < promised:
             raise ends_early(self._path, self._position, promised, self.info.rate_hz)
