@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.distributed_c10d import BackendConfig
 
 from hyperstem import distributed
 from hyperstem.config import ModelConfig
@@ -117,6 +118,23 @@ def test_devices_that_are_not_there(name):
         find_device(name)
 
 
-def test_devices():
+@pytest.mark.parametrize("name", ["meta", "mps", "xla:0"])
+def test_devices_that_training_does_not_know(name):
+    with pytest.raises(ConfigError, match="give auto, cpu, cuda or cuda:N"):
+        find_device(name)
+
+
+def test_devices(monkeypatch):
     assert find_device("cpu") == torch.device("cpu")
-    assert find_device().type in ("cpu", "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device() == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert find_device() == find_device("cuda") == torch.device("cuda", 1)
+    assert find_device("cuda:0") == torch.device("cuda", 0)
+
+
+def test_sums_on_the_processor_have_a_way_beside_graphics_cards():
+    ways = BackendConfig(distributed.backends(torch.device("cuda", 0))).get_device_backend_map()
+    assert ways == {"cpu": "gloo", "cuda": "nccl"}

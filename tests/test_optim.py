@@ -1,4 +1,5 @@
 import copy
+import re
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import networks
 from hyperstem.config import TrainConfig
 from hyperstem.errors import ConfigError
 from hyperstem.optim import (
@@ -72,11 +74,21 @@ def test_optimisers_learn_and_resume_to_the_bit(kind):
     assert train_on_line(copied, fresh, 100, 20) == last < 0.2 * first
 
 
-def test_adamw_spares_norms_biases_and_slopes_from_decay():
-    network = small_network()
+@pytest.mark.parametrize("parameters", ["generated", "independent", "shared"])
+def test_adamw_spares_norms_biases_and_slopes_from_decay(parameters):
+    network = networks.small_network(parameters=parameters, residual_bias=True)
+    names = {weight: name for name, weight in network.named_parameters()}
     groups = parameter_groups(network, TrainConfig(optimizer="adamw"))
-    decayed = [weight for group in groups if group["weight_decay"] for weight in group["params"]]
-    assert [id(weight) for weight in decayed] == [id(network[0].weight), id(network[3].weight)]
+    decayed = {names[weight] for group in groups if group["weight_decay"] for weight in group["params"]}
+    spared = set(names.values()) - decayed
+    kinds = ("encoder.filters", "encoder.join", "projection.weight", "decoder.", ".kernel.")
+    assert all(any(kind in name for name in decayed) for kind in kinds)
+    assert not [name for name in decayed if re.search(r"_norm\.|\.bias\b|_slope", name)]
+    assert all(re.search(r"_norm\.|\.bias\b|_slope|spectrogram\.(scale|shift)", name) for name in spared)
+
+
+def test_ranger_decays_everything():
+    network = small_network()
     everything = parameter_groups(network, TrainConfig(optimizer="ranger"))
     assert [group["weight_decay"] for group in everything] == [5e-4]
 

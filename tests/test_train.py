@@ -13,6 +13,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
+import networks
 from hyperstem import checkpoint, cli, weights
 from hyperstem.config import STEMS, TrainConfig, assigned, load_toml
 from hyperstem.data.dataset import Batch, ValidationData
@@ -21,14 +22,14 @@ from hyperstem.errors import ConfigError, ModelError
 from hyperstem.losses import LossReport, Objective
 from hyperstem.model import MetaTasNet
 from hyperstem.resample import normalise
-from hyperstem.train import journal
+from hyperstem.train import journal, validation
 from hyperstem.train.growing import begin_from
 from hyperstem.train.loop import Trainer
 from hyperstem.train.settings import from_tables, read, resumable_changes
 from hyperstem.train.start import train
 from hyperstem.train.statistics import spectrogram_statistics
 from hyperstem.train.step import TrainingStep
-from hyperstem.train.validation import clip_scores, validate
+from hyperstem.train.validation import clip_scores, separated, validate
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -197,12 +198,32 @@ def test_the_log_forgets_what_a_resumed_run_does_again(tmp_path):
             log.write("train", step, loss=float(step) if step < 6 else math.nan)
         log.write("resumed", 4)
         log.write("train", 6, loss=1.0)
+    kept = [("train", 2), ("train", 4), ("resumed", 4), ("train", 6)]
+    assert events(tmp_path) == kept
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text()
+
+
+def events(folder: Path) -> list[tuple[str, int]]:
+    return [(record["event"], record["step"]) for record in journal.read(folder)]
+
+
+def test_a_line_cut_short_costs_no_other(tmp_path):
+    with journal.Journal(tmp_path, tensorboard=False) as log:
+        log.write("train", 2)
+        log.write("train", 4)
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"event": "tra')
-    records = journal.read(tmp_path)
-    assert [(record["event"], record["step"]) for record in records] == [
-        ("train", 2), ("train", 4), ("resumed", 4), ("train", 6)]
-    assert "NaN" not in (tmp_path / "log.jsonl").read_text()
+    with journal.Journal(tmp_path, tensorboard=False) as log:
+        log.write("resumed", 2)
+        log.write("train", 4)
+    assert events(tmp_path) == [("train", 2), ("resumed", 2), ("train", 4)]
+
+
+def test_a_run_begun_again_forgets_what_was_before(tmp_path):
+    with journal.Journal(tmp_path, tensorboard=False) as log:
+        for event, step in (("started", 0), ("train", 50), ("started", 0), ("train", 10)):
+            log.write(event, step)
+    assert events(tmp_path) == [("started", 0), ("train", 10)]
 
 
 def _trained(log: Path) -> bool:
@@ -427,6 +448,23 @@ def test_a_validation_that_is_stopped_counts_for_nothing(config, tmp_path):
     assert trainer.run(1).best == -math.inf
     assert trainer.tally.validated_step == -1
     assert not (tmp_path / "best.safetensors").exists()
+
+
+def test_long_clips_are_separated_in_parts(monkeypatch):
+    config = networks.TINY
+    network = networks.small_network(config=config)
+    waves = networks.noise_pyramid(config, 8 * config.base_rate_hz + 3, batch=1)
+    rates_hz, longest = config.rates_hz, []
+    with torch.no_grad():
+        whole = network(waves)[-1].stems[0]
+    network.register_forward_hook(lambda _, inputs, __: longest.append(inputs[0][0].shape[-1]))
+    assert torch.equal(separated(network, waves, rates_hz, torch.device("cpu")), whole)
+    monkeypatch.setattr(validation, "PART_S", 2.0)
+    parts = separated(network, waves, rates_hz, torch.device("cpu"))
+    assert max(longest[1:]) == 2 * rates_hz[0] and len(longest) == 7
+    assert parts.shape == whole.shape
+    error = (parts - whole).square().sum() / whole.square().sum()
+    assert error < 0.1  # norms see another stretch of the song
 
 
 def test_clip_scores():

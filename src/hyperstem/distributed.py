@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 from torch import distributed as dist
 
 from hyperstem.errors import ConfigError
+
+PATIENCE = timedelta(hours=12)
+"""How long a process waits for another: the leading one validates while the others wait."""
 
 
 class World(NamedTuple):
@@ -47,11 +51,18 @@ def find_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"device is {name!r}; give auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device is {name!r}; give auto, cpu, cuda or cuda:N")
     if device.type == "cuda":
         device = torch.device("cuda", world().local_rank if device.index is None else device.index)
         if device.index >= torch.cuda.device_count():
             raise ConfigError(f"device is {name!r}, but this machine has {torch.cuda.device_count()} CUDA devices")
     return device
+
+
+def backends(device: torch.device) -> str:
+    """What carries sums between processes: Gloo those of the processor, NCCL those of a graphics card beside it."""
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
 
 
 @contextmanager
@@ -66,7 +77,7 @@ def launched(device: torch.device) -> Iterator[World]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group(backends(device), timeout=PATIENCE)
     try:
         yield here
         dist.barrier()  # not after an error: the others may wait elsewhere, until torchrun ends them

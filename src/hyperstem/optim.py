@@ -11,6 +11,9 @@ from torch.optim.swa_utils import AveragedModel
 from hyperstem.config import TrainConfig
 from hyperstem.errors import ConfigError
 
+_SPARED = {"bias", "scale_shift"}
+"""Parts of the names of parameters that are, or generate, biases and the scales and shifts of norms."""
+
 
 class Ranger(torch.optim.RAdam):
     """RAdam with lookahead: every few steps the weights fall back part of the way to slowly moving ones.
@@ -67,7 +70,8 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
 def parameter_groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     """Trainable parameters grouped by learning rate and weight decay, in the network's order.
 
-    Ranger decays every parameter, as the paper does; AdamW leaves out norms, biases, PReLU slopes and other vectors.
+    Ranger decays every parameter, as the paper does; AdamW leaves out norms, biases, PReLU slopes and other vectors,
+    and what generates norms and biases.
     """
     for prefix in config.rate_factors:
         if not any(matches(name, prefix) for name, _ in network.named_parameters()):
@@ -86,14 +90,9 @@ def parameter_groups(network: nn.Module, config: TrainConfig) -> list[dict[str, 
 
 def _decaying(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
     """Each trainable parameter once: its name, itself, and whether it is a matrix or kernel that may decay."""
-    seen: set[nn.Parameter] = set()
-    for owner, module in network.named_modules():
-        spared = isinstance(module, nn.PReLU) or "norm" in type(module).__name__.lower()
-        for leaf, weight in module.named_parameters(recurse=False):
-            if weight.requires_grad and weight not in seen:
-                seen.add(weight)
-                decays = weight.ndim >= 2 and not spared and "bias" not in leaf
-                yield f"{owner}.{leaf}".lstrip("."), weight, decays
+    for name, weight in network.named_parameters():
+        if weight.requires_grad:
+            yield name, weight, weight.ndim >= 2 and not _SPARED & set(name.split("."))
 
 
 def matches(name: str, prefix: str) -> bool:

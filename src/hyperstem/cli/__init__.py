@@ -13,6 +13,9 @@ from pathlib import Path
 
 from hyperstem.errors import HyperstemError
 
+_TRAINING = ("torch", "safetensors", "onnx")
+"""Packages that the base install does without."""
+
 
 def command_names() -> list[str]:
     """Names of the subcommands: one per public module in this package."""
@@ -62,9 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("HYPERSTEM_DEBUG"):
             raise
-        print(f"hyperstem: internal error: {type(error).__name__}: {error} (set HYPERSTEM_DEBUG=1 for the traceback)",
-              file=sys.stderr)
+        print(f"hyperstem: {_unforeseen(error, args.command)}", file=sys.stderr)
         return 1
+
+
+def _unforeseen(error: Exception, command: str) -> str:
+    """What to tell of an error that no part of the program has words for."""
+    module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if module in _TRAINING:
+        return f"{command} needs {module}, which is not installed: pip install 'hyperstem[train]'"
+    return f"internal error: {type(error).__name__}: {error} (set HYPERSTEM_DEBUG=1 for the traceback)"
 
 
 class _Version(argparse.Action):

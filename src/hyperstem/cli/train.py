@@ -6,6 +6,7 @@ torchrun --nproc-per-node N -m hyperstem train CONFIG.
 """
 
 import argparse
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -62,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
     best = f", best {outcome.best:.2f} dB" if outcome.best > float("-inf") else ""
     print(f"{folder}: {outcome.step} of {steps} steps{best}")
     if outcome.step < steps:
-        sets = "".join(f" --set {assignment}" for assignment in args.assignments)
-        print(f"to go on: hyperstem train {args.config} -o {folder} --resume --steps {steps}{sets}")
+        sets = [word for assignment in args.assignments for word in ("--set", assignment)]
+        words = ["hyperstem", "train", str(args.config), "-o", str(folder), "--resume", "--steps", str(steps), *sets]
+        print(f"to go on: {shlex.join(words)}")
     return 130 if signal.SIGINT in received else 0
 
 

@@ -221,7 +221,7 @@ def depthwise(x: Tensor, kernel: Tensor, dilation: int) -> Tensor:
     Returns:
         (batch, stem, channel, frame).
     """
-    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+    if torch.compiler.is_compiling():
         stems, channels, taps = x.shape[1], x.shape[2], kernel.shape[-1]
         weight = kernel.expand(stems, -1, -1).reshape(stems * channels, 1, taps)
         reach = dilation * (taps // 2)

@@ -22,7 +22,7 @@ class Journal:
             return
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self._folder / "log.jsonl").open("a", encoding="utf-8")
+            self._file = _opened(self._folder / "log.jsonl")
             self._board = _board(self._folder) if self._tensorboard else None
         record = {"event": event, "step": step, "time": int(time.time()), **values}
         self._file.write(json.dumps(_plain(record)) + "\n")
@@ -45,7 +45,7 @@ class Journal:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run that still count: where it was resumed, what came after the resumed step is left out."""
+    """The records of a run that still count: not those after a step from which it was resumed or before a new start."""
     records: list[dict[str, Any]] = []
     for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
         try:
@@ -54,8 +54,19 @@ def read(folder: Path) -> list[dict[str, Any]]:
             continue  # a line cut short when the machine went down
         if record["event"] == "resumed":
             records = [earlier for earlier in records if earlier["step"] <= record["step"]]
+        if record["event"] == "started":
+            records = []
         records.append(record)
     return records
+
+
+def _opened(path: Path) -> TextIO:
+    """A log to append to, its last line ended if it was cut short when the machine went down."""
+    held = path.read_bytes() if path.exists() else b""
+    file = path.open("a", encoding="utf-8")
+    if held and not held.endswith(b"\n"):
+        file.write("\n")
+    return file
 
 
 def _board(folder: Path) -> Any:

@@ -1,6 +1,6 @@
 """How well a network separates clips it was not trained on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from hyperstem.config import ModelConfig
 from hyperstem.consistency import consistent
 from hyperstem.data.dataset import Clip
+from hyperstem.overlap import Cut, OverlapAdd
+
+PART_S = 30.0
+"""Longest part of a clip that goes through the network at once; longer clips are cut, whole songs would fill memory."""
 
 
 class Scores(NamedTuple):
@@ -37,15 +41,14 @@ class Scores(NamedTuple):
 def validate(
     network: nn.Module, stop: Callable[[], bool], clips: Iterable[Clip], config: ModelConfig, device: torch.device
 ) -> Scores | None:
-    """Separates every clip whole and scores the last stage; gives None if `stop` says so between two clips."""
+    """Separates every clip and scores the last stage; gives None if `stop` says so between two clips."""
     was_training = network.training
     network.eval()
     rows = []
     for clip in clips:
         if stop():
             break
-        outputs = network([wave.to(device) for wave in clip.mixture])
-        estimates = outputs[-1].stems[0].float().cpu()
+        estimates = separated(network, clip.mixture, config.rates_hz, device)
         rows.append(clip_scores(estimates, clip.stems[-1][0], clip.mixture[-1][0], config.rates_hz[-1]))
     network.train(was_training)
     if stop():
@@ -53,6 +56,35 @@ def validate(
     table = np.asarray(rows)                                                    # (clip, score, stem)
     medians = [{stem: _median(table[:, score, i]) for i, stem in enumerate(config.stems)} for score in range(3)]
     return Scores(*medians)
+
+
+@torch.no_grad()
+def separated(
+    network: nn.Module, waves: Sequence[Tensor], rates_hz: Sequence[int], device: torch.device
+) -> Tensor:
+    """The last stage's stems of one clip, in parts of `PART_S` that overlap by a quarter.
+
+    Args:
+        network: in evaluation mode.
+        waves: per stage, the mixture (1, [channel,] time_i).
+        rates_hz: of the stages.
+        device: of the network.
+
+    Returns:
+        (stem, [channel,] time) float32 on the processor, at the last rate.
+    """
+    lowest, part = waves[0].shape[-1], round(PART_S * rates_hz[0])
+    step, factors = part - part // 4, [rate_hz // rates_hz[0] for rate_hz in rates_hz]
+    last = max(0, lowest - part)
+    ready, overlap = [], OverlapAdd(Cut(part * factors[-1], step * factors[-1]))
+    for start in [*range(0, last, step), last]:
+        ends = [None if start == last else (start + part) * factor for factor in factors]
+        cuts = [wave[..., start * factor : end] for wave, factor, end in zip(waves, factors, ends, strict=True)]
+        stems = network([cut.to(device) for cut in cuts])[-1].stems[0].float().cpu()
+        if last == 0:
+            return stems
+        ready.append(overlap.push(start * factors[-1], stems.numpy()))
+    return torch.from_numpy(np.concatenate([*ready, overlap.finish()], axis=-1))
 
 
 def _median(values: np.ndarray) -> float:
