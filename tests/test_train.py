@@ -464,7 +464,7 @@ def test_long_clips_are_separated_in_parts(monkeypatch):
     assert max(longest[1:]) == 2 * rates_hz[0] and len(longest) == 7
     assert parts.shape == whole.shape
     error = (parts - whole).square().sum() / whole.square().sum()
-    assert error < 0.1  # norms see another stretch of the song
+    assert error < 0.3  # norms see another stretch of the noise; a sample too late it would be 2
 
 
 def test_clip_scores():
