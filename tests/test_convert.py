@@ -246,6 +246,8 @@ def test_an_axis_swapped_is_misshapen(tmp_path, checkpoint):
         ("L", -20),
         ("E_2", None),
         ("E_1", "many"),
+        ("E_1", 10**14),
+        ("E_2", 10**14),
         ("num_mels", 10**8),
         ("sampling_rate", 8 * 10**9),
         ("kernel", 2),

@@ -1,6 +1,7 @@
 """Whole evaluations: songs found and read, scores kept, tables written."""
 
 import csv
+import importlib.util
 import json
 import os
 import shutil
@@ -85,6 +86,27 @@ def test_estimates_are_scored_beside_the_baselines(dataset, estimates, tmp_path,
     assert "| estimates |" in table and "| ideal ratio mask |" in table and "## SIR" in table
     found = {row["method"]: row["average"]["SDR"] for row in json.loads((out / "summary.json").read_text())["methods"]}
     assert found["mixture"] < 0 < found["ideal ratio mask"] < 10 < found["estimates"]
+
+
+def test_estimates_named_like_a_baseline_are_refused(dataset, estimates, tmp_path, capsys):
+    folder = estimates.rename(tmp_path / "mixture")
+    assert evaluate("--estimates", folder, dataset, "-o", tmp_path / "out") == 1
+    assert "'mixture' is the name of a baseline" in capsys.readouterr().err
+    assert evaluate("--estimates", folder, dataset, "-o", tmp_path / "out", "--no-baselines") == 0
+
+
+def test_a_missing_museval_is_told_before_any_song_is_separated(dataset, estimates, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(methods.FolderMethod, "estimate", lambda *_: pytest.fail("a song was read"))
+    assert evaluate("--estimates", estimates, dataset, "-o", tmp_path / "out", "--engine", "museval") == 1
+    assert "museval is not installed" in capsys.readouterr().err
+
+
+def test_the_folder_of_scores_is_named_after_model_and_subset(dataset, estimates, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert evaluate("--estimates", estimates, dataset) == 0
+    assert evaluate("--estimates", estimates, dataset, "--subset", "test") == 0
+    assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == ["estimates", "estimates-test"]
 
 
 def test_scores_are_musevals_json(dataset, estimates, tmp_path):

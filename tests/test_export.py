@@ -23,7 +23,9 @@ from hyperstem.config import ConfigError, ModelConfig  # noqa: E402
 from hyperstem.errors import ModelError  # noqa: E402
 from hyperstem.export import build, export  # noqa: E402
 
-DEMO = Path(__file__).parents[1] / "examples" / "demo.ogg"
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "examples" / "demo.ogg"
+WEIGHTS = ROOT / "src" / "hyperstem" / "models" / "default" / "model.safetensors"
 TOLERANCE = 1e-4
 
 SHAPES = {
@@ -352,6 +354,26 @@ outputs = session([np.ones((1, 500 << i), np.float32) for i in range(2)])
 assert [output.stems.shape for output in outputs] == [(1, 4, 500), (1, 4, 1000)]
 print(",".join(session.stems), "torch" in sys.modules)
 """
+
+
+COMMAND_WITHOUT_TORCH = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "safetensors", "onnx")))
+from hyperstem.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", [
+    ("train", ROOT / "configs" / "default.toml"), ("export", WEIGHTS, "out.onnx"),
+    ("convert", WEIGHTS, "out.safetensors"), ("models", "show", WEIGHTS),
+])
+def test_commands_that_need_torch_say_how_to_get_it(tmp_path, command):
+    done = subprocess.run([sys.executable, "-c", COMMAND_WITHOUT_TORCH, *map(str, command)], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "which is not installed: pip install 'hyperstem[train]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_runtime_needs_no_torch(tmp_path):

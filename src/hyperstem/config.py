@@ -121,6 +121,20 @@ def load_toml(path: Path) -> dict[str, Any]:
 TABLES = ("model", "loss", "data", "train")
 
 
+def check_tables(tables: Mapping[str, Any], path: str | Path) -> None:
+    """Refuses a parsed config whose top level holds anything but the known tables.
+
+    Raises:
+        ConfigError: a table is unknown, or is no table; `path` is named.
+    """
+    for name, table in tables.items():
+        if name not in TABLES:
+            known = ", ".join(f"[{table}]" for table in TABLES)
+            raise ConfigError(f"{path}: unknown table [{name}]; known are {known}")
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{path}: {name} is {table!r}; expected a table")
+
+
 def assigned(tables: Mapping[str, Any], assignment: str) -> dict[str, Any]:
     """The tables of a config with one ``table.key=value`` set; a key without a table is one of ``[train]``.
 

@@ -151,7 +151,7 @@ def model_config(args: dict[str, Any], state: dict[str, Tensor], path: str | Pat
             stacks=args["stack"],
             residual_bias=args["residual_bias"],
             parameters="independent" if independent else "generated",
-            embedding_dim=_STEMS if embedding is None else embedding,
+            embedding_dim=_STEMS if independent or embedding is None else embedding,
             embedding_bottleneck=5 if independent else args["E_2"],
             segment_s=float(seconds),
         )
@@ -172,6 +172,8 @@ def _check_size(args: dict[str, Any], state: dict[str, Tensor], path: str | Path
         "layers * stack * B * H": blocks * args["B"] * args["H"],
         "layers * stack * H * kernel": blocks * args["H"] * args["kernel"],
     }
+    if not args["independent_params"]:
+        least |= {"E_1 * E_2": (args.get("E_1") or 1) * args["E_2"], "E_2 * B * H": args["E_2"] * args["B"] * args["H"]}
     for name, size in least.items():
         if size > held:
             raise ModelError(f"{path}: its args ask for {name} = {size} numbers, but its tensors hold {held}")

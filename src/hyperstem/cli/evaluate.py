@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder for scores and tables (default: evaluation/NAME-SUBSET)",
+        help="folder for scores and tables (default: evaluation/NAME, with --subset NAME-SUBSET)",
     )
     parser.add_argument(
         "--quality",
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     from hyperstem.evaluate import Settings, report, score_dataset, summary
 
     name = args.estimates.resolve().name if args.estimates else Path(model or "").stem
-    folder = args.output or Path("evaluation") / f"{name}-{args.subset or 'default'}"
+    folder = args.output or Path("evaluation") / "-".join(filter(None, (name, args.subset)))
     settings = Settings(
         dataset,
         folder,

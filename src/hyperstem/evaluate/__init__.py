@@ -25,6 +25,7 @@ from hyperstem.evaluate.methods import (
     Quality,
     describe,
 )
+from hyperstem.evaluate.reference import museval_metrics
 from hyperstem.evaluate.runner import Engine, Outcome, Task
 from hyperstem.evaluate.songs import WHOLE_FOLDER, Entry, Subset, find_songs
 from hyperstem.files import write_text
@@ -94,6 +95,8 @@ def score_dataset(settings: Settings, progress: Progress = lambda done, total, o
         ModelError: the model cannot be used.
     """
     old = scores.load_folder(settings.against) if settings.against else None
+    if settings.engine == "museval":
+        museval_metrics()  # raises what is better known before songs are separated
     facts = describe(settings.model, settings.quality) if settings.model is not None else None
     stems = _stems(settings, facts)
     known = tuple(dict.fromkeys((*stems, *(facts.stems if facts else STEMS))))
@@ -141,6 +144,9 @@ def _methods(settings: Settings, subset: str, threads: int | None) -> dict[Metho
         first: Method = ModelMethod(settings.model, settings.quality, threads)
     else:
         first = FolderMethod(str(settings.estimates), subset)
+    if settings.baselines and first.label in [method.label for method in BASELINES]:
+        raise DataError(f"{first.label!r} is the name of a baseline: rename {settings.estimates or settings.model}, or "
+                        "leave the baselines out")
     baselines = {method: settings.folder / "baselines" / method.label.replace(" ", "-") for method in BASELINES}
     return {first: settings.folder, **(baselines if settings.baselines else {})}
 

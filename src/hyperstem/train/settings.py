@@ -16,6 +16,7 @@ from hyperstem.config import (
     ModelConfig,
     TrainConfig,
     assigned,
+    check_tables,
     from_mapping,
     load_toml,
 )
@@ -61,12 +62,7 @@ def read(path: Path, assignments: Sequence[str] = ()) -> RunSettings:
 
 def from_tables(tables: Mapping[str, Any], path: Path) -> RunSettings:
     """The settings in the tables of a parsed file; `path` is named in errors."""
-    for name, table in tables.items():
-        if name not in TABLES:
-            known = ", ".join(f"[{table}]" for table in TABLES)
-            raise ConfigError(f"{path}: unknown table [{name}]; known are {known}")
-        if not isinstance(table, Mapping):
-            raise ConfigError(f"{path}: {name} is {table!r}; expected a table")
+    check_tables(tables, path)
     return RunSettings(
         path=path,
         model=from_mapping(ModelConfig, tables.get("model", {}), f"{path} [model]"),
