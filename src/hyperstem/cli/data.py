@@ -55,6 +55,6 @@ def _write_examples(settings: DataSettings, folder: Path, count: int) -> None:
     source = ExampleSource(settings.data, settings.model)
     for i in range(count):
         example = source.example(0, i)
-        kind = "remix" if source.is_remix(i) else "song"
+        kind = "remix" if source.is_remix(0, i) else "song"
         write_example(folder / f"{i:02d}-{kind}", example, settings.model.stems, settings.model.rates_hz[-1])
     print(f"{count} examples in {folder}")

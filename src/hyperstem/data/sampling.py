@@ -11,6 +11,9 @@ from hyperstem.data.library import Library, load_library
 from hyperstem.data.mixing import Example, Mixer
 from hyperstem.resample import normalise, pyramid
 
+GOLDEN_RATIO = (5 ** 0.5 - 1) / 2
+"""Its multiples fill the space between two whole numbers evenly."""
+
 
 class Arrays(NamedTuple):
     """A batch at every stage's rate, each mixture normalised; the channel axis is there only for two channels."""
@@ -50,12 +53,16 @@ class ExampleSource:
     def example(self, index: int, item: int) -> Example:
         """Example `item` of batch `index`, at the top rate."""
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.config.seed, index, item))))
-        return self._mixer.example(rng, self.is_remix(item))
+        return self._mixer.example(rng, self.is_remix(index, item))
 
-    def is_remix(self, item: int) -> bool:
-        """Whether a batch's example `item` mixes stems of different songs; these are spread evenly over a batch."""
+    def is_remix(self, index: int, item: int) -> bool:
+        """Whether example `item` of batch `index` mixes stems of different songs.
+
+        Remixes are spread evenly over a batch; where their share of it is no whole number, batches differ.
+        """
         share = self.config.mixing.remix
-        return int((item + 1) * share + 1e-9) > int(item * share + 1e-9)
+        before = index * GOLDEN_RATIO % 1 + item * share
+        return int(before + share + 1e-9) > int(before + 1e-9)
 
 
 def assemble(examples: Sequence[Example], model: ModelConfig, active_db: float) -> Arrays:
