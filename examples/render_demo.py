@@ -9,7 +9,6 @@ from pathlib import Path
 
 from hyperstem import audio
 from hyperstem.synth import render_song
-from hyperstem.synth.ogg import fix_serial
 
 SEED, SECONDS, RATE_HZ, STYLE = 2017, 30.0, 44100, "pop"
 TAGS = {"title": "Half a Minute", "artist": "The hyperstem band", "copyright": "CC0 1.0",
@@ -24,8 +23,6 @@ def main() -> None:
     args = parser.parse_args()
     stems = render_song(SEED, SECONDS, RATE_HZ, style=STYLE)
     audio.write(args.output, sum(stems.values()), RATE_HZ, tags=TAGS)
-    if args.output.suffix == ".ogg":
-        fix_serial(args.output, SEED)
     if args.stems:
         args.stems.mkdir(parents=True, exist_ok=True)
         for stem, wave in stems.items():

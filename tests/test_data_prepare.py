@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from data_songs import RATE_HZ, config, noise, prepared, songs, tone, write, write_song
 from hyperstem import audio
 from hyperstem.config import STEMS, ConfigError, SourceConfig
+from hyperstem.data import prepare as prepare_module
 from hyperstem.data.library import PreparedTrack, load_library, load_source
 from hyperstem.data.prepare import prepare, source_folder
 from hyperstem.errors import DataError
@@ -194,13 +195,56 @@ def test_validation_recordings_must_not_train(tmp_path):
         load_library(data, STEMS, RATE_HZ)
 
 
+def test_recordings_shared_with_validation_are_seen_where_stems_have_no_file(tmp_path):
+    for song, seed in (("songs/a", 1), ("held/b", 2)):
+        write_song(tmp_path / song, {"drums": noise(seed), "vocals": noise(3), "bass": np.zeros((2, 4000), np.float32)})
+    source, held = (SourceConfig(name, "folders", name, missing="silence") for name in ("songs", "held"))
+    data = prepared(tmp_path, source, validation=(held,))
+    with pytest.raises(DataError, match="trains on 'a', which validates as 'b'"):  # they share the vocals
+        load_library(data, STEMS, RATE_HZ)
+    write(tmp_path / "songs" / "a" / "vocals.wav", noise(4))
+    prepare(data, STEMS, RATE_HZ)
+    assert len(load_library(data, STEMS, RATE_HZ).songs) == 1  # now the silence alone
+
+
+@pytest.mark.parametrize("changes", [{"exclude": ("song0",)}, {"path": "elsewhere"}, {"missing": "silence"}])
+def test_settings_changed_since_preparing_are_named(tmp_path, changes):
+    data = prepared(tmp_path, songs(tmp_path, 2))
+    changed = replace(data, sources=(replace(data.sources[0], **changes),))
+    with pytest.raises(DataError, match=f"prepared with other settings \\({next(iter(changes))}\\)"):
+        load_library(changed, STEMS, RATE_HZ)
+    louder = replace(data, sources=(replace(data.sources[0], weight=2.0),))
+    assert load_library(louder, STEMS, RATE_HZ).songs
+
+
+def test_an_interrupted_second_run_leaves_nothing_to_train_on(tmp_path, monkeypatch):
+    data = prepared(tmp_path, songs(tmp_path, 2))
+    write(tmp_path / "songs" / "song0" / "bass.wav", noise(9, level=0.001))
+    monkeypatch.setattr(prepare_module, "_write_json", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception):
+        prepare(data, STEMS, RATE_HZ)
+    with pytest.raises(DataError, match="is not prepared"):
+        load_library(data, STEMS, RATE_HZ)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list open files")
+def test_tracks_do_not_hold_files_open(tmp_path):
+    data = prepared(tmp_path, songs(tmp_path, 3))
+    (_, tracks), = load_library(data, STEMS, RATE_HZ).songs
+    open_files = Path("/proc/self/fd")
+    before = len(list(open_files.iterdir()))
+    assert [track.cut("bass", 0, 100).any() for track in tracks] == [True] * 3
+    assert len(list(open_files.iterdir())) == before
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(-50, 150), st.integers(1, 200), st.integers(1, 100))
-def test_a_cut_is_a_slice_with_silence_around(start, length, frames):
+def test_a_cut_is_a_slice_with_silence_around(tmp_path_factory, start, length, frames):
     samples = np.random.default_rng(0).integers(-32767, 32767, (1, frames, 2)).astype(np.int16)
-    track = PreparedTrack("t", "s", Path("none"), RATE_HZ, frames, 2, ("bass",), {"bass": 0.5}, {"bass": 0.0},
-                          {"bass": [0]}, {}, ())
-    vars(track)["_samples"] = samples
+    path = tmp_path_factory.getbasetemp() / "track.npy"
+    np.save(path, samples)
+    track = PreparedTrack("t", "s", path, RATE_HZ, frames, 2, ("bass",), {"bass": 0.5}, {"bass": 0.0}, {"bass": [0]},
+                          {}, frozenset())
     padded = np.pad(samples[0].T * np.float32(0.5), ((0, 0), (1000, 1000)))
     assert np.array_equal(track.cut("bass", start, length), padded[:, 1000 + start:1000 + start + length])
 

@@ -178,6 +178,8 @@ def test_settings_that_name_unknown_stems(tmp_path):
     ({"name": "x", "layout": "folders", "path": ".", "weight": -1}, "weight is -1"),
     ({"name": "x", "layout": "solo", "path": ".", "stem": "vocals", "closer_db": 50}, "closer_db is 50"),
     ({"name": "x", "layout": "folders", "path": ".", "deeper_semitones": 3}, "only solo sources"),
+    ({"name": "x", "layout": "solo", "path": ".", "stem": "vocals", "subset": "train"}, "subset is 'train'; allowed"),
+    ({"name": "x", "layout": "folders", "path": ".", "subset": "validation"}, "subset is 'validation'; allowed"),
     ({"name": "x", "layout": "zip", "path": "."}, "layout is 'zip'"),
 ])
 def test_bad_source_settings(table, message):

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import runpy
 import sys
@@ -68,6 +69,23 @@ def test_songs_made_otherwise_are_not_overwritten(tmp_path, capsys):
     assert contents(tmp_path) == before
 
 
+def test_two_runs_in_one_folder_leave_whole_songs(tmp_path, monkeypatch):
+    begun = []
+    write = library.audio.write
+
+    def writing(path, *rest, **options):
+        write(path, *rest, **options)
+        if not begun:
+            begun.append(path)
+            with contextlib.suppress(OSError):
+                synth(tmp_path, "--songs", 1, *SMALL)  # another run, while the first is at work
+
+    monkeypatch.setattr(library.audio, "write", writing)
+    synth(tmp_path, "--songs", 1, *SMALL)
+    folder, = tmp_path.iterdir()
+    assert {path.stem for path in folder.iterdir()} == {*STEMS, "song"}
+
+
 def test_nothing_half_made_stays(tmp_path, monkeypatch):
     written = []
 
@@ -86,6 +104,9 @@ def test_nothing_half_made_stays(tmp_path, monkeypatch):
     (["--builtin", "--voices", "."], "--builtin"), (["--songs", "0", "--builtin"], "songs is 0"),
     (["--seconds", "-1", "--builtin"], "allowed are 1"), (["--rate", "100", "--builtin"], "8000"),
     (["--seed", "-1", "--builtin"], "seed is -1"), (["--minutes", "0", "--builtin"], "minutes"),
+    (["--minutes", "1", "--seconds", "0", "--builtin"], "seconds is 0"),
+    (["--minutes", "1", "--seconds", "nan", "--builtin"], "seconds is nan"),
+    (["--songs", "2", "--seconds", "0", "--minutes", "1", "--builtin"], "two of"),
     (["--format", "opus", "--builtin"], "48000"), (["--jobs", "0", "--builtin"], "jobs is 0"),
     (["--songs", "2", "--seconds", "5", "--minutes", "1", "--builtin"], "two of"),
     (["--soundfonts", "nowhere"], "nowhere is not a folder"),

@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperstem.synth import dsp
-from hyperstem.synth.ogg import fix_serial
 
 RATE_HZ = 16000
 
@@ -124,19 +123,3 @@ def test_compression_narrows_levels():
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 100, 1000, 4097])
 def test_fast_lengths_are_long_enough(size):
     assert size <= dsp.smooth_size(size) <= 2 * size + 1
-
-
-def test_ogg_files_lose_their_chance_serial_and_stay_readable(tmp_path):
-    audio = pytest.importorskip("hyperstem.audio")
-    wave = 0.1 * rng().standard_normal((2, 30000)).astype(np.float32)
-    paths = [tmp_path / f"{i}.ogg" for i in range(3)]
-    for path in paths:
-        audio.write(path, wave, RATE_HZ)
-        fix_serial(path, 1234)
-    assert paths[0].read_bytes() == paths[1].read_bytes() == paths[2].read_bytes()
-    assert paths[0].read_bytes()[14:18] == (1234).to_bytes(4, "little")
-    back, rate_hz = audio.read(paths[0])
-    assert (back.shape, rate_hz) == (wave.shape, RATE_HZ)
-    av = pytest.importorskip("av")
-    with av.open(str(paths[0])) as container:   # FFmpeg checks the pages' sums
-        assert sum(frame.samples for frame in container.decode(audio=0)) >= 29000

@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from hyperstem import audio
 from hyperstem.errors import DataError
-from hyperstem.synth import accompany, samples, soundfont, sources, speech
+from hyperstem.synth import accompany, production, samples, soundfont, sources, speech
 from hyperstem.synth.midi import DRUM_CHANNEL, Track, read_midi, write_midi
 from hyperstem.synth.production import produce
 from hyperstem.synth.score import Chord, Hit, Note, Syllable, compose
@@ -151,6 +152,32 @@ def test_kits_that_are_damaged_are_passed_over(tmp_path):
     assert [kit.name for kit in samples.find_kits([tmp_path])] == ["My Kit"]
     with pytest.raises(DataError, match="not a drum kit"):
         samples.read_kit(tmp_path / "bad" / "drumkit.xml")
+
+
+@pytest.mark.parametrize("least, message", [("0,0", None), ("loud", "'loud' is no number")])
+def test_loudnesses_of_a_kit(tmp_path, least, message):
+    path = next(kit_folder(tmp_path).rglob("drumkit.xml"))
+    text = path.read_text()
+    path.write_text(re.sub(r"<min>[^<]*</min>", f"<min>{least}</min>", text))
+    assert path.read_text() != text
+    if message is None:
+        assert samples.read_kit(path).pieces
+    else:
+        assert samples.find_kits([tmp_path]) == []
+        with pytest.raises(DataError, match=message):
+            samples.read_kit(path)
+
+
+def test_a_groove_that_is_played_is_named_with_its_licence(monkeypatch):
+    hits = tuple(Hit(0.1 * i, "kick", 1.0) for i in range(20))
+    score = production._Score("mma waltz", list(hits), (Note(0.0, 1.0, 40.0, 0.8),) * 9, [])
+    monkeypatch.setattr(production, "_score", lambda *_: score)
+    used = {"drums": set(), "bass": set()}
+    for seed in range(8):
+        stems = produce(seed, 2.0, 8000, sources.Sources()).manifest["stems"]
+        for stem in used:
+            used[stem].add(stems[stem].get("mma waltz"))
+    assert used["drums"] == used["bass"] == {None, sources.licence_of("mma")}
 
 
 def test_voices_are_found_by_folder_and_by_letter(tmp_path):

@@ -478,6 +478,11 @@ class TrainConfig:
         require(not self.init_strict or bool(self.init), "init_strict is set, but init names no weights")
 
 
+_HALVES = ("", "train", "test", "all")
+_SUBSETS = {"folders": _HALVES, "musdb18": (*_HALVES, "validation"), "musdb18-hq": (*_HALVES, "validation")}
+"""Layouts that have subsets."""
+
+
 @dataclass(frozen=True)
 class SourceConfig:
     """One place that recordings come from.
@@ -507,6 +512,9 @@ class SourceConfig:
         require(math.isfinite(self.weight) and self.weight >= 0, f"weight is {self.weight}; it must not be negative")
         require((self.layout == "solo") == bool(self.stem),
                 f"source {self.name!r}: stem is {self.stem!r}; a solo source names its stem, the others do not")
+        subsets = _SUBSETS.get(self.layout, ("",))
+        require(self.subset in subsets, f"source {self.name!r}: subset is {self.subset!r}; allowed with layout "
+                f"{self.layout!r}: {', '.join(map(repr, subsets))}")
         for name, members in self.sums.items():
             require(len(set(members)) == len(members) >= 2,
                     f"sums.{name} is {members!r}; two or more different stems are needed")

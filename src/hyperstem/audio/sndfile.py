@@ -1,4 +1,4 @@
-"""Reading with soundfile (libsndfile): wav, aiff, flac, ogg, opus, mp3."""
+"""Reading with soundfile (libsndfile): wav, aiff, flac, ogg, opus."""
 
 import math
 from collections.abc import Iterator

@@ -37,5 +37,5 @@ def read_settings(args: argparse.Namespace) -> DataSettings:
     check_tables(tables, args.config)
     model = from_mapping(ModelConfig, tables.get("model", {}), f"{args.config} [model]")
     data = from_mapping(DataConfig, tables.get("data", {}), f"{args.config} [data]")
-    model = model.first_stages(args.stages) if args.stages else model
+    model = model if args.stages is None else model.first_stages(args.stages)
     return DataSettings(model, data.resolved(args.config.parent))

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.builtin and (args.soundfonts or args.voices or args.kits):
         raise ConfigError("--builtin uses no --soundfonts, --voices or --kits; give one or the other")
     seconds, songs = args.seconds, args.songs
-    if args.minutes is not None and songs and seconds:
+    if args.minutes is not None and songs is not None and seconds is not None:
         raise ConfigError("give two of --songs, --seconds and --minutes; the third follows")
     if args.minutes is not None and songs and songs > 0:
         seconds = args.minutes * 60 / songs

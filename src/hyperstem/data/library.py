@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperstem.config import DataConfig, SourceConfig
-from hyperstem.data.prepare import BLOCK_S, FLOOR_DB, FORMAT, SILENT_DB, source_folder
+from hyperstem.data.prepare import BLOCK_S, FLOOR_DB, FORMAT, MANIFEST, SILENT_DB, settings, source_folder
 from hyperstem.errors import DataError
 
 ACTIVE_SHARE = 0.25
@@ -19,7 +19,7 @@ ACTIVE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class PreparedTrack:
-    """One track of a prepared source; its samples stay on the disk and are mapped on first use."""
+    """One track of a prepared source; its samples stay on the disk."""
 
     name: str
     source: str
@@ -32,13 +32,11 @@ class PreparedTrack:
     level_db: Mapping[str, float]
     blocks_db: Mapping[str, Sequence[int]] = field(repr=False)
     sums: Mapping[str, tuple[str, ...]]
-    hashes: tuple[str, ...]
+    hashes: frozenset[str]
+    """SHA-256 of the files in which something sounds; files of silence are all alike."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_samples"}
-
-    @cached_property
     def _samples(self) -> np.ndarray:
+        """The file's samples, mapped anew for each cut: a map that is kept holds a file open, and tracks are many."""
         try:
             samples = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -57,7 +55,7 @@ class PreparedTrack:
         result = np.zeros((self.channels, length), np.float32)
         first, last = max(start, 0), min(start + length, self.frames)
         if stem in self.stems and self.scales[stem] > 0 and first < last:
-            piece = self._samples[self.stems.index(stem), first:last]  # (time, channel)
+            piece = self._samples()[self.stems.index(stem), first:last]  # (time, channel)
             np.multiply(piece.T, np.float32(self.scales[stem]), out=result[:, first - start:last - start])
         return result
 
@@ -100,7 +98,7 @@ def load_source(config: DataConfig, source: SourceConfig, stems: Sequence[str],
     Raises:
         DataError: it is not prepared, not completely, for other stems, or has no usable track.
     """
-    path = source_folder(config, source, rate_hz) / "manifest.json"
+    path = source_folder(config, source, rate_hz) / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -111,6 +109,9 @@ def load_source(config: DataConfig, source: SourceConfig, stems: Sequence[str],
     if manifest.get("format") != FORMAT or manifest.get("stems") != list(stems):
         raise DataError(f"{path} is prepared for stems {manifest.get('stems')}, format {manifest.get('format')}; "
                         f"the model has {list(stems)}, format {FORMAT}: run hyperstem prepare again")
+    if changed := [name for name, value in settings(source).items() if manifest["settings"].get(name) != value]:
+        raise DataError(f"source {source.name!r} was prepared with other settings ({', '.join(changed)}); "
+                        "run hyperstem prepare again")
     if not manifest["tracks"]:
         raise DataError(f"source {source.name!r} has no usable track ({path})")
     tracks = tuple(_track(entry, path.parent, source.name) for entry in manifest["tracks"])
@@ -122,9 +123,10 @@ def load_source(config: DataConfig, source: SourceConfig, stems: Sequence[str],
 
 def _track(entry: Mapping[str, Any], folder: Path, source: str) -> PreparedTrack:
     plain = {key: entry[key] for key in ("name", "rate_hz", "frames", "channels", "scales", "level_db", "blocks_db")}
+    heard = {path for stem, parts in entry["parts"].items() if entry["scales"][stem] > 0 for path, _ in parts}
     return PreparedTrack(source=source, path=folder / entry["file"], stems=tuple(entry["stems"]),
                          sums={first: tuple(members) for first, members in entry["sums"].items()},
-                         hashes=tuple(file["sha256"] for file in entry["files"]), **plain)
+                         hashes=frozenset(file["sha256"] for file in entry["files"] if file["path"] in heard), **plain)
 
 
 def load_library(config: DataConfig, stems: Sequence[str], rate_hz: int) -> Library:
@@ -150,10 +152,8 @@ def _check_apart(sources: Sequence[Source], held_out: Sequence[PreparedTrack]) -
     names = {track.name.casefold(): track for track in held_out}
     for source, tracks in sources:
         for track in tracks:
-            same = [hashes[each] for each in track.hashes if each in hashes]
-            # Files of silence are all alike: as many as the track has silent stems may be shared.
-            silent = sum(not track.sounds(stem) for stem in track.stems) if len(track.hashes) > 1 else 0
-            twin = names.get(track.name.casefold()) or (same[0] if len(same) > silent else None)
+            same = track.hashes & hashes.keys()
+            twin = names.get(track.name.casefold()) or (hashes[min(same)] if same else None)
             if twin is not None:
                 raise DataError(f"source {source.name!r} trains on {track.name!r}, which validates as {twin.name!r} "
                                 f"in {twin.source!r}; leave it out with exclude")

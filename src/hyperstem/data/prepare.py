@@ -4,12 +4,10 @@
 written last, says what it is and what it was made from; ``manifest.json`` lists the tracks of the source.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +19,7 @@ from hyperstem import audio
 from hyperstem.config import DataConfig, SourceConfig
 from hyperstem.data.tracks import Part, Track, find_tracks
 from hyperstem.errors import DataError
-from hyperstem.files import TEMPORARY, replacing, write_text
+from hyperstem.files import remove_leftovers, replacing, write_text
 from hyperstem.resample import resample
 
 FORMAT = 1
@@ -31,8 +29,7 @@ FLOOR_DB = -120
 """Level given to digital silence."""
 SILENT_DB = -60
 """Blocks below this level, in dB of full scale, do not count as active."""
-LEFTOVER_S = 3600
-"""Age at which a temporary file is a killed run's."""
+MANIFEST = "manifest.json"
 
 
 class Report(NamedTuple):
@@ -56,6 +53,12 @@ class _Done(NamedTuple):
 def source_folder(config: DataConfig, source: SourceConfig, rate_hz: int) -> Path:
     """Where the prepared form of `source` lies; `config` has absolute folders."""
     return Path(config.prepared) / str(rate_hz) / source.name
+
+
+def settings(source: SourceConfig) -> dict[str, Any]:
+    """The settings of a source that decide what is prepared, as JSON has them."""
+    names = ("layout", "path", "subset", "stem", "missing", "aliases", "sums", "exclude")
+    return json.loads(json.dumps({name: getattr(source, name) for name in names}))
 
 
 def prepare(config: DataConfig, stems: Sequence[str], rate_hz: int, *, jobs: int = 1,
@@ -87,7 +90,7 @@ def prepare(config: DataConfig, stems: Sequence[str], rate_hz: int, *, jobs: int
         problems += unusable
         folder = source_folder(config, source, rate_hz)
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
+        remove_leftovers(folder)
         entries, told = [], {}
         for track, outcome in _outcomes(tracks, root, folder, stems, rate_hz, jobs):
             done += 1
@@ -102,8 +105,8 @@ def prepare(config: DataConfig, stems: Sequence[str], rate_hz: int, *, jobs: int
             if progress:
                 progress(done, total, f"{source.name}: {track.name}")
         warnings += [_together(source.name, warning, names) for warning, names in told.items()]
-        _write_json(folder / "manifest.json", {"format": FORMAT, "source": source.name, "layout": source.layout,
-                                               "rate_hz": rate_hz, "stems": list(stems), "tracks": entries})
+        _write_json(folder / MANIFEST, {"format": FORMAT, "source": source.name, "settings": settings(source),
+                                        "rate_hz": rate_hz, "stems": list(stems), "tracks": entries})
     return Report(prepared, kept, seconds / 60, tuple(problems), tuple(warnings))
 
 
@@ -135,6 +138,7 @@ def _prepare_track(track: Track, root: Path, folder: Path, stems: Sequence[str],
     wanted = _identity(track, root, stems, rate_hz)
     if (entry := _kept_entry(sidecar, target, wanted, track)) is not None:
         return _Done(entry, True, tuple(entry["warnings"]))
+    (folder / MANIFEST).unlink(missing_ok=True)  # it holds the scales of what is now replaced
     rows, warnings = _decode(track, stems, rate_hz)
     entry = wanted | _measure(rows, wanted["stems"], rate_hz) | {"file": target.name, "warnings": warnings}
     entry["files"] = [_fingerprint(path, root) for path in track.files]
@@ -280,11 +284,3 @@ def _write_rows(target: Path, rows: dict[str, np.ndarray], stems: Sequence[str],
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False))
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Removes what a killed run left behind; what is new may belong to a run at work."""
-    for partial in folder.glob(TEMPORARY):
-        with contextlib.suppress(OSError):
-            if time.time() - partial.stat().st_mtime > LEFTOVER_S:
-                partial.unlink()

@@ -49,13 +49,13 @@ def render_song(seed: int, seconds: float, rate_hz: int, *, style: str | None = 
 
 
 def own_drums(song: Song, samples: int, rate_hz: int) -> np.ndarray:
-    """The built-in drummer on the built-in kit."""
+    """The built-in drummer on the built-in kit, (2, samples) float32."""
     kind = str(stream(song.seed, 40, 1).choice(song.style.kits))
     return finish_drums(song, render_drums(play_drums(song), song.seed, kind, samples, rate_hz), rate_hz)
 
 
 def finish_drums(song: Song, wave: np.ndarray, rate_hz: int) -> np.ndarray:
-    """A kit's mix: equaliser and a little saturation."""
+    """A kit's mix, (2, time) to (2, time): equaliser and a little saturation."""
     rng = stream(song.seed, 40)
     wave = dsp.convolve(wave, dsp.impulse_of(dsp.random_equaliser(rng, 1.5), rate_hz))
     peak = float(np.percentile(np.abs(wave[:, ::16]), 99.5)) + 1e-9
@@ -63,7 +63,7 @@ def finish_drums(song: Song, wave: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def own_bass(song: Song, samples: int, rate_hz: int, notes: tuple[Note, ...] | None = None) -> np.ndarray:
-    """The built-in bass, on its own line or on given notes."""
+    """The built-in bass, on its own line or on given notes, (2, samples) float32."""
     rng = stream(song.seed, 41)
     sound, line = play_bass(song)
     timbre = vary(TIMBRES[sound], rng)
@@ -73,19 +73,20 @@ def own_bass(song: Song, samples: int, rate_hz: int, notes: tuple[Note, ...] | N
 
 
 def finish_bass(song: Song, wave: np.ndarray, rate_hz: int, wide: bool = False) -> np.ndarray:
-    """A bass's mix: compression, and for some synthesisers width above the lows."""
+    """A bass's mix, (time,) to (2, time): compression, and for some synthesisers width above the lows."""
     rng = stream(song.seed, 41, 1)
     wave = dsp.compress(wave, rate_hz, -6.0, float(rng.uniform(1.5, 5.0)))
     stereo = np.stack([wave, wave])
     if wide and rng.random() < 0.5:
         side = dsp.convolve(wave, dsp.impulse_of(dsp.high_pass(250.0), rate_hz))
-        late = np.roll(side, int(0.009 * rate_hz)) * np.float32(0.4)
+        later = min(int(0.009 * rate_hz), len(side))
+        late = np.pad(side[: len(side) - later], (later, 0)) * np.float32(0.4)
         stereo += np.stack([late, -late])
     return stereo
 
 
 def own_other(song: Song, samples: int, rate_hz: int, parts: list[Part] | None = None) -> np.ndarray:
-    """The built-in accompaniment, on its own parts or on given ones."""
+    """The built-in accompaniment, on its own parts or on given ones, (2, samples) float32."""
     mix = np.zeros((2, samples), np.float32)
     for i, part in enumerate(play_others(song) if parts is None else parts):
         rng = stream(song.seed, 42, i)
@@ -111,7 +112,7 @@ Sing = Callable[[list[list[Syllable]], Singer, int, bool], np.ndarray]
 
 
 def sing_vocals(song: Song, samples: int, rate_hz: int, sing: Sing | None = None) -> np.ndarray:
-    """Lead, doubles, harmonies and choir, mixed, with `sing` or else the built-in voice."""
+    """Lead, doubles, harmonies and choir, mixed, with `sing` or else the built-in voice, (2, samples) float32."""
     def built_in(phrases: list[list[Syllable]], singer: Singer, part: int, talk: bool) -> np.ndarray:
         return render_voice(phrases, singer, song.seed, part, samples, rate_hz, talk)
 
@@ -166,7 +167,7 @@ def _finish_vocals(song: Song, mix: np.ndarray, samples: int, rate_hz: int, rng:
 
 
 def balance(stems: dict[str, np.ndarray], seed: int, rate_hz: int) -> dict[str, np.ndarray]:
-    """Sets the stems' levels as mixes have them, and the whole below full scale.
+    """Sets the levels of stems (2, time) as mixes have them, and the whole below full scale.
 
     Where they sound, the four are about equally loud, give or take what a mixing engineer's taste would.
     """

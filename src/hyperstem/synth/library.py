@@ -17,7 +17,7 @@ import numpy as np
 from hyperstem import audio
 from hyperstem.config import STEMS, require
 from hyperstem.errors import ConfigError, DataError
-from hyperstem.synth.ogg import fix_serial
+from hyperstem.files import remove_leftovers, temporary_beside
 from hyperstem.synth.production import produce
 from hyperstem.synth.score import stream
 from hyperstem.synth.sources import Sources
@@ -83,15 +83,11 @@ def render_one(folder: Path, config: SynthConfig, number: int, found: Sources) -
     began = _busy_s()
     seed = song_seed(config, number)
     song = produce(seed, config.seconds, config.rate_hz, found, absent_stems(seed))
-    temporary = folder / f".{target.name}.part"
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = temporary_beside(target)
     temporary.mkdir()
     try:
         for stem, wave in song.stems.items():
-            path = temporary / f"{stem}.{config.format}"
-            audio.write(path, wave, config.rate_hz)
-            if config.format == "ogg":
-                fix_serial(path, seed & 0xFFFFFFFF)
+            audio.write(temporary / f"{stem}.{config.format}", wave, config.rate_hz)
         manifest = {**song.manifest, "made_by": fingerprint}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         temporary.replace(target)
@@ -115,6 +111,7 @@ def render_songs(folder: Path, config: SynthConfig, found: Sources, jobs: int = 
         raise ConfigError(f"jobs is {jobs}; at least 1 is needed")
     audio.named_format(config.format).check(config.rate_hz, 2, "pcm16")
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     done = []
     for rendered in _run(folder, config, found, min(jobs, config.songs)):
         done.append(rendered)
@@ -164,6 +161,7 @@ def _made_by(target: Path) -> str | None:
 
 def songs_for(minutes: float, seconds: float) -> int:
     """How many songs of `seconds` make up `minutes`."""
-    if not 0 < minutes < math.inf:
-        raise ConfigError(f"minutes is {minutes!r}; it must be above 0")
+    for name, value in {"minutes": minutes, "seconds": seconds}.items():
+        if not 0 < value < math.inf:
+            raise ConfigError(f"{name} is {value!r}; it must be above 0")
     return max(1, math.ceil(minutes * 60 / seconds - 1e-9))

@@ -38,7 +38,7 @@ def produce(seed: int, seconds: float, rate_hz: int, found: sources.Sources,
         seed: decides everything.
         seconds: length.
         rate_hz: sampling rate, 8000 to 96000.
-        found: sound libraries; with none at all this is `band.render_song`'s song.
+        found: sound libraries.
         absent: stems that stay silent.
     """
     rng = stream(seed, 70)
@@ -81,9 +81,17 @@ def _note(used: dict[str, dict[str, str]], stem: str, source: str, licence: str)
     used.setdefault(stem, {})[source] = licence
 
 
+def _noted(used: dict[str, dict[str, str]], stem: str, score: _Score) -> _Score:
+    """The score, after its groove was written down as a source of the stem."""
+    _note(used, stem, score.groove, sources.licence_of("mma"))
+    return score
+
+
 def _drums(song: Song, score: _Score | None, found: sources.Sources, count: int, rate_hz: int,
            rng: np.random.Generator, used: dict[str, dict[str, str]]) -> np.ndarray:
-    hits = score.drums if score and len(score.drums) > 8 and rng.random() < 0.6 else play_drums(song)
+    hits = play_drums(song)
+    if score and len(score.drums) > 8 and rng.random() < 0.6:
+        hits = _noted(used, "drums", score).drums
     sound = _pick(rng, {"kit": 0.45 * bool(found.kits), "soundfont": 0.25 * bool(found.soundfonts), "built-in": 0.3})
     if sound == "kit":
         kit = found.kits[int(rng.integers(len(found.kits)))]
@@ -99,13 +107,16 @@ def _drums(song: Song, score: _Score | None, found: sources.Sources, count: int,
         kind = str(rng.choice(song.style.kits))
         wave = band.render_drums(hits, song.seed, kind, count, rate_hz)
     if not np.any(wave):
+        used["drums"] = {"built-in": sources.licence_of("built-in")}
         return band.own_drums(song, count, rate_hz)
     return band.finish_drums(song, wave, rate_hz)
 
 
 def _bass(song: Song, score: _Score | None, found: sources.Sources, count: int, rate_hz: int,
           rng: np.random.Generator, used: dict[str, dict[str, str]]) -> np.ndarray:
-    notes = score.bass if score and len(score.bass) > 4 and rng.random() < 0.5 else play_bass(song)[1]
+    notes = play_bass(song)[1]
+    if score and len(score.bass) > 4 and rng.random() < 0.5:
+        notes = _noted(used, "bass", score).bass
     if not found.soundfonts or rng.random() < 0.4:
         _note(used, "bass", "built-in", sources.licence_of("built-in"))
         return band.own_bass(song, count, rate_hz, notes)
@@ -127,7 +138,7 @@ def _other(song: Song, score: _Score | None, found: sources.Sources, count: int,
         _note(used, "other", "built-in", sources.licence_of("built-in"))
         return band.own_other(song, count, rate_hz)
     if written and score is not None:
-        tracks = [_recast(track, rng) for track in score.other[:8]]
+        tracks = [_recast(track, rng) for track in _noted(used, "other", score).other[:8]]
     else:
         tracks = [Track(part.instrument, int(rng.choice(soundfont.INSTRUMENTS[part.instrument])), 0, part.notes)
                   for part in play_others(song)]
@@ -147,6 +158,7 @@ def _other(song: Song, score: _Score | None, found: sources.Sources, count: int,
         _note(used, "other", "built-in", sources.licence_of("built-in"))
         mix += own * np.float32(0.7 / (np.std(own) + 1e-6))
     if not np.any(mix):
+        used["other"] = {"built-in": sources.licence_of("built-in")}
         return band.own_other(song, count, rate_hz)
     mix = dsp.convolve(mix, dsp.impulse_of(dsp.product(dsp.random_equaliser(rng, 2.0), dsp.high_pass(70.0)), rate_hz))
     return dsp.saturate(mix / np.float32(np.std(mix) * 4 + 1e-6), float(rng.uniform(0.3, 1.0)))

@@ -64,7 +64,7 @@ def read_kit(path: Path) -> Kit:
     """Reads a drumkit.xml; files that are missing are left out.
 
     Raises:
-        DataError: it is not XML.
+        DataError: it is not XML, or a loudness in it is no number.
     """
     try:
         root = ElementTree.fromstring(path.read_text(encoding="utf-8", errors="replace"))
@@ -80,12 +80,22 @@ def read_kit(path: Path) -> Kit:
         for layer in [*instrument.iter("layer")] or [instrument]:
             file = path.parent / (layer.findtext("filename") or "")
             if file.is_file():
-                layers.append(Layer(file, float(layer.findtext("min") or 0.0), float(layer.findtext("max") or 1.0)))
+                low, high = (_number(layer.findtext(name) or default, path) for name, default in
+                             (("min", "0"), ("max", "1")))
+                layers.append(Layer(file, low, high))
         if piece and layers:
             pieces.setdefault(piece, []).append(tuple(sorted(layers, key=lambda layer: layer.low)))
     licence = (root.findtext("license") or "see the package's copyright file").strip()
     name = root.findtext("name") or path.parent.name
     return Kit(name, licence, {piece: tuple(found) for piece, found in pieces.items()})
+
+
+def _number(text: str, path: Path) -> float:
+    """A number as kits hold it: some were saved where the decimal sign is a comma."""
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        raise DataError(f"{path}: {text!r} is no number") from None
 
 
 def render_kit(hits: Sequence[Hit], kit: Kit, samples: int, rate_hz: int, rng: np.random.Generator) -> np.ndarray:

@@ -35,7 +35,7 @@ _PIECES = {key: piece for piece, keys in _GM.items() for key in keys}
 
 
 def find_soundfonts(folders: Sequence[Path] = FOLDERS) -> list[Path]:
-    """SoundFonts with the General MIDI programs (by size: kits of drums alone are smaller), links followed once."""
+    """The SoundFonts in some folders, taken to hold the General MIDI programs, links followed once; none for LV2."""
     found = {path.resolve() for folder in folders if folder.is_dir() for path in folder.iterdir()
              if path.suffix.lower() in (".sf2", ".sf3")}
     return sorted(path for path in found if "LV2" not in path.name)
