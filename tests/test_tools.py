@@ -74,6 +74,8 @@ def packages(tmp_path):
     for package, language in (("LETTERS", "hu/alpha"), ("LETTERS", "hu/syllab"), ("WORDS", "da"), ("WORDS", "da@x")):
         for name in "abc":
             put(root / pieces[package] / language / f"{name}.ogg", 4)
+    for name in ("cow_desc.ogg", "cow_desc_pt_BR.ogg", "hen_desc_pt_BR.ogg", "hen.ogg"):
+        put(root / pieces["STAMPS"] / "animals" / name, 6)
     put(root / pieces["SONGS"] / "muldjord" / "One Song" / "guitar.ogg", 2)
     put(root / pieces["SONGS"] / "sectoid" / "Another" / "guitar.ogg", 2)
     return root
@@ -88,7 +90,7 @@ def test_packages_become_folders_to_train_on(packages, tmp_path, monkeypatch):
     assert [path.name for path in spoken] == ["airplane-en.flac"]  # the others are shorter than ten seconds
     assert audio.probe(spoken[0]).duration_s == pytest.approx(12, abs=0.01)
     words = sorted((folder / "words").iterdir())
-    assert [path.name for path in words] == ["klettres-hu.flac", "sounds-da.flac"]  # the other spelling: the same voice
+    assert [path.name for path in words] == ["klettres-hu.flac", "ktuberling-da.flac", "tuxpaint-pt_BR.flac"]
     assert audio.probe(words[0]).duration_s == pytest.approx(24, abs=0.01)
     shutil.rmtree(folder / "orchestra")
     with pytest.raises(SystemExit):

@@ -3,15 +3,15 @@
 python tools/package_recordings.py FOLDER [--packages ROOT]
 
 FOLDER/orchestra: pieces of Debian's wesnoth-1.16-music in which no drums are heard. FOLDER/speech: the dialogues of
-its fillets-ng-data, fillets-ng-data-cs and fillets-ng-data-nl, those of each level and language joined. Both are under
-the GPL, version 2 or later. FOLDER/words: letters, syllables and words in 30 languages, of its klettres-data and
-ktuberling-data, those of each language joined; the GPL, version 2 or later. FOLDER/guitars: the guitars of its
+its fillets-ng-data, fillets-ng-data-cs and fillets-ng-data-nl, those of each level and language joined. FOLDER/words:
+letters, syllables and words in 30 languages, of its klettres-data, ktuberling-data and tuxpaint-stamps-default, those of
+each program and language joined. All of them are under the GPL, version 2 or later. FOLDER/guitars: the guitars of its
 fretsonfire-songs-muldjord and -sectoid, which that game keeps in files of their own; CC BY-SA 3.0.
 """
 
 import argparse
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +28,12 @@ PIECES = (
 )
 SONGS = "usr/share/games/fretsonfire/data/songs"
 LANGUAGES = ("cs", "en", "nl")
-LETTERS, WORDS = "usr/share/klettres", "usr/share/ktuberling/sounds"
+LETTERS, WORDS, STAMPS = "usr/share/klettres", "usr/share/ktuberling/sounds", "usr/share/tuxpaint/stamps"
 PACKAGES = {
     "wesnoth-1.16-music": MUSIC, "fillets-ng-data": SPEECH, "fillets-ng-data-cs": f"{SPEECH}/airplane/cs",
     "fillets-ng-data-nl": f"{SPEECH}/airplane/nl", "fretsonfire-songs-muldjord": f"{SONGS}/muldjord",
     "fretsonfire-songs-sectoid": f"{SONGS}/sectoid", "klettres-data": LETTERS, "ktuberling-data": WORDS,
+    "tuxpaint-stamps-default": STAMPS,
 }
 """A folder by which one sees that a package is there."""
 SPEECH_HZ = 22_050
@@ -63,26 +64,37 @@ def main() -> None:
         shutil.copy(guitar, guitars / f"{guitar.parent.name.replace(' ', '_').lower()}.ogg")
     print(f"{guitars}: {len(played)} guitars")
     levels = sorted((args.packages / SPEECH).iterdir())
-    write_joined(speech, {f"{level.name}-{language}": level / language for level in levels for language in LANGUAGES})
-    write_joined(words, {f"{place.name}-{each.name}": each for place in (args.packages / LETTERS, args.packages / WORDS)
-                         for each in sorted(place.iterdir()) if each.is_dir() and "@" not in each.name})
+    write_joined(speech, {f"{level.name}-{language}": sorted((level / language).glob("*.ogg"))
+                          for level in levels for language in LANGUAGES})
+    write_joined(words, speakers(args.packages))
 
 
-def write_joined(folder: Path, speakers: Mapping[str, Path]) -> None:
-    """Writes ``name.flac`` of each speaker's folder from which enough is heard."""
+def speakers(packages: Path) -> dict[str, list[Path]]:
+    """The files of each program and language in which letters and words are spoken."""
+    folders = [(program, each) for program, place in (("klettres", LETTERS), ("ktuberling", WORDS))
+               for each in sorted((packages / place).iterdir()) if each.is_dir() and "@" not in each.name]
+    found = {f"{program}-{each.name}": sorted(each.rglob("*.ogg")) for program, each in folders}
+    for path in sorted((packages / STAMPS).rglob("*_desc*.ogg")):  # the others are noises
+        language = path.stem.rpartition("_desc")[2].strip("_") or "en"
+        found.setdefault(f"tuxpaint-{language}", []).append(path)
+    return found
+
+
+def write_joined(folder: Path, speakers: Mapping[str, Sequence[Path]]) -> None:
+    """Writes ``name.flac`` of each speaker of whom enough is heard."""
     spoken_s, written = 0.0, 0
-    for name, place in speakers.items():
-        wave = joined(place)
+    for name, paths in speakers.items():
+        wave = joined(paths)
         if wave.shape[1] >= SHORTEST_S * SPEECH_HZ:
             audio.write(folder / f"{name}.flac", wave, SPEECH_HZ)
             spoken_s, written = spoken_s + wave.shape[1] / SPEECH_HZ, written + 1
     print(f"{folder}: {written} files, {spoken_s / 60:.0f} minutes")
 
 
-def joined(folder: Path) -> np.ndarray:
-    """All Ogg files in and below a folder, one after the other, (1, time) at SPEECH_HZ; broken ones are left out."""
+def joined(paths: Sequence[Path]) -> np.ndarray:
+    """Some files, one after the other, (1, time) at SPEECH_HZ; broken ones are left out."""
     waves = [np.zeros((1, 0), np.float32)]
-    for path in sorted(folder.rglob("*.ogg")):
+    for path in paths:
         try:
             wave, rate_hz = audio.read(path)
         except AudioError as error:
