@@ -4,9 +4,9 @@ python tools/package_recordings.py FOLDER [--packages ROOT]
 
 FOLDER/orchestra: pieces of Debian's wesnoth-1.16-music in which no drums are heard. FOLDER/speech: the dialogues of
 its fillets-ng-data, fillets-ng-data-cs and fillets-ng-data-nl, those of each level and language joined. FOLDER/words:
-letters, syllables and words in 30 languages, of its klettres-data, ktuberling-data and tuxpaint-stamps-default, those of
-each program and language joined. All of them are under the GPL, version 2 or later. FOLDER/guitars: the guitars of its
-fretsonfire-songs-muldjord and -sectoid, which that game keeps in files of their own; CC BY-SA 3.0.
+letters, syllables and words in 30 languages, of its klettres-data, ktuberling-data and tuxpaint-stamps-default, those
+of each program and language joined. All of them are under the GPL, version 2 or later. FOLDER/guitars: the guitars of
+its fretsonfire-songs-muldjord and -sectoid, which that game keeps in files of their own; CC BY-SA 3.0.
 """
 
 import argparse
