@@ -72,7 +72,9 @@ def main() -> None:
     tables = [table(separator, name, songs) for name, songs in
               ((f"{args.dataset.name}, {args.subset}", recorded(args.dataset, args.subset)), ("built-in band", band()))]
     tables += [[recordings_row(separator, recordings)] for recordings in args.recordings]
-    options = [f'--recordings "{name}={",".join(present)}:FOLDER"' for name, present, _ in args.recordings]
+    options = [f"--{name} {getattr(args, name)}" for name in ("subset", "model", "quality")
+               if getattr(args, name) != parser.get_default(name)]
+    options += [f'--recordings "{name}={",".join(present)}:FOLDER"' for name, present, _ in args.recordings]
     write_section("Absent stems", "\n".join([
         f"`{' '.join(['python benchmarks/absent.py', args.dataset.name, *options])}`:",
         "level of a stem that is not in the song, dB beside the mixture (median over songs, the loudest song in",
