@@ -44,6 +44,14 @@ def gone(pid, limit_s=10):
     return False
 
 
+def left_in(folder, limit_s=5):
+    """What a folder holds once its folders are deleted, or after a while."""
+    end = time.monotonic() + limit_s
+    while any(path.is_dir() for path in folder.iterdir()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return {path.name for path in folder.iterdir()}
+
+
 def follow(studio, job_id, seen):
     with studio.client.stream("GET", f"/api/jobs/{job_id}/events") as stream:
         seen.extend(json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: "))
@@ -143,6 +151,21 @@ def test_heard_before_it_is_done_and_cancelled(tmp_path, wav):
         again = studio.client.post(f"/api/jobs/{running}/restart").json()
         assert again["state"] in ("queued", "running")
         assert studio.client.post(f"/api/jobs/{running}/restart").status_code == 409
+
+
+def test_of_a_song_that_was_cancelled_or_failed_only_the_song_stays(tmp_path, wav):
+    with Studio(tmp_path / "s", environment=SLOW) as studio:
+        job_id = studio.separate(wav, quality="preview")["id"]
+        folder = tmp_path / "s" / "jobs" / job_id
+        studio.client.post(f"/api/jobs/{job_id}/restart", params={"quality": "full"})
+        studio.wait_for(job_id, lambda job: job["takes"].get("full", 0) > 0)
+        studio.client.delete(f"/api/jobs/{job_id}")
+        assert left_in(folder) == {"source.wav", "log.txt"}
+        studio.client.post(f"/api/jobs/{job_id}/restart")
+        studio.wait_for(job_id, lambda job: job["takes"].get("full", 0) > 0)
+        os.kill(children(studio)[0], 9)
+        assert studio.wait(job_id)["state"] == "failed"
+        assert left_in(folder) == {"source.wav", "log.txt"}
 
 
 def test_a_client_that_goes_away_leaves_nothing(tmp_path):

@@ -18,7 +18,7 @@ from hyperstem.web.jobs import Job, JobStore
 from hyperstem.web.limits import cause_of, too_slow
 from hyperstem.web.progress import Clock, overall
 from hyperstem.web.settings import StudioSettings
-from hyperstem.web.takes import ORIGINAL
+from hyperstem.web.takes import ORIGINAL, PART, STEMS
 
 MAX_ATTEMPTS = 3
 CLEAN_EVERY_S = 600.0
@@ -59,6 +59,7 @@ class Runner:
         for job in self.store:
             if job.state == "running" and job.attempts >= MAX_ATTEMPTS:
                 self._end(job, "failed", f"the studio stopped {job.attempts} times while it worked on this song")
+                self._discard(job)
             elif not job.ended:
                 self._reset(job)
                 self._waiting.append(job.id)
@@ -120,7 +121,7 @@ class Runner:
         if task := self._running.get(job.id):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        shutil.rmtree(self.path(job) / "takes", ignore_errors=True)
+        self._discard(job)
 
     def remove(self, job: Job) -> None:
         """Deletes an ended job and its files."""
@@ -212,7 +213,7 @@ class Runner:
             errors.close()
             await _kill(process)
             if job.state == "failed":
-                shutil.rmtree(self.path(job) / "takes", ignore_errors=True)
+                self._discard(job)
 
     async def _follow(self, job: Job, process: asyncio.subprocess.Process) -> bool:
         """Takes in what the process reports, and tells whether it has said how the job ended."""
@@ -264,6 +265,11 @@ class Runner:
         if state != "done":
             job.takes = {}
         self._save(job)
+
+    def _discard(self, job: Job) -> None:
+        """Deletes all that was made of a song; the song itself stays."""
+        for name in ("takes", PART, STEMS):
+            shutil.rmtree(self.path(job) / name, ignore_errors=True)
 
     def _save(self, job: Job) -> None:
         self.store.save(job)

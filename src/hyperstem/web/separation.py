@@ -13,7 +13,7 @@ from hyperstem.errors import AudioError
 from hyperstem.files import replacing, write_text
 from hyperstem.outputs import OutputSettings
 from hyperstem.web.peaks import Outliner
-from hyperstem.web.takes import ORIGINAL, STEMS, Sound, TakeWriter, wav_sound
+from hyperstem.web.takes import ORIGINAL, PART, STEMS, Sound, TakeWriter, wav_sound
 
 REPORT_EVERY_S = 0.2
 BLOCK_FRAMES = 1 << 18
@@ -117,7 +117,7 @@ def run_final(separator: Any, source: Path, name: str, folder: Path, total_s: fl
     """
     rate_hz, take = audio.probe(source).rate_hz, separator.quality
     report = Reporter(send, "separating", take, total_s)
-    part = folder / (STEMS + ".part")
+    part = folder / PART
     task = batch.Task(source, {stem: part / f"{stem}.wav" for stem in separator.stems}, part / batch.MANIFEST)
     settings = batch.BatchSettings(part, OutputSettings(audio.named_format("wav")))
     with contextlib.closing(TakeWriter(folder, take)) as writer:

@@ -18,6 +18,8 @@ from hyperstem.web.peaks import STEP, Outliner, coarser
 
 ORIGINAL = "original"
 STEMS = "stems"
+PART = STEMS + ".part"
+"""Where the stems' files are until all are whole."""
 
 
 class Sound(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Any
 from hyperstem.config import from_mapping
 from hyperstem.errors import HyperstemError
 from hyperstem.web.limits import end_with_parent, limit
-from hyperstem.web.takes import STEMS
+from hyperstem.web.takes import PART
 
 Send = Callable[[dict[str, Any]], None]
 Load = Callable[[str, str], Any]
@@ -108,7 +108,7 @@ def _separate(request: Request, load: Load, send: Send) -> None:
     from hyperstem.web.separation import decode_original, run_final, run_preview
 
     folder, source = Path(request.folder), Path(request.source)
-    for old in ("takes", STEMS + ".part"):
+    for old in ("takes", PART):
         shutil.rmtree(folder / old, ignore_errors=True)
     total_s = decode_original(source, folder, request.max_length_s, send)
     separator = load(request.model, request.quality)
