@@ -8,9 +8,10 @@ import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from typing import Any
+
+from starlette.requests import HTTPConnection
 
 from hyperstem.web.settings import StudioSettings
 
@@ -153,12 +154,7 @@ def _given_token(scope: Scope, headers: dict[bytes, str]) -> str:
     scheme, _, token = headers.get(b"authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         return token.strip()
-    try:
-        cookie = SimpleCookie(headers.get(b"cookie", ""))
-    except CookieError:
-        return ""
-    name = cookie_name(scope)
-    return cookie[name].value if name in cookie else ""
+    return HTTPConnection(scope).cookies.get(cookie_name(scope), "")
 
 
 async def _answer(send: Send, status: int, error: str) -> None:
