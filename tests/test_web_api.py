@@ -340,6 +340,7 @@ def test_a_token_guards_the_api(folder, wav):
         assert get(studio, "/").status_code == 200 and get(studio, "/static/css/base.css").status_code == 200
         refused(studio.client.post("/api/session", json={"token": "wrong"}), 401)
         assert "set-cookie" not in get(studio, "/?token=wrong").headers
+        assert get(studio, "/?token=wrong").elapsed.total_seconds() >= 0.5  # as everywhere: guessing takes time
         assert studio.page.startswith(f"{studio.url}/?token=")
         answer = studio.client.get(studio.page)
         assert answer.status_code == 303 and answer.headers["location"] == "/"

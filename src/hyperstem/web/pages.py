@@ -24,15 +24,22 @@ def _keep_token(request: Request, response: Response, token: str) -> None:
     response.set_cookie(cookie_name(request.scope), token, max_age=YEAR_S, httponly=True, samesite="strict", path="/")
 
 
+async def _is_right(request: Request, token: str) -> bool:
+    """Whether `token` is the studio's; to tell that it is not takes a while."""
+    right = token.isascii() and token_is_right(request.app.state.settings, token)
+    if not right:
+        await asyncio.sleep(WRONG_TOKEN_S)
+    return right
+
+
 @router.get("/", include_in_schema=False)
-def index(request: Request, token: str | None = None) -> Response:
+async def index(request: Request, token: str | None = None) -> Response:
     """The studio; with ``?token=`` the token is kept in a cookie and taken out of the address."""
-    settings = request.app.state.settings
-    if token is not None and settings.token is not None and token.isascii() and token_is_right(settings, token):
-        response = RedirectResponse("/", 303)
-        _keep_token(request, response, token)
-        return response
-    return _page("index.html", request)
+    if token is None or request.app.state.settings.token is None or not await _is_right(request, token):
+        return _page("index.html", request)
+    response = RedirectResponse("/", 303)
+    _keep_token(request, response, token)
+    return response
 
 
 @router.get("/docs", include_in_schema=False)
@@ -51,8 +58,7 @@ def favicon() -> Response:
 @router.post("/api/session", tags=["studio"], status_code=204, response_class=Response, responses=errors(400))
 async def open_session(session: Session, request: Request) -> Response:
     """Exchanges the token for a cookie, for pages that cannot send headers."""
-    if not session.token.isascii() or not token_is_right(request.app.state.settings, session.token):
-        await asyncio.sleep(WRONG_TOKEN_S)
+    if not await _is_right(request, session.token):
         raise HTTPException(401, "this is not the studio's token")
     response = Response(status_code=204)
     if request.app.state.settings.token is not None:
