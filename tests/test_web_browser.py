@@ -332,7 +332,7 @@ def test_errors_in_words(page, studio, folder):
 
 
 def test_dropping_a_song_with_a_wicked_name(page, studio):
-    name = "<img src=x onerror=alert(1)>.wav"
+    name = """12" mix %41 <img src=x onerror='alert(1)'>.wav"""
     page.evaluate(
         """async ([name, bytes]) => {
       const files = new DataTransfer();

@@ -196,7 +196,8 @@ class _Form:
                 raise UploadError(422, "the form has more than one file; send one song at a time")
             if b"filename" not in options:
                 raise UploadError(422, "the field 'file' holds no file")
-            self.name = options[b"filename"].decode("utf-8", "replace")
+            # Source: HTML Standard, "multipart/form-data encoding algorithm": a quotation mark is sent as %22.
+            self.name = options[b"filename"].decode("utf-8", "replace").replace("%22", '"')
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._field == "file":
