@@ -277,6 +277,22 @@ def test_the_command_says_what_is_wrong(tmp_path, arguments, status, words):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("content", [b"no database" * 500, None])
+def test_a_damaged_list_of_songs_is_told_in_words(tmp_path, content):
+    path = tmp_path / "s" / "jobs.sqlite3"
+    path.parent.mkdir()
+    if content:
+        path.write_bytes(content)
+    else:
+        store = JobStore(path)
+        store._database.execute("INSERT INTO jobs VALUES ('x', 0, '{\"name\": ')")
+        store.close()
+    command = [sys.executable, "-m", "hyperstem", "studio", "--no-browser", "--port", "0", "--folder", path.parent]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "list of songs" in done.stderr and str(path) in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and not done.stdout
+
+
 def test_without_the_extra_the_command_says_how_to_get_it():
     code = "import sys; sys.modules['fastapi'] = None; from hyperstem.cli import main; sys.exit(main(['studio']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -27,12 +27,15 @@ is `done`. Every refusal is JSON: `{"error": "why, in words"}`. Where the studio
 
 
 def create_app(settings: StudioSettings) -> FastAPI:
-    """The studio as an ASGI application; its jobs start and stop with its lifespan."""
+    """The studio as an ASGI application; its jobs start and stop with its lifespan.
+
+    Raises:
+        ConfigError: the folder's list of songs cannot be read.
+    """
+    runner = Runner(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        runner = Runner(settings)
-        app.state.runner = runner
         await runner.start()
         try:
             yield
@@ -49,7 +52,7 @@ def create_app(settings: StudioSettings) -> FastAPI:
         openapi_url="/api/openapi.json",
         license_info={"name": "MIT"},
     )
-    app.state.settings = settings
+    app.state.settings, app.state.runner = settings, runner
     app.include_router(api_jobs.router)
     app.include_router(api_sound.router)
     app.include_router(pages.router)

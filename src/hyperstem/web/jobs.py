@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from hyperstem.errors import ConfigError
+
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
 
@@ -59,13 +61,24 @@ class JobStore:
     """Jobs in memory, every change of them written through to an SQLite file."""
 
     def __init__(self, path: Path) -> None:
+        """Opens or makes the file.
+
+        Raises:
+            ConfigError: it is damaged, or cannot be read.
+        """
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        self._database.execute(
-            "CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, created REAL NOT NULL, body TEXT NOT NULL)"
-        )
-        self._jobs = {job.id: job for job in self._load()}
+        try:
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, created REAL NOT NULL, body TEXT NOT NULL)"
+            )
+            self._jobs = {job.id: job for job in self._load()}
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            self.close()
+            raise ConfigError(
+                f"the studio's list of songs, {path}, cannot be read ({error}); give the studio another --folder"
+            ) from None
 
     def _load(self) -> Iterator[Job]:
         known = {entry.name for entry in dataclasses.fields(Job)}

@@ -25,7 +25,7 @@ def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool) ->
         open_browser: whether to open the page.
 
     Raises:
-        ConfigError: another studio uses the folder.
+        ConfigError: another studio uses the folder, or its list of songs cannot be read.
         OSError: no port is free.
     """
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
