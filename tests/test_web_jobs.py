@@ -13,6 +13,8 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
+import httpx
+
 from hyperstem.web.jobs import Job, JobStore, new_id
 from hyperstem.web.progress import Clock, overall
 from web_studio import HERE, Studio, write_song
@@ -234,6 +236,30 @@ def test_old_jobs_and_the_disk_quota(tmp_path):
     time.sleep(1.2)
     with Studio(tmp_path / "t", keep_days=1e-5) as studio:
         assert studio.client.get(f"/api/jobs/{job_id}").status_code == 404
+
+
+def limit_files(studio, size):
+    """Stands in for a full disk: no file of the studio's grows beyond `size` bytes."""
+    resource = pytest.importorskip("resource")
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("needs Linux's limits of other processes")
+    resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def test_a_song_that_the_disk_does_not_take_is_refused_in_words(tmp_path, wav):
+    with Studio(tmp_path / "s") as studio:
+        limit_files(studio, wav.stat().st_size // 2)
+        answer = studio.upload(wav)
+        assert answer.status_code == 507 and "File too large" in answer.json()["error"], answer.text
+        assert not any((tmp_path / "s" / "jobs").iterdir())
+
+
+def test_a_song_that_the_list_does_not_take_waits_in_no_queue(tmp_path):
+    song = write_song(tmp_path / "short.wav", 0.1)
+    with Studio(tmp_path / "s") as studio:
+        limit_files(studio, song.stat().st_size + 1000)  # less than the list's own file
+        assert studio.upload(song).status_code == 500
+        assert httpx.get(f"{studio.url}/api/jobs", trust_env=False).json() == []
 
 
 def test_one_studio_per_folder(tmp_path):

@@ -99,11 +99,11 @@ class JobStore:
     def save(self, job: Job) -> None:
         """Adds `job` or writes its present state."""
         job.changed = time.time()
-        self._jobs[job.id] = job
         row = (job.id, job.created, json.dumps(dataclasses.asdict(job)))
         self._database.execute(
             "INSERT INTO jobs VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body", row
         )
+        self._jobs[job.id] = job
 
     def remove(self, job: Job) -> None:
         """Forgets `job`."""

@@ -80,5 +80,5 @@ _REASONS = {
     416: "The range lies outside the file.",
     422: "A value is missing or out of range.",
     429: "Too many songs are waiting already.",
-    507: "The studio's disk quota is used up by songs in progress.",
+    507: "The studio's disk is full, or its disk quota used up by songs in progress.",
 }

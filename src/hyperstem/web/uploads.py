@@ -85,7 +85,8 @@ async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
     """Streams the form's ``file`` to `path`.
 
     Raises:
-        UploadError: 413 too large, 415 no multipart form or plainly no sound, 422 no file, 400 malformed, 408 stalled.
+        UploadError: 413 too large, 415 no multipart form or plainly no sound, 422 no file, 400 malformed, 408 stalled,
+            507 the disk is full.
     """
     chunks = aiter(request.stream())
     try:
@@ -114,14 +115,16 @@ async def _received(request: Request, chunks: AsyncIterator[bytes], path: Path, 
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes + OVERHEAD_BYTES:
         raise too_large
-    with path.open("wb") as file:
-        form = _Form(file, max_bytes, too_large)
-        parser = MultipartParser(options[b"boundary"], form.callbacks())
-        try:
+    try:
+        with path.open("wb") as file:
+            form = _Form(file, max_bytes, too_large)
+            parser = MultipartParser(options[b"boundary"], form.callbacks())
             await _feed(chunks, parser, max_bytes + OVERHEAD_BYTES, too_large)
             parser.finalize()
-        except MultipartParseError as error:
-            raise UploadError(400, f"the multipart form is malformed: {error}") from None
+    except MultipartParseError as error:
+        raise UploadError(400, f"the multipart form is malformed: {error}") from None
+    except OSError as error:
+        raise UploadError(507, f"the studio's disk does not take this song: {error.strerror}") from None
     if not form.complete:
         raise UploadError(400, "the upload ends in the middle of the form")
     if form.name is None:
