@@ -311,6 +311,20 @@ def test_heard_while_the_rest_is_separated(browser, folder):
         page.context.close()
 
 
+def test_songs_that_went_while_the_studio_was_away_go_from_the_page(browser, folder):
+    song = write_song(folder / "short.wav", 1.0)
+    with Studio(folder / "before") as studio:
+        studio.separate(song)
+        port = int(studio.url.rpartition(":")[2])
+        page = open_page(browser, studio.url)
+        page.wait_for_selector("#song-title", state="visible")
+    with Studio(folder / "after", port=port) as studio:
+        studio.upload(song, name="new.wav")
+        page.wait_for_function("() => document.querySelector('#song-title').textContent === 'new.wav'")
+        assert page.locator(".song-item").count() == 1
+        page.context.close()
+
+
 def test_errors_in_words(page, studio, folder):
     words = folder / "words.mp3"
     words.write_text("not music at all\n" * 100)

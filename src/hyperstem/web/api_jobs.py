@@ -155,7 +155,7 @@ async def job_events(request: Request, job_id: JobId) -> StreamingResponse:
 
 @router.get("/events", response_class=StreamingResponse, responses={**EVENT_STREAM, **errors(429)})
 async def all_events(request: Request) -> StreamingResponse:
-    """Follows all jobs as server-sent events: `job` for a change, `removed` with the id of one that is gone."""
+    """Follows all jobs as server-sent events: `known` with their ids, then `job` and `removed` (an id)."""
     return _event_stream(_follow_all(runner_of(request)), runner_of(request))
 
 
@@ -209,7 +209,7 @@ async def _follow_one(runner: Runner, job: Job) -> AsyncIterator[str]:
 async def _follow_all(runner: Runner) -> AsyncIterator[str]:
     sent: dict[str, str] = {}
     with runner.listen() as changed:
-        yield "retry: 1000\n\n"
+        yield "retry: 1000\n\n" + _event("known", json.dumps([job.id for job in runner.store]))
         while not runner.stopping:
             now = {job.id: view(runner, job).model_dump_json() for job in runner.store}
             for job_id in sent.keys() - now.keys():

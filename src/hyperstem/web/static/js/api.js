@@ -71,7 +71,7 @@ export function upload(file, quality, onProgress) {
   return { promise, abort: () => request.abort() };
 }
 
-/** Follows all jobs; reconnects by itself. `handlers`: job(job), removed(id), online(boolean). */
+/** Follows all jobs; reconnects by itself. `handlers`: known(ids), job(job), removed(id), online(boolean). */
 export function follow(handlers) {
   const events = new EventSource("/api/events");
   events.addEventListener("open", () => handlers.online(true));
@@ -79,6 +79,7 @@ export function follow(handlers) {
     handlers.online(false);
     if (events.readyState === EventSource.CLOSED) setTimeout(() => follow(handlers), 2000);
   });
+  events.addEventListener("known", (event) => handlers.known(JSON.parse(event.data)));
   events.addEventListener("job", (event) => handlers.job(JSON.parse(event.data)));
   events.addEventListener("removed", (event) => handlers.removed(JSON.parse(event.data)));
 }

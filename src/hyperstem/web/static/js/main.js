@@ -69,8 +69,16 @@ function openSoon() {
   }, 100);
 }
 
+function forget(id) {
+  jobs.delete(id);
+  songs.removed(id);
+}
+
 let offline = false;
 api.follow({
+  known(ids) {
+    for (const id of jobs.keys()) if (!ids.includes(id)) forget(id); // it went while nobody told
+  },
   job(job) {
     const before = jobs.get(job.id)?.state;
     jobs.set(job.id, job);
@@ -85,10 +93,7 @@ api.follow({
       openSoon();
     }
   },
-  removed(id) {
-    jobs.delete(id);
-    songs.removed(id);
-  },
+  removed: forget,
   online(now) {
     if (now && offline) say("The studio is back.");
     if (!now && !offline) {
