@@ -325,6 +325,32 @@ def test_songs_that_went_while_the_studio_was_away_go_from_the_page(browser, fol
         page.context.close()
 
 
+LOOK = """hidden => {
+  Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+def test_pages_in_the_background_leave_connections_to_others(browser, folder):
+    song = write_song(folder / "background.wav", 1.0)
+    with Studio(folder / "background") as studio:
+        pages = [open_page(browser, studio.url)]
+        studio.separate(song)
+        for _ in range(7):  # one more than a browser's connections to a host
+            pages[-1].evaluate(LOOK, True)
+            pages.append(pages[0].context.new_page())
+            pages[-1].goto(studio.url)
+            pages[-1].wait_for_function("() => globalThis.studio?.jobs.size === 1")
+        studio.separate(song)
+        for page in (pages[0], pages[-1]):  # both learn of the new one
+            page.wait_for_function("() => studio.jobs.size === 2")
+        pages[0].evaluate(LOOK, False)
+        studio.separate(song)
+        pages[0].wait_for_function("() => studio.jobs.size === 3")
+        assert pages[0].complaints == []
+        pages[0].context.close()
+
+
 def test_errors_in_words(page, studio, folder):
     words = folder / "words.mp3"
     words.write_text("not music at all\n" * 100)

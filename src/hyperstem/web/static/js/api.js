@@ -7,6 +7,8 @@ export class ApiError extends Error {
   }
 }
 
+const ASK_MS = 2000;
+
 let onTokenNeeded = () => {};
 export function whenTokenNeeded(handler) { onTokenNeeded = handler; }
 
@@ -71,15 +73,48 @@ export function upload(file, quality, onProgress) {
   return { promise, abort: () => request.abort() };
 }
 
-/** Follows all jobs; reconnects by itself. `handlers`: known(ids), job(job), removed(id), online(boolean). */
+/**
+ * Follows all jobs; reconnects by itself. `handlers`: known(ids), job(job), removed(id), online(boolean).
+ *
+ * A page in the background asks now and then instead: a browser makes six connections to a host at most, and six pages
+ * that each held one for their events would leave none to a seventh.
+ */
 export function follow(handlers) {
+  let stop = () => {};
+  const start = () => {
+    stop();
+    stop = document.hidden ? askAgain(handlers) : listen(handlers);
+  };
+  document.addEventListener("visibilitychange", start);
+  start();
+}
+
+function askAgain(handlers) {
+  const timer = setInterval(async () => {
+    try {
+      const jobs = await getJson("/api/jobs");
+      if (!document.hidden) return;
+      handlers.online(true);
+      handlers.known(jobs.map((job) => job.id));
+      jobs.forEach(handlers.job);
+    } catch {
+      handlers.online(false);
+    }
+  }, ASK_MS);
+  return () => clearInterval(timer);
+}
+
+function listen(handlers) {
   const events = new EventSource("/api/events");
+  let again = 0;
+  let stop = () => { clearTimeout(again); events.close(); };
   events.addEventListener("open", () => handlers.online(true));
   events.addEventListener("error", () => {
     handlers.online(false);
-    if (events.readyState === EventSource.CLOSED) setTimeout(() => follow(handlers), 2000);
+    if (events.readyState === EventSource.CLOSED) again = setTimeout(() => { stop = listen(handlers); }, 2000);
   });
   events.addEventListener("known", (event) => handlers.known(JSON.parse(event.data)));
   events.addEventListener("job", (event) => handlers.job(JSON.parse(event.data)));
   events.addEventListener("removed", (event) => handlers.removed(JSON.parse(event.data)));
+  return () => stop();
 }
