@@ -224,6 +224,15 @@ def test_seek_loop_zoom_and_spectrogram(page, studio):
     page.wait_for_function("() => studio.mixer.board.zoom === 0")
 
 
+def test_a_loop_too_short_to_be_heard_is_none(page, studio):
+    done_page(page, studio)
+    for place, key in (("End", "["), ("Home", "]")):
+        page.keyboard.press(place)
+        page.keyboard.press(key)
+        assert page.evaluate("studio.mixer.player.loop") is None, key
+        assert page.get_attribute("#loop", "aria-pressed") == "false"
+
+
 def done_page(page, studio):
     """Opens a song that is done, separating one if there is none."""
     jobs = [job for job in studio.client.get("/api/jobs").json() if job["state"] == "done"]

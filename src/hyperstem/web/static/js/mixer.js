@@ -208,8 +208,7 @@ export class Mixer extends EventTarget {
   setLoop(loop) {
     if (!this.player) return;
     const rate = this.job.rate_hz;
-    const frames = loop && { start: Math.max(0, Math.round(loop.start * rate)), end: Math.min(this.job.frames, Math.round(loop.end * rate)) };
-    this.player.setLoop(frames && frames.end - frames.start > rate / 50 ? frames : null);
+    this.player.setLoop(loop && { start: Math.max(0, Math.round(loop.start * rate)), end: Math.min(this.job.frames, Math.round(loop.end * rate)) });
   }
 
   setLoopEdge(edge) {

@@ -9,6 +9,7 @@ const AHEAD_S = 5; // scheduled ahead: enough for a page in the background, whos
 const HURRY_S = 0.5;
 const LEAD_S = 0.04;
 const RAMP_S = 0.008;
+const SHORTEST_LOOP_S = 0.02; // each round is sources of its own: very short ones would be thousands
 
 /** Web Audio's pan stays out of songs with more than two channels. */
 function laneNodes(context, channels, out) {
@@ -147,9 +148,10 @@ export class Player extends EventTarget {
     this.dispatchEvent(new Event("seek"));
   }
 
-  setLoop(loop, looping = Boolean(loop)) {
-    this.loop = loop;
-    this.looping = looping && Boolean(loop);
+  /** Loops {start, end} in frames; null, or a stretch too short to be heard as one, ends the loop. */
+  setLoop(loop, looping = true) {
+    this.loop = loop && loop.end - loop.start >= SHORTEST_LOOP_S * this.rate ? loop : null;
+    this.looping = looping && Boolean(this.loop);
     if (this.playing) this.#reschedule();
     this.dispatchEvent(new Event("loop"));
   }
