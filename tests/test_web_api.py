@@ -160,6 +160,8 @@ def test_preview_only_and_then_full(studio, wav):
 def test_removing(studio, wav, folder):
     job = studio.separate(wav)
     path = folder / "studio" / "jobs" / job["id"]
+    answer = studio.client.post(f"/api/jobs/{job['id']}/cancel")  # too late
+    assert answer.status_code == 200 and answer.json()["state"] == "done"
     assert path.exists()
     assert studio.client.delete(f"/api/jobs/{job['id']}").status_code == 204
     assert not path.exists()

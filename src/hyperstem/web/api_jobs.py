@@ -131,6 +131,15 @@ async def delete_job(request: Request, job_id: JobId) -> JobView:
     return view(runner, job)
 
 
+@router.post("/jobs/{job_id}/cancel", responses=errors(404))
+async def cancel_job(request: Request, job_id: JobId) -> JobView:
+    """Cancels a job that waits or runs; one that has ended meanwhile stays as it is."""
+    runner, job = runner_of(request), find_job(request, job_id)
+    if not job.ended:
+        await runner.cancel(job)
+    return view(runner, job)
+
+
 @router.post("/jobs/{job_id}/restart", responses=errors(404, 409, 429))
 async def restart_job(request: Request, job_id: JobId, quality: Annotated[Quality | None, Query()] = None) -> JobView:
     """Separates a song that has ended once more, in another quality if one is given."""

@@ -261,7 +261,7 @@ export class Mixer extends EventTarget {
     act("zoom-in", () => this.zoom(2));
     act("zoom-out", () => this.zoom(0.5));
     act("zoom-fit", () => this.zoom(0));
-    act("cancel-song", ask(api.remove));
+    act("cancel-song", ask((path) => api.post(`${path}/cancel`)));
     act("remove-song", ask(api.remove));
     act("restart-song", ask((path) => api.post(`${path}/restart`)));
     act("upgrade-song", ask((path) => api.post(`${path}/restart?quality=full`)));

@@ -100,8 +100,10 @@ export class Songs extends EventTarget {
   }
 
   async #removeJob(id) {
+    const path = `/api/jobs/${id}`;
+    const busy = this.items.get(id).classList.contains("busy");
     try {
-      await api.remove(`/api/jobs/${id}`);
+      await (busy ? api.post(`${path}/cancel`) : api.remove(path));
     } catch (error) {
       this.dispatchEvent(new CustomEvent("say", { detail: error.message }));
     }
