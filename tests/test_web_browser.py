@@ -224,6 +224,22 @@ def test_seek_loop_zoom_and_spectrogram(page, studio):
     page.wait_for_function("() => studio.mixer.board.zoom === 0")
 
 
+def test_an_outline_that_comes_late_does_not_replace_a_newer_one(page, studio):
+    done_page(page, studio)
+    page.evaluate("""async () => {
+      const { board } = studio.mixer, { fetch } = window;
+      const late = new Promise((resolve) => setTimeout(resolve, 800));
+      window.fetch = (...request) => fetch(...request).then((answer) => late.then(() => answer));
+      board.zoom = 200;
+      const first = board.refresh();
+      window.fetch = fetch;
+      board.zoom = 600;
+      await board.refresh();
+      await first;
+    }""")
+    assert set(page.evaluate("studio.mixer.board.lanes.map((lane) => lane.drawnAt)")) == {600}
+
+
 def test_a_loop_too_short_to_be_heard_is_none(page, studio):
     done_page(page, studio)
     for place, key in (("End", "["), ("Home", "]")):

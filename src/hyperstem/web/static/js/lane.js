@@ -30,6 +30,7 @@ export class Lane extends EventTarget {
     this.spectrogram = new Spectrogram(this.find(".spectrogram"), stem);
     this.key = "";
     this.points = null;
+    this.asked = this.shown = 0; // how many outlines, and which of them came last
     this.#controls(number);
     this.#wave();
   }
@@ -128,14 +129,19 @@ export class Lane extends EventTarget {
     const step = stepFor(job.rate_hz / rate, job.frames);
     const ready = job.takes[take] ?? 0;
     const key = [job.id, job.final, take, step, ready].join(" ");
-    if (key !== this.key) {
-      const buffer = await getBytes(`/api/jobs/${job.id}/peaks/${encodeURIComponent(this.stem)}?take=${take}&step=${step}`);
-      this.points = this.#points(new Int8Array(buffer), Math.ceil(job.frames / step));
-      this.key = key;
-      this.#draw(job.duration_s, pixelsPerSecond);
-    } else if (pixelsPerSecond !== this.drawnAt) {
-      this.#draw(job.duration_s, pixelsPerSecond);
-    }
+    const turn = ++this.asked;
+    const points = key === this.key ? this.points : await this.#fetch(job, take, step);
+    if (turn < this.shown) return; // one that was asked for later is there already
+    this.shown = turn;
+    if (points === this.points && pixelsPerSecond === this.drawnAt) return;
+    this.points = points;
+    this.key = key;
+    this.#draw(job.duration_s, pixelsPerSecond);
+  }
+
+  async #fetch(job, take, step) {
+    const buffer = await getBytes(`/api/jobs/${job.id}/peaks/${encodeURIComponent(this.stem)}?take=${take}&step=${step}`);
+    return this.#points(new Int8Array(buffer), Math.ceil(job.frames / step));
   }
 
   #points(values, total) {
