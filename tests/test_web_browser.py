@@ -343,6 +343,11 @@ def test_songs_that_went_while_the_studio_was_away_go_from_the_page(browser, fol
         port = int(studio.url.rpartition(":")[2])
         page = open_page(browser, studio.url)
         page.wait_for_selector("#song-title", state="visible")
+    page.evaluate("studio.mixer.player.sound.chunks.clear()")
+    page.keyboard.press("Space")  # asks for the song every second
+    page.wait_for_selector(".toast:has-text('still running')")
+    page.wait_for_timeout(2500)
+    assert page.locator(".toast:has-text('still running')").count() == 1
     with Studio(folder / "after", port=port) as studio:
         studio.upload(song, name="new.wav")
         page.wait_for_function("() => document.querySelector('#song-title').textContent === 'new.wav'")

@@ -15,6 +15,7 @@ const mixer = new Mixer();
 let limit = 0;
 
 function say(text) {
+  if ([...$("toasts").children].some((toast) => toast.textContent === text)) return; // it is still there to be read
   const toast = document.createElement("p");
   toast.className = "toast";
   toast.textContent = text;
