@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -243,21 +244,43 @@ def test_a_video_without_sound_is_an_error(tmp_path):
         audio.probe(path)
 
 
-def test_the_sound_of_a_video_is_read(tmp_path):
-    path = tmp_path / "film.mkv"
-    wave = noise(2, 48_000)
+def film(path: Path, wave: np.ndarray, pictures_s: int, later_s: int = 0, codec: str = "flac") -> Path:
+    """A video whose sound, at 48 kHz, begins later than its pictures."""
     with av.open(str(path), "w") as file:
-        picture, sound = file.add_stream("mpeg4", rate=25), file.add_stream("flac", rate=48_000)
+        picture, sound = file.add_stream("mpeg4", rate=25), file.add_stream(codec, rate=48_000)
         picture.width = picture.height = 64
-        sound.codec_context.layout, sound.codec_context.format = "stereo", "s16"
-        for _ in range(25):
+        form = "s16" if codec == "flac" else "fltp"
+        sound.codec_context.layout, sound.codec_context.format = "stereo", form
+        sound.codec_context.bit_rate = 128_000
+        for _ in range(25 * pictures_s):
             file.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
-        steps = np.rint(wave.T * 32768).astype(np.int16).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(steps, format="s16", layout="stereo")
-        frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
+        steps = np.rint(wave.T * 32768).astype(np.int16).reshape(1, -1) if form == "s16" else wave
+        frame = av.AudioFrame.from_ndarray(steps, format=form, layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, later_s * 48_000, Fraction(1, 48_000)
         file.mux([*sound.encode(frame), *sound.encode(None), *picture.encode(None)])
-    result, _ = audio.read(path)
+    return path
+
+
+def test_the_sound_of_a_video_is_read(tmp_path):
+    wave = noise(2, 48_000)
+    result, _ = audio.read(film(tmp_path / "film.mkv", wave, pictures_s=1))
     assert np.array_equal(result, np.rint(wave * 32768) / 32768)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("film.mkv", "flac"), ("film.wmv", "wmav2")])
+@pytest.mark.parametrize("later_s", (0, 2))
+def test_the_pictures_of_a_video_may_be_longer_than_its_sound(tmp_path, name, codec, later_s):
+    whole = film(tmp_path / name, noise(2, 96_000), pictures_s=5, later_s=later_s, codec=codec)
+    result, rate_hz = audio.read(whole)
+    assert abs(result.shape[1] / rate_hz - 2) < 0.1
+
+
+def test_a_video_cut_short_is_an_error(tmp_path):
+    data = film(tmp_path / "film.mkv", noise(2, 96_000), pictures_s=5, later_s=1).read_bytes()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(data[: len(data) * 6 // 10])
+    with pytest.raises(AudioError, match=r"of 2\.00 s can be decoded"):
+        audio.read(cut)
 
 
 @pytest.mark.parametrize("value", (np.nan, np.inf, -np.inf, 1e16, -1e38))
@@ -348,6 +371,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, name):
 FULL_DISK = """
 import resource, sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 from hyperstem import audio

@@ -14,6 +14,8 @@ from hyperstem.errors import AudioError
 _TAGS = ("title", "artist", "album", "date", "track", "genre", "comment", "copyright")
 _TIMED = {"mov", "matroska", "asf", "flac", "wv", "ape", "tta"}
 """Containers whose header holds the duration, not an estimate of it."""
+_TIMED_AS_ONE = {"matroska", "asf"}
+"""Those of them with one duration for all streams, such as the pictures of a video."""
 _LATE_SAMPLES = {"mp3": 1152, "mov": 4096}
 _LATE_S = 0.25
 """A file that ends this much before its header says so is cut short; where headers count samples, less will do."""
@@ -65,11 +67,21 @@ class AvSource:
         stream = self._stream
         if self._format not in _TIMED and not (self._format == "mp3" and containers.mp3_counted(self._path)):
             return None
+        if self._format in _TIMED_AS_ONE:
+            end_s = self._end_s()
+            return None if end_s is None else round((end_s - _start_s(stream)) * rate_hz)
         if stream.duration is not None and stream.time_base is not None:
             return round(stream.duration * stream.time_base * rate_hz)
         if self._container.duration:
             return round(self._container.duration * rate_hz / av.time_base)
         return None
+
+    def _end_s(self) -> float | None:
+        """Where the sound ends on the clock of all streams: by its own tag, or with the container if it is alone."""
+        tagged = _clock_s(self._stream.metadata.get("DURATION", ""))
+        if tagged is None and len(self._container.streams) == 1 and self._container.duration:
+            return self._container.duration / av.time_base
+        return tagged
 
     def seek(self, frame: int) -> None:
         """Makes `frame` the next one read: decoded from the start and dropped, since few codecs seek to the sample."""
@@ -158,6 +170,20 @@ class AvSource:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _start_s(stream: av.AudioStream) -> float:
+    """Where the stream begins on the clock of all streams."""
+    return float((stream.start_time or 0) * (stream.time_base or 0))
+
+
+def _clock_s(text: str) -> float | None:
+    """Seconds of a Matroska tag, "00:03:25.120000000"; None if it is none."""
+    try:
+        hours, minutes, seconds_ = text.split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds_)
+    except ValueError:
+        return None
 
 
 def _to_float(frame: av.AudioFrame) -> np.ndarray:
