@@ -59,6 +59,35 @@ def test_lossy_formats_keep_length_and_place(tmp_path, name, channels, rate_hz):
         assert audio.probe(path).frames == LENGTH
 
 
+def tones(channels: int, rate_hz: int) -> np.ndarray:
+    """A second of sound whose channels tell themselves apart by their pitch."""
+    pitches_hz = 20 * np.arange(1, channels + 1)[:, None]
+    return (0.1 * np.sin(2 * np.pi * pitches_hz * np.arange(rate_hz) / rate_hz)).astype(np.float32)
+
+
+def pitches(wave: np.ndarray) -> list[int]:
+    """Which of the tones each channel has, from 1."""
+    return [round(float(np.abs(np.fft.rfft(channel)).argmax()) / 20) for channel in wave]
+
+
+def encode_surround(path: Path, layout: str, wave: np.ndarray) -> Path:
+    """Opus for many loudspeakers, at 48 kHz."""
+    with av.open(str(path), "w") as file:
+        sound = file.add_stream("libopus", rate=48_000, options={"mapping_family": "1"})
+        sound.codec_context.layout, sound.codec_context.format = layout, "flt"
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave.T).reshape(1, -1), format="flt", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
+        file.mux([*sound.encode(frame), *sound.encode(None)])
+    return path
+
+
+@pytest.mark.parametrize(("layout", "channels"), [("5.1", 6), ("7.1", 8)])
+def test_surround_sound_is_read(tmp_path, layout, channels):
+    wave, rate_hz = audio.read(encode_surround(tmp_path / "a.mkv", layout, tones(channels, 48_000)))
+    assert (wave.shape, rate_hz) == ((channels, 48_000), 48_000)
+    assert pitches(wave) == [*range(1, channels + 1)]
+
+
 @pytest.mark.parametrize(("name", "codec", "rate_hz", "exact"), [
     ("lame.mp3", "libmp3lame", 44100, True), ("apple.m4a", "aac", 44100, True), ("alac.m4a", "alac", 44100, True),
     ("sound.opus", "libopus", 48000, True), ("sound.flac", "flac", 44100, True), ("web.webm", "libopus", 48000, True),

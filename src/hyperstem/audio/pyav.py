@@ -6,6 +6,7 @@ from typing import Self
 
 import av
 import numpy as np
+from av.audio.frame import format_dtypes
 
 from hyperstem.audio import containers, ogg
 from hyperstem.audio.reading import AudioInfo, ends_early, seconds
@@ -188,9 +189,13 @@ def _clock_s(text: str) -> float | None:
 
 def _to_float(frame: av.AudioFrame) -> np.ndarray:
     """The frame as (channel, time) float32 with full scale 1."""
-    array = frame.to_ndarray()
-    if not frame.format.is_planar:
-        array = array.reshape(-1, frame.layout.nb_channels).T
+    channels = frame.layout.nb_channels
+    if frame.format.is_planar:
+        kind = format_dtypes[frame.format.name]
+        planes = frame.planes[:channels]  # of eight, PyAV takes what stands in memory after them for a ninth
+        array = np.stack([np.frombuffer(memoryview(plane), kind, frame.samples) for plane in planes])
+    else:
+        array = frame.to_ndarray().reshape(-1, channels).T
     if array.dtype == np.uint8:
         return (array.astype(np.float32) - 128) / 128
     if array.dtype.kind == "i":
