@@ -82,9 +82,23 @@ def encode_surround(path: Path, layout: str, wave: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize(("layout", "channels"), [("5.1", 6), ("7.1", 8)])
-def test_surround_sound_is_read(tmp_path, layout, channels):
-    wave, rate_hz = audio.read(encode_surround(tmp_path / "a.mkv", layout, tones(channels, 48_000)))
+@pytest.mark.parametrize("name", ["a.mkv", "a.opus"])
+def test_surround_sound_is_read(tmp_path, name, layout, channels):
+    wave, rate_hz = audio.read(encode_surround(tmp_path / name, layout, tones(channels, 48_000)))
     assert (wave.shape, rate_hz) == ((channels, 48_000), 48_000)
+    assert pitches(wave) == [*range(1, channels + 1)]
+
+
+@pytest.mark.parametrize(("channels", "in_the_file"), [
+    (2, [1, 2]), (3, [1, 3, 2]), (4, [1, 2, 3, 4]), (5, [1, 3, 2, 4, 5]), (6, [1, 3, 2, 5, 6, 4]),
+    (7, [1, 3, 2, 6, 7, 5, 4]), (8, [1, 3, 2, 7, 8, 5, 6, 4])])
+def test_loudspeakers_have_another_order_in_ogg_files_alone(tmp_path, channels, in_the_file):
+    path = tmp_path / "a.ogg"
+    audio.write(path, tones(channels, 44_100), 44_100)
+    as_stored, _ = soundfile.read(path)
+    assert pitches(as_stored.T) == in_the_file
+    wave, _ = audio.read(path)
+    assert wave.shape == (channels, 44_100)
     assert pitches(wave) == [*range(1, channels + 1)]
 
 

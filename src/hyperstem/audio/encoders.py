@@ -17,6 +17,10 @@ _SF_TAGS = {"title": "title", "artist": "artist", "album": "album", "date": "dat
             "genre": "genre", "comment": "comment", "copyright": "copyright"}
 _OGG_CHUNK = 1 << 14
 """libsndfile's Vorbis encoder keeps the whole of one write on its stack."""
+_VORBIS_ORDER = {1: [0], 2: [0, 1], 3: [0, 2, 1], 4: [0, 1, 2, 3], 5: [0, 2, 1, 3, 4], 6: [0, 2, 1, 4, 5, 3],
+                 7: [0, 2, 1, 5, 6, 4, 3], 8: [0, 2, 1, 6, 7, 4, 5, 3]}
+"""Which of so many channels, in the order of WAV, come first, second, ... in Vorbis: the centre before the right, the
+low frequencies last. Source: Vorbis I specification, 4.3.9."""
 
 
 class _Sink:
@@ -77,6 +81,7 @@ class SoundFileEncoder:
         """Appends (channel, time): float with full scale 1, or whole steps as integers."""
         (wave,) = waves
         if self._lossy:
+            wave = wave[_VORBIS_ORDER[len(wave)]]
             for at in range(0, wave.shape[1], _OGG_CHUNK):
                 self._put(np.ascontiguousarray(wave[:, at : at + _OGG_CHUNK].T, np.float32))
             return

@@ -33,9 +33,9 @@ class SoundFileSource:
         self._path = path
         self._position = 0
         file = self._file
-        if head.startswith(b"OggS") and not ogg.ends_as_marked(path):
+        if head.startswith(b"OggS") and (file.channels > 2 or not ogg.ends_as_marked(path)):
             self.close()
-            raise UnreadableError("its last page is not the one that is marked so")
+            raise UnreadableError("its channels have another order, or its last page is not the one that is marked so")
         missing = containers.wav_missing(path) if head.startswith(b"RIFF") else 0
         frames = None if file.frames >= _UNKNOWN_FRAMES else file.frames + math.ceil(missing * file.frames)
         tags = {_TAGS[key]: value for key, value in file.copy_metadata().items() if key in _TAGS and value}
