@@ -176,13 +176,16 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, name):
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "a.opus", "a.mkv", "a.m4a"])
+@pytest.mark.parametrize("name", [
+    "a.wav", "a.rf64", "a.aiff", "a.flac", "a.mp3", "a.ogg", "a.opus", "a.mkv", "a.m4a"])
 @pytest.mark.parametrize("share", (0.03, 0.5, 0.97))
 def test_a_file_cut_short_is_an_error(tmp_path, name, share):
     whole = tmp_path / name
     wave = noise(2, 96_000)
     if name == "a.mkv":
         encode(whole, "libopus", wave, 48_000)
+    elif name in ("a.rf64", "a.aiff"):
+        soundfile.write(whole, wave.T, 48_000)
     else:
         audio.write(whole, wave, 48_000)
     cut = tmp_path / f"cut-{name}"

@@ -2,9 +2,12 @@
 
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 _MAGIC = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
-_UNKNOWN_SIZE = 0x7FFF0000
+_CHUNKS = {b"RIFF": ("<", b"data"), b"RF64": ("<", b"data"), b"FORM": (">", b"SSND")}
+"""Byte order of the files that are made of chunks, and the name of the one with the sound."""
+_UNKNOWN_SIZE = 0x7EFF0000
 """Writers that cannot seek leave sizes from here up in the header."""
 
 
@@ -25,17 +28,26 @@ def mp3_counted(path: Path) -> bool:
     return b"Xing" in head or b"Info" in head
 
 
-def wav_missing(path: Path) -> float:
-    """How many times more sound a RIFF file's header promises than the file has; 0 if all is there."""
+def missing(path: Path) -> float:
+    """How many times more sound the header of a WAV or AIFF file promises than the file has; 0 if all is there."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
+        magic = file.read(4)
+        if magic not in _CHUNKS:
             return 0
+        order, sound = _CHUNKS[magic]
         file.seek(12)
         while len(chunk := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", chunk)
-            if name == b"data":
+            name, length = struct.unpack(order + "4sI", chunk)
+            if name == sound:
                 present = max(1, size - file.tell())
-                return max(0, length - present) / present if length < _UNKNOWN_SIZE else 0
+                length = _long_length(file) if magic == b"RF64" else length if length < _UNKNOWN_SIZE else 0
+                return max(0, length - present) / present
             file.seek(length + (length & 1), 1)
     return 0
+
+
+def _long_length(file: BinaryIO) -> int:
+    """Bytes of sound in an RF64 file, which has a chunk for the lengths that need 64 bits. Source: EBU Tech 3306."""
+    file.seek(28)
+    return int.from_bytes(file.read(8), "little")

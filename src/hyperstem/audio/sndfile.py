@@ -36,8 +36,8 @@ class SoundFileSource:
         if head.startswith(b"OggS") and (file.channels > 2 or not ogg.ends_as_marked(path)):
             self.close()
             raise UnreadableError("its channels have another order, or its last page is not the one that is marked so")
-        missing = containers.wav_missing(path) if head.startswith(b"RIFF") else 0
-        frames = None if file.frames >= _UNKNOWN_FRAMES else file.frames + math.ceil(missing * file.frames)
+        missing = math.ceil(containers.missing(path) * file.frames)
+        frames = None if file.frames >= _UNKNOWN_FRAMES else file.frames + missing
         tags = {_TAGS[key]: value for key, value in file.copy_metadata().items() if key in _TAGS and value}
         self.info = AudioInfo(file.samplerate, file.channels, frames, seconds(frames, file.samplerate), tags,
                               file.format.lower())
