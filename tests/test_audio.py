@@ -396,11 +396,22 @@ def test_unicode_and_long_names(tmp_path):
     ("a.flac", 44100, 2, "float", "allowed are pcm16, pcm24"), ("a.mp3", 96000, 2, "pcm16", "cannot hold 96000 Hz"),
     ("a.mp3", 44100, 3, "pcm16", "at most 2 channels"), ("a.xyz", 44100, 2, "pcm16", "ends with none of"),
     ("a.wav", 44100, 2, "pcm8", "allowed are pcm16, pcm24, float"),
+    ("a.ogg", 384_000, 2, "pcm16", "cannot hold 384000 Hz; allowed are 1 to 200000"),
+    ("a.flac", 96_001, 2, "pcm16", "cannot hold 96001 Hz; allowed are 1 to 65535, 88200"),
 ])
 def test_what_a_format_cannot_hold_is_refused(tmp_path, name, rate_hz, channels, subtype, message):
     with pytest.raises(AudioError, match=message):
         audio.write(tmp_path / name, noise(channels, 100), rate_hz, subtype=subtype)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [name for name, item in audio.FORMATS.items() if not item.multitrack])
+@pytest.mark.parametrize("rate_hz", (1000, 44_100, 96_001, 192_000, 384_000, 768_000))
+def test_every_rate_has_one_that_the_format_holds(tmp_path, name, rate_hz):
+    held_hz = audio.FORMATS[name].rate_for(rate_hz)
+    audio.write(tmp_path / f"a.{name}", noise(1, 4000), held_hz)
+    wave, got_hz = audio.read(tmp_path / f"a.{name}")
+    assert (wave.shape, got_hz) == ((1, 4000), held_hz)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "a.opus", "a.m4a"])

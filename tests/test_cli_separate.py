@@ -180,6 +180,7 @@ def test_the_same_bytes_whatever_the_jobs(here, jobs):
 @pytest.mark.parametrize("arguments", [
     ["--stems", "flute"], ["--stems", ","], ["--karaoke", "--stems", "bass"], ["--quality", "best"],
     ["--overlap", "1.5"], ["--rate", "fast"], ["--rate", "96000", "--format", "mp3"], ["--threads", "0"],
+    ["--rate", "384000", "--format", "ogg"], ["--rate", "96001", "--format", "flac"],
     ["--jobs", "0"], ["--segment", "-1"], ["--template", "{track}.wav"], ["--template", "{song}/{stem}.wav"],
     ["--template", "../{stem}.wav"], ["--template", "{stem"], ["--duration", "0"], ["--start", "-1"],
     ["--subtype", "float", "--format", "flac"], ["--overwrite", "--skip-existing"],

@@ -6,6 +6,7 @@ from pathlib import Path
 from hyperstem.errors import AudioError
 
 SUBTYPES = ("pcm16", "pcm24", "float")
+ANY_HZ = 0xFFFF_FFFF
 MPEG_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
@@ -16,8 +17,10 @@ class Format:
     name: str
     subtypes: tuple[str, ...] = ()
     """Sample formats; none where the encoder is lossy."""
+    any_rate_to_hz: int = 0
+    """Every sample rate up to here, itself included, can be held,"""
     rates_hz: tuple[int, ...] = ()
-    """Sample rates; empty means any."""
+    """and these."""
     channels: int = 64
     """Most channels."""
     multitrack: bool = False
@@ -30,9 +33,15 @@ class Format:
 
     def rate_for(self, rate_hz: int) -> int:
         """The lowest rate it can hold that loses nothing of `rate_hz`, or else its highest."""
-        if not self.rates_hz or rate_hz in self.rates_hz:
+        if rate_hz <= self.any_rate_to_hz:
             return rate_hz
-        return next((rate for rate in self.rates_hz if rate >= rate_hz), self.rates_hz[-1])
+        return next((rate for rate in self.rates_hz if rate >= rate_hz), max((self.any_rate_to_hz, *self.rates_hz)))
+
+    @property
+    def rates(self) -> str:
+        """The sample rates it can hold, in words."""
+        any_rate = [f"1 to {self.any_rate_to_hz}"] if self.any_rate_to_hz else []
+        return ", ".join([*any_rate, *map(str, self.rates_hz)])
 
     def check(self, rate_hz: int, channels: int, subtype: str) -> None:
         """Refuses what the format cannot hold.
@@ -42,8 +51,8 @@ class Format:
         """
         if self.lossless and subtype not in self.subtypes:
             raise AudioError(f"{self.name} cannot hold {subtype!r} samples; allowed are {', '.join(self.subtypes)}")
-        if self.rates_hz and rate_hz not in self.rates_hz:
-            raise AudioError(f"{self.name} cannot hold {rate_hz} Hz; allowed are {', '.join(map(str, self.rates_hz))}")
+        if self.rate_for(rate_hz) != rate_hz:
+            raise AudioError(f"{self.name} cannot hold {rate_hz} Hz; allowed are {self.rates}")
         if not 1 <= channels <= self.channels:
             raise AudioError(f"{self.name} holds at most {self.channels} channels; {channels} given")
 
@@ -51,10 +60,10 @@ class Format:
 FORMATS = {
     item.name: item
     for item in (
-        Format("wav", SUBTYPES, channels=65535),
-        Format("flac", ("pcm16", "pcm24"), channels=8),
+        Format("wav", SUBTYPES, ANY_HZ, channels=65535),
+        Format("flac", ("pcm16", "pcm24"), 65_535, (88_200, 96_000, 176_400, 192_000, 352_800, 384_000), channels=8),
         Format("mp3", rates_hz=MPEG_RATES_HZ, channels=2),
-        Format("ogg", channels=8),
+        Format("ogg", any_rate_to_hz=200_000, channels=8),  # libsndfile ends the process where Vorbis refuses
         Format("opus", rates_hz=(8000, 12000, 16000, 24000, 48000), channels=2),
         Format("m4a", rates_hz=(*MPEG_RATES_HZ, 64000, 88200, 96000), channels=2),
         Format("stem.mp4", rates_hz=(*MPEG_RATES_HZ, 64000, 88200, 96000), channels=2, multitrack=True),

@@ -109,8 +109,8 @@ def _settings(args: argparse.Namespace) -> "BatchSettings":
 
     kind = named_format(args.format)
     rate_hz = None if args.rate == "input" else int(args.rate)
-    if rate_hz is not None and kind.rates_hz and rate_hz not in kind.rates_hz:
-        raise ConfigError(f"{kind.name} cannot hold {rate_hz} Hz; allowed are {', '.join(map(str, kind.rates_hz))}")
+    if rate_hz is not None and kind.rate_for(rate_hz) != rate_hz:
+        raise ConfigError(f"{kind.name} cannot hold {rate_hz} Hz; allowed are {kind.rates}")
     output = OutputSettings(kind, args.subtype, args.clip, rate_hz, args.channels == "mono")
     existing = "overwrite" if args.overwrite else "skip" if args.skip_existing else "fail"
     return BatchSettings(args.output, output, args.template, existing, args.start, args.duration, args.jobs, args.plot)
