@@ -1,3 +1,4 @@
+import signal
 import threading
 from pathlib import Path
 
@@ -135,6 +136,25 @@ def test_cancelling_stops_all_jobs_and_leaves_nothing(tmp_path):
     results, slow = [], separator(segment_s=0.5, delay_s=0.1)
     with pytest.raises(Cancelled):
         batch.run(slow, plan(sources, chosen, STEMS), chosen, results.append, cancel=cancel)
+    assert results == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_signal_that_reaches_another_thread_stops_all_jobs(tmp_path):
+    sources = []
+    for i in range(2):
+        sources.append(tmp_path / f"{i}.wav")
+        audio.write(sources[-1], noise(1, 44_100 * 20), 44100)
+    chosen = settings(tmp_path / "out", jobs=2)
+    first = threading.Lock()
+
+    def interrupt(*_: object) -> None:
+        if first.acquire(blocking=False):
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    results, slow = [], separator(segment_s=0.5, delay_s=0.1)
+    with pytest.raises(KeyboardInterrupt):
+        batch.run(slow, plan(sources, chosen, STEMS), chosen, results.append, interrupt)
     assert results == []
     assert not (tmp_path / "out").exists()
 

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +36,7 @@ __all__ = [
 
 Report = Callable[[Result], None]
 _DIGEST_BYTES = 1 << 20
+_LOOK_UP_S = 0.1
 
 
 def run(separator: Separator, tasks: Sequence[Task], settings: BatchSettings, report: Report,
@@ -77,11 +78,19 @@ def run(separator: Separator, tasks: Sequence[Task], settings: BatchSettings, re
     with ThreadPoolExecutor(settings.jobs) as pool:
         try:
             futures = [pool.submit(one, task) for task in tasks]
-            return [future.result() for future in futures]
+            return [_awaited(future) for future in futures]
         except BaseException:
             cancel.set()
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _awaited(future: Future[Result]) -> Result:
+    """The future's result. Python acts on signals in the main thread alone, and one that has reached another does not
+    end this one's waiting: so it looks up from time to time."""
+    while not wait([future], _LOOK_UP_S).done:
+        pass
+    return future.result()
 
 
 def separate_file(separator: Separator, task: Task, settings: BatchSettings, progress: Progress | None = None,
