@@ -159,6 +159,31 @@ def test_a_signal_that_reaches_another_thread_stops_all_jobs(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_song_that_fails_leaves_the_others_their_folder(tmp_path, monkeypatch):
+    good, bad = tmp_path / "good.wav", tmp_path / "bad.wav"
+    audio.write(good, noise(1, 4410), 44100)
+    bad.write_bytes(b"")
+    chosen = settings(tmp_path / "out", template="{track}-{stem}.{ext}", jobs=2)
+    failed, begun, look = threading.Event(), threading.Event(), audio.probe
+
+    def probe(path):
+        if path == good:
+            begun.set()
+            failed.wait(timeout=10)
+        else:
+            begun.wait(timeout=10)
+        return look(path)
+
+    def report(result):
+        if result.source == bad:
+            failed.set()
+
+    monkeypatch.setattr(audio, "probe", probe)
+    results = batch.run(separator(), plan([good, bad], chosen, STEMS), chosen, report)
+    assert [result.status for result in results] == ["done", "failed"]
+    assert len(list((tmp_path / "out").iterdir())) == len(STEMS) + 1
+
+
 def test_peaks_of_lossy_files_are_told(tmp_path):
     audio.write(tmp_path / "a.wav", noise(2, 48_000, 1.5), 48_000, subtype="float")
     chosen = settings(tmp_path / "out", "mp3")

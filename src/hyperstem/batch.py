@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -39,6 +40,34 @@ _DIGEST_BYTES = 1 << 20
 _LOOK_UP_S = 0.1
 
 
+class _Folders:
+    """Makes folders for songs; those of them that are still empty when no song needs them any more vanish again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: set[Path] = set()
+        self._songs: Counter[Path] = Counter()
+
+    @contextlib.contextmanager
+    def held(self, folders: set[Path]) -> Iterator[None]:
+        """The folders are there until the block ends."""
+        above = {parent for folder in folders for parent in (folder, *folder.parents)}
+        try:
+            with self._lock:
+                self._songs.update(above)
+                self._made |= {folder for folder in above if not folder.exists()}
+                for folder in folders:
+                    folder.mkdir(parents=True, exist_ok=True)
+            yield
+        finally:
+            with self._lock:
+                self._songs.subtract(above)
+                for folder in sorted(above & self._made, reverse=True):
+                    if not self._songs[folder]:
+                        with contextlib.suppress(OSError):
+                            folder.rmdir()
+
+
 def run(separator: Separator, tasks: Sequence[Task], settings: BatchSettings, report: Report,
         progress: Callable[[Task, float, float | None], None] | None = None,
         cancel: threading.Event | None = None) -> list[Result]:
@@ -57,7 +86,7 @@ def run(separator: Separator, tasks: Sequence[Task], settings: BatchSettings, re
     """
     cancel = cancel or threading.Event()
     lock = threading.Lock()
-    made: set[Path] = set()
+    folders = _Folders()
     inputs = {resolved(task.source) for task in tasks}
 
     def one(task: Task) -> Result:
@@ -68,7 +97,7 @@ def run(separator: Separator, tasks: Sequence[Task], settings: BatchSettings, re
         if replaced:
             result = Result(task.source, "failed", f"{task.source}: would replace {replaced[0]}, which is an input")
         else:
-            result = separate_file(separator, task, settings, told, cancel, made)
+            result = separate_file(separator, task, settings, told, cancel, folders)
         with lock:
             report(result)
         return result
@@ -94,10 +123,10 @@ def _awaited(future: Future[Result]) -> Result:
 
 
 def separate_file(separator: Separator, task: Task, settings: BatchSettings, progress: Progress | None = None,
-                  cancel: threading.Event | None = None, made: set[Path] | None = None) -> Result:
+                  cancel: threading.Event | None = None, folders: _Folders | None = None) -> Result:
     """Separates one file into its outputs; what is wrong with it is in the result.
 
-    Folders that had to be made and are still empty when it fails vanish; `made` collects them over several calls.
+    Folders that had to be made and are still empty in the end vanish; `folders` knows them over several calls.
 
     Raises:
         Cancelled: `cancel` was set.
@@ -116,8 +145,7 @@ def separate_file(separator: Separator, task: Task, settings: BatchSettings, pro
         folder = next((path for path in present if path.is_dir()), None)
         if folder is not None:
             raise AudioError(f"{folder} is a folder; a file of that name is to be written")
-        folders = {path.parent for path in (*task.paths.values(), task.manifest)}
-        with _folders(folders, set() if made is None else made):
+        with (folders or _Folders()).held({path.parent for path in (*task.paths.values(), task.manifest)}):
             output, seconds = _separate_into(separator, task, settings, progress, cancel)
         result = Result(task.source, "done", output=output, seconds=seconds, elapsed_s=time.perf_counter() - begun)
         if output.peak > 1 and not settings.output.bits and settings.output.subtype != "float":
@@ -222,23 +250,6 @@ def _manifest(separator: Separator, task: Task, settings: BatchSettings, output:
         "rate_hz": output.rate_hz, "frames": output.frames, "seconds": seconds, "gain": output.gain,
         "peak": output.peak,
     }
-
-
-@contextlib.contextmanager
-def _folders(folders: set[Path], made: set[Path]) -> Iterator[None]:
-    """Makes the folders and notes them in `made`; if the block fails, those of them still empty vanish again."""
-    try:
-        for folder in folders:
-            missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-            made.update(missing)
-            folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except BaseException:
-        above = {parent for folder in folders for parent in (folder, *folder.parents)}
-        for empty in sorted(above & made, reverse=True):
-            with contextlib.suppress(OSError):
-                empty.rmdir()
-        raise
 
 
 def _line(source: Path, error: Exception) -> str:
