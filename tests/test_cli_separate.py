@@ -253,6 +253,19 @@ def test_a_name_that_is_no_utf_8(here, capsys):
     assert json.loads(Path("separated/caf/manifest.json").read_bytes())["source"]["name"] == name
 
 
+@pytest.mark.parametrize("name", ("wav", "flac"))
+def test_an_output_folder_that_is_no_utf_8(here, name):
+    folder = Path(os.fsdecode(b"caf\xe9"))
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    audio.write("loud.wav", noise(2, 20_000, 1.5), 44100, subtype="float")
+    assert main(["separate", "loud.wav", "-o", str(folder), "--format", name]) == 0
+    assert json.loads((folder / "loud/manifest.json").read_bytes())["gain"] < 1
+    assert len(files(folder)) == len(STEMS) + 1
+
+
 def test_a_name_that_is_no_utf_8_on_a_terminal(here):
     name = os.fsdecode(b"caf\xe9.wav")
     try:

@@ -40,7 +40,7 @@ def interleaved_steps(wave: np.ndarray, bits: int) -> np.ndarray:
 
 def read_steps(path: Path, bits: int, start: int, count: int) -> np.ndarray:
     """(channel, count) int32 steps of a fixed-point file, from sample `start` on."""
-    with soundfile.SoundFile(str(path)) as file:
+    with path.open("rb") as opened, soundfile.SoundFile(opened) as file:  # of names, it takes those in UTF-8 alone
         file.seek(start)
         steps = np.asarray(file.read(count, dtype="int32", always_2d=True), np.int32)  # (time, channel)
     return steps.T >> (32 - bits)  # libsndfile puts them into the top bits
