@@ -25,6 +25,15 @@ def test_a_picture_has_a_waveform_and_a_spectrogram_per_row(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
 
 
+@pytest.mark.parametrize("title", ["A $ong", "caf\udce9.wav", "two\nlines"])
+def test_any_name_does_for_a_title(tmp_path, title):
+    pytest.importorskip("matplotlib")
+    picture = plot.Picture(8000, ("mixture",))
+    picture.add(noise(1, 100))
+    picture.save(tmp_path / "picture.png", title)
+    assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
 def test_columns_stay_bounded_and_keep_peaks():
     picture = plot.Picture(8000, ("mixture",))
     for i in range(40):

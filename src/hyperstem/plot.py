@@ -103,7 +103,8 @@ class Picture:
         for axis in axes[-1]:
             axis.set_xlabel("seconds")
         if title:
-            figure.suptitle(title.replace("$", r"\$"))
+            shown = title.encode(errors="replace").decode()  # names of files may be any bytes
+            figure.suptitle(shown.replace("$", r"\$"))
         with replacing(path) as temporary:
             figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
 
