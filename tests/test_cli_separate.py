@@ -85,6 +85,15 @@ def test_every_format(here, name):
         assert lag(result[0], wave[0]) == 0
 
 
+@pytest.mark.parametrize("name", ("flac", "mp3", "stem.mp4"))
+def test_files_may_have_any_ending(here, name):
+    song("song.wav")
+    assert main(["separate", "song.wav", "--format", name, "--template", "{track}/{stem}.sound"]) == 0
+    made = files(here / "separated/song") - {"manifest.json"}
+    assert made == {f"{stem}.sound" for stem in (["song"] if name == "stem.mp4" else STEMS)}
+    assert {audio.sound_streams(here / "separated/song" / file) for file in made} == {5 if name == "stem.mp4" else 1}
+
+
 def test_rates_a_format_cannot_hold(here):
     song("song.wav", rate_hz=44100)
     assert main(["separate", "song.wav", "--format", "opus"]) == 0

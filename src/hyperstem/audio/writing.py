@@ -7,7 +7,7 @@ from typing import BinaryIO, Protocol, Self
 
 import numpy as np
 
-from hyperstem.audio.formats import Format, format_of
+from hyperstem.audio.formats import Format, format_of, named_format
 from hyperstem.errors import AudioError
 from hyperstem.files import temporary_beside
 
@@ -147,9 +147,7 @@ class MultitrackWriter(_AtomicWriter):
 
     def __init__(self, path: str | Path, rate_hz: int, channels: int, tracks: Sequence[str],
                  tags: Mapping[str, str] | None = None) -> None:
-        self.format = format_of(Path(path))
-        if not self.format.multitrack:
-            raise AudioError(f"{path}: only stem.mp4 holds several sounds")
+        self.format = named_format("stem.mp4")
         self.format.check(rate_hz, channels, "")
         self.rate_hz, self.channels, self.tracks = rate_hz, channels, tuple(tracks)
         self._tags = dict(tags or {})
