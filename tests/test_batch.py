@@ -230,9 +230,11 @@ def test_a_path_that_cannot_be_looked_at_leaves_the_others_their_turn(tmp_path, 
         return look(folder)
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
-    found = find_sources([tmp_path / "good.wav", Path("a" * 300 + ".mp3"), tmp_path / "shut"])
-    assert found.sources[0] == tmp_path / "good.wav"
-    assert found.failures[-1].error == f"{tmp_path / 'shut'}: Permission denied"
+    long = Path("a" * 300 + ".mp3")
+    for given in ([tmp_path / "good.wav", long, tmp_path / "shut"], [tmp_path]):
+        found = find_sources(given)
+        assert found.sources[0] == tmp_path / "good.wav"
+        assert found.failures[-1].error == f"{tmp_path / 'shut'}: Permission denied"
 
 
 def test_without_its_manifest_no_stem_appears(tmp_path, monkeypatch):

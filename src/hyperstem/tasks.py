@@ -129,16 +129,16 @@ def find_sources(given: Sequence[Path]) -> Found:
     Hidden files, and what an earlier run has written, are passed over in folders.
     """
     sources: dict[Path, Path] = {}
-    failures = []
+    failures: list[Result] = []
     for path in given:
         try:
-            inside = _audio_files(path) if path.is_dir() else [path]
+            inside = _audio_files(path) if path.is_dir() else Found([path], [])
         except OSError as error:
-            failures.append(Result(path, "failed", f"{path}: {error.strerror}"))
-            continue
-        if not inside:
+            inside = Found([], [_unreadable(path, error)])
+        if not any(inside):
             failures.append(Result(path, "failed", f"{path}: no audio files in this folder"))
-        for item in inside:
+        failures += inside.failures
+        for item in inside.sources:
             sources.setdefault(resolved(item), item)
     return Found(list(sources.values()), failures)
 
@@ -150,29 +150,37 @@ def resolved(path: Path) -> Path:
     return path.absolute()
 
 
-def _audio_files(folder: Path) -> list[Path]:
+def _unreadable(path: Path, error: OSError) -> Result:
+    return Result(path, "failed", f"{path}: {error.strerror}")
+
+
+def _audio_files(folder: Path) -> Found:
     """Audio files in and under a folder, without those that a manifest there says were written here."""
-    files, written = [], set()
-    for path in _files(folder):
+    files, failures, written = [], [], set()
+    for path in _files(folder, failures):
         if path.name.endswith(MANIFEST):
             written |= {resolved(path.parent / name) for name in _written(path)}
         elif path.suffix.lower() in SUFFIXES and path.is_file():
             files.append(path)
-    return [path for path in files if resolved(path) not in written]
+    return Found([path for path in files if resolved(path) not in written], failures)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """What is not hidden, in order; folders of our own output are passed over whole."""
+def _files(folder: Path, failures: list[Result]) -> Iterator[Path]:
+    """What is not hidden, in order; folders of our own output are passed over whole, and what cannot be looked into is
+    added to `failures`."""
     if is_ours(folder / MANIFEST):
         yield folder / MANIFEST
         return
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _files(path)
-        else:
-            yield path
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith("."):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                yield from _files(path, failures)
+            else:
+                yield path
+    except OSError as error:
+        failures.append(_unreadable(folder, error))
 
 
 def is_ours(manifest: Path) -> bool:
