@@ -239,7 +239,20 @@ def test_one_gain_for_the_song_is_told(here, capsys):
     assert 0 < record["gain"] < 1 < record["peak"]
     assert np.abs(_sum("separated/loud") - audio.read("loud.wav")[0] * record["gain"]).max() <= 1.01 * 2**-15
     assert main(["separate", "loud.wav", "--clip", "error", "--overwrite"]) == 1
-    assert "is above 1 near" in capsys.readouterr().err
+    assert "wav of --subtype float, writes it" in capsys.readouterr().err
+    assert main(["separate", "loud.wav", "--clip", "error", "--overwrite", "--subtype", "float"]) == 0
+    assert main(["separate", "loud.wav", "--clip", "error", "--subtype", "float", "--format", "ogg"]) == 1
+
+
+def test_peaks_of_lossy_files_are_cut_off_or_told(here, capsys):
+    audio.write("loud.wav", noise(2, 60_000, 1.5), 44100, subtype="float")
+    for subtype in ("pcm16", "float"):  # which means nothing to ogg
+        for clip, told in (("scale", True), ("clamp", False)):
+            options = ["--format", "ogg", "--subtype", subtype, "--clip", clip, "-o", f"{clip} {subtype}"]
+            assert main(["separate", "loud.wav", *options]) == 0
+            assert ("some players will clip it" in capsys.readouterr().err) == told
+        clamped, scaled = (audio.read(f"{clip} {subtype}/loud/drums.ogg")[0] for clip in ("clamp", "scale"))
+        assert np.abs(clamped).max() < 0.9 * np.abs(scaled).max()
 
 
 def test_unicode_long_and_odd_names(here):

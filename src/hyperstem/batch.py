@@ -148,7 +148,7 @@ def separate_file(separator: Separator, task: Task, settings: BatchSettings, pro
         with (folders or _Folders()).held({path.parent for path in (*task.paths.values(), task.manifest)}):
             output, seconds = _separate_into(separator, task, settings, progress, cancel)
         result = Result(task.source, "done", output=output, seconds=seconds, elapsed_s=time.perf_counter() - begun)
-        if output.peak > 1 and not settings.output.bits and settings.output.subtype != "float":
+        if output.peak > 1 and settings.output.clip == "scale" and not settings.output.format.lossless:
             result.warnings.append(f"peak {output.peak:.3f} is above 1; some players will clip it")
         return result
     except Cancelled:

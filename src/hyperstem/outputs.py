@@ -25,7 +25,8 @@ class OutputSettings:
     format: Format
     subtype: str = "pcm16"
     clip: Literal["scale", "clamp", "error"] = "scale"
-    """What happens to peaks above 1 in fixed-point formats: one gain for the song, cut off, or an error."""
+    """What happens to peaks above 1: one gain for the song (in fixed-point formats), cut off, or an error; float files
+    keep them."""
     rate_hz: int | None = None
     """None keeps the input's; formats that cannot hold it take the next they can."""
     mono: bool = False
@@ -45,6 +46,11 @@ class OutputSettings:
     def bits(self) -> int:
         """Of fixed-point samples; 0 for float and lossy formats."""
         return {"pcm16": 16, "pcm24": 24}.get(self.subtype, 0) if self.format.lossless else 0
+
+    @property
+    def boundless(self) -> bool:
+        """Whether the files are float, so that no peak is too high."""
+        return self.format.lossless and not self.bits
 
 
 class Output(NamedTuple):
@@ -145,9 +151,9 @@ class StemFiles:
         files = groups[1:] if self._multitrack else groups
         peak = max(float(files.max()), -float(files.min()))
         self._peak = max(self._peak, peak)
-        if peak > 1 and self._settings.clip == "error":
+        if peak > 1 and self._settings.clip == "error" and not self._settings.boundless:
             raise AudioError(f"peak {peak:.4f} is above 1 near {self._frames / self.rate_hz:.2f} s; "
-                             "--clip scale or clamp, or --subtype float, writes it")
+                             "--clip scale or clamp, or wav of --subtype float, writes it")
         self._put(groups if self._settings.bits == 0 else self._steps(mixture, groups, peak))
         self._frames += groups.shape[-1]
 
@@ -159,7 +165,7 @@ class StemFiles:
         return np.stack([mixture, *groups] if self._multitrack else groups)
 
     def _put(self, groups: np.ndarray) -> None:
-        if self._settings.bits == 0 and self._settings.clip == "clamp" and self._settings.subtype != "float":
+        if not self._settings.format.lossless and self._settings.clip == "clamp":
             groups = np.clip(groups, -1, 1)
         if self._multitrack:
             self._multitrack.write(list(groups))

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--subtype", default="pcm16", choices=("pcm16", "pcm24", "float"),
         help="samples of wav (all) and flac (not float) (default: %(default)s)")
     add("--clip", default="scale", choices=("scale", "clamp", "error"),
-        help="peaks above full scale in pcm: one gain for all stems, cut off, or fail (default: %(default)s)")
+        help="peaks above full scale, but in float: one gain for all stems, cut off, or fail (default: %(default)s)")
     add("--rate", default="input", metavar="HZ|input", help="sample rate of the files (default: %(default)s)")
     add("--channels", default="input", choices=("input", "mono"), help="channels of the files (default: %(default)s)")
     add("--quality", default="full", choices=("preview", "standard", "full"),
