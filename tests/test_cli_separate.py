@@ -275,6 +275,15 @@ def test_a_name_that_is_no_utf_8(here, capsys):
     assert json.loads(Path("separated/caf/manifest.json").read_bytes())["source"]["name"] == name
 
 
+@pytest.mark.parametrize("encoding", ("utf-8", "ascii", "cp1252"))
+def test_records_are_json_in_every_encoding(here, encoding):
+    song("café 音楽 🎵.wav", seconds=0.1)
+    command = [sys.executable, "-c", COMMAND, str(Path(__file__).parent), "0", "separate", "café 音楽 🎵.wav", "--json"]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["file"] == "café 音楽 🎵.wav"
+
+
 @pytest.mark.parametrize("name", ("wav", "flac"))
 def test_an_output_folder_that_is_no_utf_8(here, name):
     folder = Path(os.fsdecode(b"caf\xe9"))

@@ -186,7 +186,7 @@ def _separate_into(separator: Separator, task: Task, settings: BatchSettings, pr
         output = files.finish()
         manifest = _manifest(separator, task, settings, output, digest.result(), seconds)
         with replacing(task.manifest) as temporary:  # what can fail comes before the first file has its name
-            temporary.write_text(_json(manifest, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(_json(manifest) + "\n", encoding="utf-8")
             if picture is not None:
                 picture.save(task.picture, title=task.source.name)
             files.close()
@@ -264,14 +264,15 @@ def _line(source: Path, error: Exception) -> str:
 
 
 def json_line(values: Mapping[str, Any]) -> str:
-    """One line of JSON that can be written as UTF-8, even with names of files that are not (bytes as \\udcXX)."""
-    return _json(values)
+    """One line of JSON in ASCII, so that it stays JSON in whatever encoding it is printed."""
+    return json.dumps(values)
 
 
-def _json(values: Mapping[str, Any], indent: int | None = None) -> str:
-    text = json.dumps(values, indent=indent, ensure_ascii=False)
+def _json(values: Mapping[str, Any]) -> str:
+    """JSON that can be written as UTF-8, even with names of files that are not (bytes as \\udcXX)."""
+    text = json.dumps(values, indent=2, ensure_ascii=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(values, indent=indent)
+        return json.dumps(values, indent=2)
     return text
