@@ -263,10 +263,11 @@ def test_a_picture_is_not_replaced_unasked(tmp_path):
         assert (picture.read_bytes() == b"mine") == (status == "failed")
 
 
-def test_a_folder_in_the_way_is_found_before_the_work(tmp_path):
+@pytest.mark.parametrize("name", ("other.wav", "manifest.json"))
+def test_a_folder_in_the_way_is_found_before_the_work(tmp_path, name):
     audio.write(tmp_path / "song.wav", noise(1, 8000), 8000)
-    (tmp_path / "out" / "song" / "other.wav").mkdir(parents=True)
+    (tmp_path / "out" / "song" / name).mkdir(parents=True)
     chosen = settings(tmp_path / "out", existing="overwrite")
     result, = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
-    assert "other.wav is a folder" in result.error
-    assert [path.name for path in (tmp_path / "out" / "song").iterdir()] == ["other.wav"]
+    assert f"{name} is a folder" in result.error
+    assert [path.name for path in (tmp_path / "out" / "song").iterdir()] == [name]

@@ -142,7 +142,7 @@ def separate_file(separator: Separator, task: Task, settings: BatchSettings, pro
             raise AudioError(f"{present[0]} exists; --overwrite replaces it, --skip-existing passes it over")
         if settings.existing != "overwrite" and task.manifest.exists() and not is_ours(task.manifest):
             raise AudioError(f"{task.manifest} exists, and is not one of ours; --overwrite replaces it")
-        folder = next((path for path in present if path.is_dir()), None)
+        folder = next((path for path in (*present, task.manifest) if path.is_dir()), None)
         if folder is not None:
             raise AudioError(f"{folder} is a folder; a file of that name is to be written")
         with (folders or _Folders()).held({path.parent for path in (*task.paths.values(), task.manifest)}):
