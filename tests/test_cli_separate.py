@@ -192,6 +192,7 @@ def test_the_same_bytes_whatever_the_jobs(here, jobs):
     ["--rate", "384000", "--format", "ogg"], ["--rate", "96001", "--format", "flac"],
     ["--jobs", "0"], ["--segment", "-1"], ["--template", "{track}.wav"], ["--template", "{song}/{stem}.wav"],
     ["--template", "../{stem}.wav"], ["--template", "{stem"], ["--duration", "0"], ["--start", "-1"],
+    ["--duration", "1e308"], ["--start", "1e308"], ["--start", "nan"], ["--rate", "²"],
     ["--subtype", "float", "--format", "flac"], ["--overwrite", "--skip-existing"],
 ])
 def test_wrong_usage_is_2(here, arguments, capsys):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from hyperstem.separator import Separator
 
 HELP = "separate songs into their stems"
+_LONGEST_S = 1e9
+"""Longer than any sound."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,16 +89,16 @@ def _check_usage(args: argparse.Namespace) -> None:
     error = args.parser.error
     if args.karaoke and args.stems:
         error("--karaoke and --stems cannot be given together")
-    if args.rate != "input" and not (args.rate.isdigit() and 1000 <= int(args.rate) <= 768_000):
+    if args.rate != "input" and not (args.rate.isdecimal() and 1000 <= int(args.rate) <= 768_000):
         error(f"--rate is {args.rate!r}; allowed are 'input' and 1000 to 768000")
     for name in ("threads", "jobs"):
         value = getattr(args, name)
         if value is not None and value < 1:
             error(f"--{name} is {value}; at least 1 is needed")
-    if not 0 <= args.start < float("inf"):
-        error(f"--start is {args.start}; it must be 0 or later")
-    if args.duration is not None and not 0 < args.duration < float("inf"):
-        error(f"--duration is {args.duration}; it must be positive")
+    if not 0 <= args.start <= _LONGEST_S:
+        error(f"--start is {args.start}; allowed are 0 to {_LONGEST_S:g}")
+    if args.duration is not None and not 0 < args.duration <= _LONGEST_S:
+        error(f"--duration is {args.duration}; it must be positive, and at most {_LONGEST_S:g}")
     if args.format == "flac" and args.subtype == "float":
         error("flac cannot hold 'float' samples; allowed are pcm16, pcm24")
 
