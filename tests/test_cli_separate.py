@@ -322,15 +322,12 @@ def run(here: Path, *arguments: str, delay_s: float = 0.0, before: str = "", **o
     return subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
-HANGUP = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would have it ignored\n"
-
-
 def test_ctrl_c_leaves_no_half_file_and_says_so(here):
     song("song.wav", seconds=60)
     song("other.wav", seconds=60)
     for jobs, kill, times in (("1", signal.SIGINT, 1), ("2", signal.SIGINT, 1), ("1", signal.SIGTERM, 1),
                               ("1", signal.SIGHUP, 1), ("2", signal.SIGINT, 5)):
-        process = run(here, "separate", "song.wav", "other.wav", "--jobs", jobs, delay_s=0.2, before=HANGUP)
+        process = run(here, "separate", "song.wav", "other.wav", "--jobs", jobs, delay_s=0.2)
         deadline = time.monotonic() + 60
         while not list(here.glob("separated/song/.hyperstem-*")) and time.monotonic() < deadline:
             time.sleep(0.05)
