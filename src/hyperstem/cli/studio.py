@@ -6,6 +6,8 @@ kept in --folder until they are too old or the disk quota is reached. The page /
 
 import argparse
 
+from hyperstem.cli._numbers import port, positive
+
 HELP = "separate songs and hear their stems in the browser"
 DEFAULT_PORT = 8017
 
@@ -14,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.add_argument(
         "--port",
-        type=_port,
+        type=port,
         metavar="N",
         help=f"port to listen on, 0 for any free one (default: {DEFAULT_PORT}, or a free one if it is taken)",
     )
@@ -35,35 +37,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--waiting", type=int, default=100, metavar="N", help="songs that may wait (default: 100)")
     parser.add_argument(
-        "--max-upload-mb", type=_positive, default=1024, metavar="MB", help="largest file taken (default: 1024)"
+        "--max-upload-mb", type=positive, default=1024, metavar="MB", help="largest file taken (default: 1024)"
     )
     parser.add_argument(
-        "--max-minutes", type=_positive, default=120, metavar="MIN", help="longest song taken (default: 120)"
+        "--max-minutes", type=positive, default=120, metavar="MIN", help="longest song taken (default: 120)"
     )
-    parser.add_argument("--memory-gb", type=_positive, default=6, metavar="GB", help="memory for one song (default: 6)")
+    parser.add_argument("--memory-gb", type=positive, default=6, metavar="GB", help="memory for one song (default: 6)")
     parser.add_argument(
-        "--time-limit", type=_positive, default=180, metavar="MIN", help="time for one song (default: 180)"
-    )
-    parser.add_argument(
-        "--keep-days", type=_positive, default=7, metavar="DAYS", help="days a song is kept (default: 7)"
+        "--time-limit", type=positive, default=180, metavar="MIN", help="time for one song (default: 180)"
     )
     parser.add_argument(
-        "--quota-gb", type=_positive, default=20, metavar="GB", help="disk space for all songs (default: 20)"
+        "--keep-days", type=positive, default=7, metavar="DAYS", help="days a song is kept (default: 7)"
     )
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{text} is no port; ports are 0 to 65535")
-    return value
+    parser.add_argument(
+        "--quota-gb", type=positive, default=20, metavar="GB", help="disk space for all songs (default: 20)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hyperstem.cli._numbers import positive, positive_int
+
 if TYPE_CHECKING:
     from hyperstem.train.progress import Progress
 
@@ -26,25 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="RUN",
                         help="folder of the run (default: runs/NAME of CONFIG)")
     parser.add_argument("--resume", action="store_true", help="go on from RUN/checkpoint")
-    parser.add_argument("--steps", type=_positive_int, metavar="N", help="stop at N steps since the run's start")
-    parser.add_argument("--minutes", type=_positive, metavar="M", help="stop this call after so many minutes")
+    parser.add_argument("--steps", type=positive_int, metavar="N", help="stop at N steps since the run's start")
+    parser.add_argument("--minutes", type=positive, metavar="M", help="stop this call after so many minutes")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
                         help="set one value, e.g. train.learning_rate=3e-4 or data.sources.0.weight=2 (repeatable)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:
