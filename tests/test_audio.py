@@ -427,8 +427,6 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, name):
 
 FULL_DISK = """
 import resource, sys
-from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 from hyperstem import audio

@@ -125,11 +125,15 @@ def test_a_manifest_of_someone_else_is_kept(tmp_path):
         assert ("mine" in manifest.read_text()) == (status == "failed")
 
 
+def songs(folder: Path, count: int, seconds: int) -> list[Path]:
+    paths = [folder / f"{i}.wav" for i in range(count)]
+    for path in paths:
+        audio.write(path, noise(1, 44_100 * seconds), 44100)
+    return paths
+
+
 def test_cancelling_stops_all_jobs_and_leaves_nothing(tmp_path):
-    sources = []
-    for i in range(3):
-        sources.append(tmp_path / f"{i}.wav")
-        audio.write(sources[-1], noise(1, 44_100 * 60), 44100)
+    sources = songs(tmp_path, 3, seconds=60)
     chosen = settings(tmp_path / "out", jobs=2)
     cancel = threading.Event()
     threading.Timer(0.5, cancel.set).start()
@@ -141,10 +145,7 @@ def test_cancelling_stops_all_jobs_and_leaves_nothing(tmp_path):
 
 
 def test_a_signal_that_reaches_another_thread_stops_all_jobs(tmp_path):
-    sources = []
-    for i in range(2):
-        sources.append(tmp_path / f"{i}.wav")
-        audio.write(sources[-1], noise(1, 44_100 * 20), 44100)
+    sources = songs(tmp_path, 2, seconds=20)
     chosen = settings(tmp_path / "out", jobs=2)
     first = threading.Lock()
 

@@ -292,7 +292,7 @@ def test_many_listeners_are_bounded(tmp_path):
     [
         (["--host", "0.0.0.0"], 1, "token"),
         (["--model", "no-such-model"], 1, "no-such-model"),
-        (["--port", "x"], 2, "'x'"),
+        (["--port", "x"], 2, "invalid port value: 'x'"),
         (["--port", "70000"], 2, "0 to 65535"),
         (["--quota-gb", "inf"], 2, "no number above 0"),
         (["--time-limit", "inf"], 2, "no number above 0"),
