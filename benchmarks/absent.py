@@ -64,26 +64,44 @@ def main() -> None:
     parser.add_argument("--subset", default="validation")
     parser.add_argument("--model", default="default")
     parser.add_argument("--quality", default="full")
-    parser.add_argument("--recordings", action="append", default=[], type=parse_recordings,
-                        metavar="NAME=STEM,...:FOLDER",
-                        help="sound files in which only these stems sound; may be given often")
+    parser.add_argument(
+        "--recordings",
+        action="append",
+        default=[],
+        type=parse_recordings,
+        metavar="NAME=STEM,...:FOLDER",
+        help="sound files in which only these stems sound; may be given often",
+    )
     args = parser.parse_args()
     separator = Separator.load(args.model, args.quality)
-    tables = [table(separator, name, songs) for name, songs in
-              ((f"{args.dataset.name}, {args.subset}", recorded(args.dataset, args.subset)), ("built-in band", band()))]
+    tables = [
+        table(separator, name, songs)
+        for name, songs in (
+            (f"{args.dataset.name}, {args.subset}", recorded(args.dataset, args.subset)),
+            ("built-in band", band()),
+        )
+    ]
     tables += [[recordings_row(separator, recordings)] for recordings in args.recordings]
-    options = [f"--{name} {getattr(args, name)}" for name in ("subset", "model", "quality")
-               if getattr(args, name) != parser.get_default(name)]
+    options = [
+        f"--{name} {getattr(args, name)}"
+        for name in ("subset", "model", "quality")
+        if getattr(args, name) != parser.get_default(name)
+    ]
     options += [f'--recordings "{name}={",".join(present)}:FOLDER"' for name, present, _ in args.recordings]
-    write_section("Absent stems", "\n".join([
-        f"`{' '.join(['python benchmarks/absent.py', args.dataset.name, *options])}`:",
-        "level of a stem that is not in the song, dB beside the mixture (median over songs, the loudest song in",
-        f"brackets), on {machine()}.",
-        "",
-        "| song | drums | bass | other | vocals |",
-        "|---|---:|---:|---:|---:|",
-        *[row for rows in tables for row in rows],
-    ]))
+    write_section(
+        "Absent stems",
+        "\n".join(
+            [
+                f"`{' '.join(['python benchmarks/absent.py', args.dataset.name, *options])}`:",
+                "level of a stem that is not in the song, dB beside the mixture (median over songs, the loudest song",
+                f"in brackets), on {machine()}.",
+                "",
+                "| song | drums | bass | other | vocals |",
+                "|---|---:|---:|---:|---:|",
+                *[row for rows in tables for row in rows],
+            ]
+        ),
+    )
 
 
 def recorded(dataset: Path, subset: str) -> Iterator[Song]:

@@ -25,8 +25,9 @@ def make_song(path: Path, minutes: float) -> None:
 
     rng = np.random.default_rng(0)
     time_s = np.arange(44100) / 44100
-    second = (0.2 * np.sin(2 * np.pi * np.array([[220.0], [330.0]]) * time_s)
-              + 0.05 * rng.standard_normal((2, 44100))).astype(np.float32)
+    second = (
+        0.2 * np.sin(2 * np.pi * np.array([[220.0], [330.0]]) * time_s) + 0.05 * rng.standard_normal((2, 44100))
+    ).astype(np.float32)
     with audio.Writer(path, 44100, 2) as writer:
         for _ in range(round(minutes * 60)):
             writer.write(second)
@@ -34,8 +35,11 @@ def make_song(path: Path, minutes: float) -> None:
 
 def measure(song: Path, folder: Path, arguments: list[str]) -> dict:
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", WORKER, "separate", str(song), "-o", str(folder), "--overwrite",
-                           "--quiet", *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER, "separate", str(song), "-o", str(folder), "--overwrite", "--quiet", *arguments],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     return {"peak_mb": int(done.stdout.split()[-1]) / 1024, "wall_s": time.perf_counter() - begun}
@@ -54,8 +58,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             song = Path(folder) / "song.flac"
             make_song(song, minutes)
-            facts = measure(song, Path(folder) / "out",
-                            ["--model", args.model, "--quality", args.quality, "--stems", args.stems])
+            facts = measure(
+                song, Path(folder) / "out", ["--model", args.model, "--quality", args.quality, "--stems", args.stems]
+            )
             rows.append({"minutes": minutes, **facts})
             if not args.json:
                 print(f"{minutes:g} min: peak {facts['peak_mb']:.0f} MB, {facts['wall_s']:.1f} s", flush=True)

@@ -16,8 +16,11 @@ def load(path: Path, seconds: float) -> tuple[np.ndarray, int, dict[str, np.ndar
 
     if path.is_file():
         return *audio.read(path, duration_s=seconds), {}
-    stems = {file.stem: audio.read(file, duration_s=seconds) for file in sorted(path.iterdir())
-             if file.stem in ("drums", "bass", "other", "vocals")}
+    stems = {
+        file.stem: audio.read(file, duration_s=seconds)
+        for file in sorted(path.iterdir())
+        if file.stem in ("drums", "bass", "other", "vocals")
+    }
     rate_hz = next(iter(stems.values()))[1]
     waves = {name: wave for name, (wave, _) in stems.items()}
     return sum(waves.values()), rate_hz, waves
@@ -37,8 +40,9 @@ def main() -> None:
     from hyperstem.separator import Separator
 
     mixture, rate_hz, truth = load(args.song, args.seconds)
-    results = {overlap: Separator.load(args.model, overlap=overlap).separate(mixture, rate_hz)
-               for overlap in args.overlaps}
+    results = {
+        overlap: Separator.load(args.model, overlap=overlap).separate(mixture, rate_hz) for overlap in args.overlaps
+    }
     best = results[max(args.overlaps)]
     names = list(best)
     titles = [f"{name}: difference" + (", SDR" if name in truth else "") for name in names]

@@ -104,13 +104,17 @@ def main() -> None:
     if args.json:
         print(json.dumps(rows, indent=2))
         return
-    print("| quality | threads | x real time | x real time by processor time | outside the network | first block "
-          "| its processor time |")
+    print(
+        "| quality | threads | x real time | x real time by processor time | outside the network | first block "
+        "| its processor time |"
+    )
     print("|---|---|---|---|---|---|---|")
     for row in rows:
-        print(f"| {row['quality']} | {row['threads']} | {row['real_time_factor']:.1f} | "
-              f"{row['real_time_factor_by_cpu']:.1f} | {row['outside_network']:.0%} | "
-              f"{row['first_block_from_shell_s']:.2f} s | {row['first_block_cpu_s']:.2f} s |")
+        print(
+            f"| {row['quality']} | {row['threads']} | {row['real_time_factor']:.1f} | "
+            f"{row['real_time_factor_by_cpu']:.1f} | {row['outside_network']:.0%} | "
+            f"{row['first_block_from_shell_s']:.2f} s | {row['first_block_cpu_s']:.2f} s |"
+        )
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def main() -> None:
 
     rows = []
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+
         def step(dtype: torch.dtype = dtype) -> None:
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
                 loss = objective(network, [mixture], [stems], active).total
@@ -61,19 +62,27 @@ def main() -> None:
         pairs = [(timed(step), timed(bare)) for _ in range(args.rounds + 1)][1:]
         taken, limit = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
-        rows.append(f"| {name} | {flops / 1e9:.1f} | {taken:.3f} | {BATCH * config.segment_s / taken:.0f} "
-                    f"| {limit:.3f} | {ratio:.1f} | {100 / ratio:.0f} % |")
+        rows.append(
+            f"| {name} | {flops / 1e9:.1f} | {taken:.3f} | {BATCH * config.segment_s / taken:.0f} "
+            f"| {limit:.3f} | {ratio:.1f} | {100 / ratio:.0f} % |"
+        )
     threads = torch.get_num_threads()
-    write_section("Training step", "\n".join([
-        f"`python benchmarks/training_speed.py`: `configs/{CONFIG.name}`, batch {BATCH} x {config.segment_s:g} s,",
-        f"forward, backward and optimiser, {threads} threads, torch {torch.__version__};",
-        f"median of {args.rounds} paired rounds. The limit is the same number of operations",
-        "as bare products of the size of a block's largest.",
-        "",
-        "| precision | GFLOP | seconds | audio s per s | limit, seconds | times the limit | share of the limit |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-        *rows,
-    ]))
+    write_section(
+        "Training step",
+        "\n".join(
+            [
+                f"`python benchmarks/training_speed.py`: `configs/{CONFIG.name}`, batch {BATCH} x {config.segment_s:g}",
+                f"s, forward, backward and optimiser, {threads} threads, torch {torch.__version__};",
+                f"median of {args.rounds} paired rounds. The limit is the same number of operations",
+                "as bare products of the size of a block's largest.",
+                "",
+                "| precision | GFLOP | seconds | audio s per s | limit, seconds | times the limit "
+                "| share of the limit |",
+                "|---|---:|---:|---:|---:|---:|---:|",
+                *rows,
+            ]
+        ),
+    )
 
 
 def timed(work: Callable[[], None]) -> float:

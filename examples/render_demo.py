@@ -1,7 +1,7 @@
 """Renders demo.ogg: half a minute of the built-in band, the song that the README separates.
 
-    python examples/render_demo.py            # writes examples/demo.ogg
-    python examples/render_demo.py --stems DIR  # also its true stems, as DIR/drums.flac, ...
+python examples/render_demo.py            # writes examples/demo.ogg
+python examples/render_demo.py --stems DIR  # also its true stems, as DIR/drums.flac, ...
 """
 
 import argparse
@@ -11,8 +11,12 @@ from hyperstem import audio
 from hyperstem.synth import render_song
 
 SEED, SECONDS, RATE_HZ, STYLE = 2017, 30.0, 44100, "pop"
-TAGS = {"title": "Half a Minute", "artist": "The hyperstem band", "copyright": "CC0 1.0",
-        "comment": "Rendered by examples/render_demo.py"}
+TAGS = {
+    "title": "Half a Minute",
+    "artist": "The hyperstem band",
+    "copyright": "CC0 1.0",
+    "comment": "Rendered by examples/render_demo.py",
+}
 
 
 def main() -> None:

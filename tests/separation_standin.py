@@ -37,8 +37,9 @@ def loaded(engine: StandIn, workers: int = 2) -> Loaded:
     return Loaded(engine, workers, "stand-in", "0" * 64, True)
 
 
-def separator(channels: int = 1, workers: int = 2, segment_s: float = 1.0, delay_s: float = 0.0,
-              **settings) -> Separator:
+def separator(
+    channels: int = 1, workers: int = 2, segment_s: float = 1.0, delay_s: float = 0.0, **settings
+) -> Separator:
     return Separator(loaded(StandIn(channels, segment_s, delay_s), workers), **settings)
 
 

@@ -89,9 +89,18 @@ def test_surround_sound_is_read(tmp_path, name, layout, channels):
     assert pitches(wave) == [*range(1, channels + 1)]
 
 
-@pytest.mark.parametrize(("channels", "in_the_file"), [
-    (2, [1, 2]), (3, [1, 3, 2]), (4, [1, 2, 3, 4]), (5, [1, 3, 2, 4, 5]), (6, [1, 3, 2, 5, 6, 4]),
-    (7, [1, 3, 2, 6, 7, 5, 4]), (8, [1, 3, 2, 7, 8, 5, 6, 4])])
+@pytest.mark.parametrize(
+    ("channels", "in_the_file"),
+    [
+        (2, [1, 2]),
+        (3, [1, 3, 2]),
+        (4, [1, 2, 3, 4]),
+        (5, [1, 3, 2, 4, 5]),
+        (6, [1, 3, 2, 5, 6, 4]),
+        (7, [1, 3, 2, 6, 7, 5, 4]),
+        (8, [1, 3, 2, 7, 8, 5, 6, 4]),
+    ],
+)
 def test_loudspeakers_have_another_order_in_ogg_files_alone(tmp_path, channels, in_the_file):
     path = tmp_path / "a.ogg"
     audio.write(path, tones(channels, 44_100), 44_100)
@@ -102,13 +111,26 @@ def test_loudspeakers_have_another_order_in_ogg_files_alone(tmp_path, channels, 
     assert pitches(wave) == [*range(1, channels + 1)]
 
 
-@pytest.mark.parametrize(("name", "codec", "rate_hz", "exact"), [
-    ("lame.mp3", "libmp3lame", 44100, True), ("apple.m4a", "aac", 44100, True), ("alac.m4a", "alac", 44100, True),
-    ("sound.opus", "libopus", 48000, True), ("sound.flac", "flac", 44100, True), ("web.webm", "libopus", 48000, True),
-    ("film.mkv", "aac", 44100, False), ("film.mp4", "libmp3lame", 44100, False), ("old.wma", "wmav2", 44100, False),
-    ("raw.aac", "aac", 44100, False), ("disc.ac3", "ac3", 48000, False), ("sound.aiff", "pcm_s16be", 44100, True),
-    ("sound.wav", "pcm_s24le", 44100, True), ("sound.mka", "flac", 44100, True), ("eight.wav", "pcm_u8", 44100, True),
-])
+@pytest.mark.parametrize(
+    ("name", "codec", "rate_hz", "exact"),
+    [
+        ("lame.mp3", "libmp3lame", 44100, True),
+        ("apple.m4a", "aac", 44100, True),
+        ("alac.m4a", "alac", 44100, True),
+        ("sound.opus", "libopus", 48000, True),
+        ("sound.flac", "flac", 44100, True),
+        ("web.webm", "libopus", 48000, True),
+        ("film.mkv", "aac", 44100, False),
+        ("film.mp4", "libmp3lame", 44100, False),
+        ("old.wma", "wmav2", 44100, False),
+        ("raw.aac", "aac", 44100, False),
+        ("disc.ac3", "ac3", 48000, False),
+        ("sound.aiff", "pcm_s16be", 44100, True),
+        ("sound.wav", "pcm_s24le", 44100, True),
+        ("sound.mka", "flac", 44100, True),
+        ("eight.wav", "pcm_u8", 44100, True),
+    ],
+)
 def test_containers_of_other_programs(tmp_path, name, codec, rate_hz, exact):
     wave = clicks(2, LENGTH, (3000, 31_000, 60_000))
     path = encode(tmp_path / name, codec, wave, rate_hz)
@@ -176,8 +198,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, name):
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("name", [
-    "a.wav", "a.rf64", "a.aiff", "a.flac", "a.mp3", "a.ogg", "a.opus", "a.mkv", "a.m4a"])
+@pytest.mark.parametrize("name", ["a.wav", "a.rf64", "a.aiff", "a.flac", "a.mp3", "a.ogg", "a.opus", "a.mkv", "a.m4a"])
 @pytest.mark.parametrize("share", (0.03, 0.5, 0.97))
 def test_a_file_cut_short_is_an_error(tmp_path, name, share):
     whole = tmp_path / name
@@ -265,10 +286,17 @@ def test_the_part_before_the_cut_can_be_read(tmp_path):
         audio.read(tmp_path / "cut.wav")
 
 
-@pytest.mark.parametrize(("name", "content"), [
-    ("empty.mp3", b""), ("text.mp3", b"This is no music. " * 500), ("text.wav", b"RIFF but no more"),
-    ("zeros.flac", bytes(5000)), ("page.ogg", b"OggS" + bytes(300)), ("tag.mp3", b"ID3\x03\x00\x00\x00\x00\x00\x00"),
-])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.mp3", b""),
+        ("text.mp3", b"This is no music. " * 500),
+        ("text.wav", b"RIFF but no more"),
+        ("zeros.flac", bytes(5000)),
+        ("page.ogg", b"OggS" + bytes(300)),
+        ("tag.mp3", b"ID3\x03\x00\x00\x00\x00\x00\x00"),
+    ],
+)
 def test_what_is_no_audio_is_an_error_in_one_line(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
@@ -392,13 +420,18 @@ def test_unicode_and_long_names(tmp_path):
     assert audio.probe(path).frames == 100
 
 
-@pytest.mark.parametrize(("name", "rate_hz", "channels", "subtype", "message"), [
-    ("a.flac", 44100, 2, "float", "allowed are pcm16, pcm24"), ("a.mp3", 96000, 2, "pcm16", "cannot hold 96000 Hz"),
-    ("a.mp3", 44100, 3, "pcm16", "at most 2 channels"), ("a.xyz", 44100, 2, "pcm16", "ends with none of"),
-    ("a.wav", 44100, 2, "pcm8", "allowed are pcm16, pcm24, float"),
-    ("a.ogg", 384_000, 2, "pcm16", "cannot hold 384000 Hz; allowed are 1 to 200000"),
-    ("a.flac", 96_001, 2, "pcm16", "cannot hold 96001 Hz; allowed are 1 to 65535, 88200"),
-])
+@pytest.mark.parametrize(
+    ("name", "rate_hz", "channels", "subtype", "message"),
+    [
+        ("a.flac", 44100, 2, "float", "allowed are pcm16, pcm24"),
+        ("a.mp3", 96000, 2, "pcm16", "cannot hold 96000 Hz"),
+        ("a.mp3", 44100, 3, "pcm16", "at most 2 channels"),
+        ("a.xyz", 44100, 2, "pcm16", "ends with none of"),
+        ("a.wav", 44100, 2, "pcm8", "allowed are pcm16, pcm24, float"),
+        ("a.ogg", 384_000, 2, "pcm16", "cannot hold 384000 Hz; allowed are 1 to 200000"),
+        ("a.flac", 96_001, 2, "pcm16", "cannot hold 96001 Hz; allowed are 1 to 65535, 88200"),
+    ],
+)
 def test_what_a_format_cannot_hold_is_refused(tmp_path, name, rate_hz, channels, subtype, message):
     with pytest.raises(AudioError, match=message):
         audio.write(tmp_path / name, noise(channels, 100), rate_hz, subtype=subtype)

@@ -34,7 +34,7 @@ def test_a_flat_template_keeps_manifests_apart(tmp_path):
 
 
 def test_stem_files_lose_both_endings(tmp_path):
-    task, = plan([Path("Song.stem.mp4")], settings(tmp_path, "stem.mp4"), STEMS)
+    (task,) = plan([Path("Song.stem.mp4")], settings(tmp_path, "stem.mp4"), STEMS)
     assert task.paths == {"stems": tmp_path / "Song" / "Song.stem.mp4"}
 
 
@@ -49,11 +49,20 @@ def test_every_file_once_and_folders_in_order(tmp_path, monkeypatch):
     assert [result.error for result in find_sources([Path(".git/..", ".git")]).failures] == []
 
 
-@pytest.mark.parametrize(("template", "message"), [
-    ("{track}", "no {stem}"), ("{title}/{stem}", "allowed are track, stem, ext"), ("/abs/{stem}", "leads out"),
-    ("x/../../{stem}", "leads out"), ("{stem", "template"), ("{stem:.1}", "has {stem:.1}"),
-    ("{stem!r}", "has {stem!r}"), ("{stem}/manifest.json", "written beside"), ("{stem:{track}}", "has {stem:{track}}"),
-])
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{track}", "no {stem}"),
+        ("{title}/{stem}", "allowed are track, stem, ext"),
+        ("/abs/{stem}", "leads out"),
+        ("x/../../{stem}", "leads out"),
+        ("{stem", "template"),
+        ("{stem:.1}", "has {stem:.1}"),
+        ("{stem!r}", "has {stem!r}"),
+        ("{stem}/manifest.json", "written beside"),
+        ("{stem:{track}}", "has {stem:{track}}"),
+    ],
+)
 def test_templates_that_cannot_work(tmp_path, template, message):
     with pytest.raises(ConfigError, match=message):
         settings(tmp_path, template=template)
@@ -70,7 +79,7 @@ def test_several_songs_need_names_of_their_own(tmp_path):
 
 @pytest.mark.parametrize("name", ("..wav", "...wav", "...mp3"))
 def test_names_of_dots_stay_in_the_output_folder(tmp_path, name):
-    task, = plan([Path(name)], settings(tmp_path), STEMS)
+    (task,) = plan([Path(name)], settings(tmp_path), STEMS)
     assert task.manifest.parent == tmp_path / name
 
 
@@ -91,7 +100,7 @@ def test_failures_are_one_line_that_begins_with_the_name(tmp_path):
     chosen = settings(tmp_path / "out")
     for name in ("two  spaces.mp3", "two\nlines.mp3"):
         (tmp_path / name).write_text("no music")
-        result, = batch.run(separator(), plan([tmp_path / name], chosen, STEMS), chosen, lambda _: None)
+        (result,) = batch.run(separator(), plan([tmp_path / name], chosen, STEMS), chosen, lambda _: None)
         shown = str(tmp_path / name).replace("\n", " ")
         assert result.error.startswith(shown)
         assert result.error.count(shown) == len(result.error.splitlines()) == 1
@@ -103,7 +112,7 @@ def test_inputs_are_never_replaced(tmp_path, monkeypatch):
         audio.write(tmp_path / name, noise(1, 8000), 8000)
     before = Path("bass.wav").read_bytes()
     chosen = settings(Path(), template="{stem}.{ext}", existing="overwrite")
-    result, = batch.run(separator(), plan([tmp_path / "bass.wav"], chosen, STEMS), chosen, lambda _: None)
+    (result,) = batch.run(separator(), plan([tmp_path / "bass.wav"], chosen, STEMS), chosen, lambda _: None)
     assert result.status == "failed"
     assert result.error.endswith("would replace bass.wav, which is an input")
     chosen = settings(Path(), template="{stem}.{ext}", existing="overwrite")
@@ -120,7 +129,7 @@ def test_a_manifest_of_someone_else_is_kept(tmp_path):
     manifest.write_text('{"mine": 1}')
     for existing, status in (("fail", "failed"), ("skip", "failed"), ("overwrite", "done")):
         chosen = settings(tmp_path / "out", existing=existing)
-        result, = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
+        (result,) = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
         assert result.status == status
         assert ("mine" in manifest.read_text()) == (status == "failed")
 
@@ -188,7 +197,7 @@ def test_a_song_that_fails_leaves_the_others_their_folder(tmp_path, monkeypatch)
 def test_peaks_of_lossy_files_are_told(tmp_path):
     audio.write(tmp_path / "a.wav", noise(2, 48_000, 1.5), 48_000, subtype="float")
     chosen = settings(tmp_path / "out", "mp3")
-    result, = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
+    (result,) = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
     assert result.output.gain == 1
     assert "some players will clip it" in result.warnings[0]
     assert result.record()["warnings"] == result.warnings
@@ -199,23 +208,24 @@ def test_a_folder_of_the_same_name_is_no_obstacle_but_a_file_is(tmp_path):
     (tmp_path / "out/a").mkdir(parents=True)
     (tmp_path / "out/a/mine.txt").write_text("stays")
     chosen = settings(tmp_path / "out")
-    result, = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
+    (result,) = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
     assert result.status == "done"
     assert (tmp_path / "out/a/mine.txt").read_text() == "stays"
     (tmp_path / "other").mkdir()
     (tmp_path / "other/a").write_text("in the way")
     chosen = settings(tmp_path / "other")
-    result, = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
+    (result,) = batch.run(separator(), plan([tmp_path / "a.wav"], chosen, STEMS), chosen, lambda _: None)
     assert result.status == "failed"
     assert result.error.startswith(f"{tmp_path / 'a.wav'}: ")
 
 
-@pytest.mark.parametrize("template", (
-    "{track}/{stem}.{ext}", "{track} {stem}.{ext}", "{track}/{stem}/x.{ext}", "{stem}/{track}.{ext}"))
+@pytest.mark.parametrize(
+    "template", ("{track}/{stem}.{ext}", "{track} {stem}.{ext}", "{track}/{stem}/x.{ext}", "{stem}/{track}.{ext}")
+)
 def test_earlier_output_is_passed_over_in_folders(tmp_path, template):
     audio.write(tmp_path / "song.wav", noise(1, 8000), 8000)
     chosen = settings(tmp_path / "out", template=template)
-    done, = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
+    (done,) = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
     assert done.status == "done"
     assert find_sources([tmp_path]).sources == [tmp_path / "song.wav"]
 
@@ -246,7 +256,7 @@ def test_without_its_manifest_no_stem_appears(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(batch, "_json", full)
-    failed, = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
+    (failed,) = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
     assert failed.error == f"{tmp_path / 'song.wav'}: No space left on device"
     assert not (tmp_path / "out").exists()
 
@@ -259,7 +269,7 @@ def test_a_picture_is_not_replaced_unasked(tmp_path):
     picture.write_bytes(b"mine")
     for existing, status in (("fail", "failed"), ("overwrite", "done")):
         chosen = settings(tmp_path / "out", existing=existing, plot=True)
-        result, = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
+        (result,) = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
         assert result.status == status
         assert (picture.read_bytes() == b"mine") == (status == "failed")
 
@@ -269,6 +279,6 @@ def test_a_folder_in_the_way_is_found_before_the_work(tmp_path, name):
     audio.write(tmp_path / "song.wav", noise(1, 8000), 8000)
     (tmp_path / "out" / "song" / name).mkdir(parents=True)
     chosen = settings(tmp_path / "out", existing="overwrite")
-    result, = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
+    (result,) = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
     assert f"{name} is a folder" in result.error
     assert [path.name for path in (tmp_path / "out" / "song").iterdir()] == [name]

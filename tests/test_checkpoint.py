@@ -9,8 +9,13 @@ from hyperstem.errors import ModelError
 
 def test_round_trip(tmp_path):
     path = tmp_path / "run" / "checkpoint"
-    state = {"weights": {"a": torch.randn(3, 4), "b": torch.arange(5)}, "step": 7, "best": -float("inf"), "none": None,
-             "optimizer": {"x": {"step": torch.tensor(3.0)}}}
+    state = {
+        "weights": {"a": torch.randn(3, 4), "b": torch.arange(5)},
+        "step": 7,
+        "best": -float("inf"),
+        "none": None,
+        "optimizer": {"x": {"step": torch.tensor(3.0)}},
+    }
     checkpoint.save(path, state, {"train": {"steps": 5, "betas": [0.9, 0.99]}})
     loaded, config = checkpoint.load(path)
     assert config == {"train": {"steps": 5, "betas": [0.9, 0.99]}}

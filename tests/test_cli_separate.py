@@ -65,8 +65,29 @@ def test_karaoke_writes_vocals_and_the_rest(here):
 
 def test_some_stems_other_rate_mono_and_format(here):
     song("song.wav")
-    assert main(["separate", "song.wav", "--stems", "vocals, drums", "--rate", "22050", "--channels", "mono",
-                 "--format", "flac", "--subtype", "pcm24", "-o", "out", "--template", "{stem} of {track}.{ext}"]) == 0
+    assert (
+        main(
+            [
+                "separate",
+                "song.wav",
+                "--stems",
+                "vocals, drums",
+                "--rate",
+                "22050",
+                "--channels",
+                "mono",
+                "--format",
+                "flac",
+                "--subtype",
+                "pcm24",
+                "-o",
+                "out",
+                "--template",
+                "{stem} of {track}.{ext}",
+            ]
+        )
+        == 0
+    )
     assert files(here / "out") == {"drums of song.flac", "vocals of song.flac", "song.manifest.json"}
     wave, rate_hz = audio.read("out/drums of song.flac")
     assert (rate_hz, wave.shape) == (22050, (1, 26_460))
@@ -101,9 +122,15 @@ def test_rates_a_format_cannot_hold(here):
     assert (rate_hz, wave.shape) == (48_000, (2, round(1.2 * 48_000)))
 
 
-@pytest.mark.parametrize(("name", "codec"), [
-    ("a.m4a", "aac"), ("a.mkv", "flac"), ("a.wma", "wmav2"), ("a.aiff", "pcm_s16be"),
-])
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.m4a", "aac"),
+        ("a.mkv", "flac"),
+        ("a.wma", "wmav2"),
+        ("a.aiff", "pcm_s16be"),
+    ],
+)
 def test_files_of_other_programs(here, name, codec):
     encode(here / name, codec, noise(2, 50_000), 44100)
     wave, _ = audio.read(name)
@@ -124,8 +151,10 @@ def test_existing_files_fail_are_skipped_or_replaced(here, capsys):
     Path("separated/song/bass.wav").write_bytes(b"mine")
     assert main(["separate", "song.wav"]) == 1
     err = capsys.readouterr().err
-    assert err == ("hyperstem: song.wav: separated/song/drums.wav exists; --overwrite replaces it, "
-                   "--skip-existing passes it over\n")
+    assert err == (
+        "hyperstem: song.wav: separated/song/drums.wav exists; --overwrite replaces it, "
+        "--skip-existing passes it over\n"
+    )
     assert main(["separate", "song.wav", "--skip-existing"]) == 0
     assert Path("separated/song/bass.wav").read_bytes() == b"mine"
     assert "skipped" in capsys.readouterr().out
@@ -144,14 +173,20 @@ def test_many_files_and_folders_one_bad(here, capsys):
     out, err = capsys.readouterr()
     records = [json.loads(line) for line in out.splitlines()]
     assert {record["file"]: record["status"] for record in records} == {
-        "in/a.wav": "done", "in/deep/a.flac": "done",
-        "in/deep/b.mp3": "failed", "in/empty": "failed", "gone.mp3": "failed"}
+        "in/a.wav": "done",
+        "in/deep/a.flac": "done",
+        "in/deep/b.mp3": "failed",
+        "in/empty": "failed",
+        "gone.mp3": "failed",
+    }
     done = next(record for record in records if record["file"] == "in/a.wav")
     assert set(done) >= {"stems", "seconds", "elapsed_s", "real_time_factor", "peak", "gain", "warnings"}
     assert done["seconds"] == pytest.approx(1.2)
     assert set(err.splitlines()) == {
         "hyperstem: in/deep/b.mp3 is no audio file that can be decoded (Invalid data found when processing input)",
-        "hyperstem: in/empty: no audio files in this folder", "hyperstem: gone.mp3: No such file or directory"}
+        "hyperstem: in/empty: no audio files in this folder",
+        "hyperstem: gone.mp3: No such file or directory",
+    }
     assert {path.name for path in (here / "separated").iterdir()} == {"a", "a-2"}
     assert np.array_equal(_sum("separated/a"), audio.read("in/a.wav")[0])
     assert np.array_equal(_sum("separated/a-2"), audio.read("in/deep/a.flac")[0])
@@ -186,15 +221,35 @@ def test_the_same_bytes_whatever_the_jobs(here, jobs):
         assert (here / "one" / name).read_bytes() == (here / "many" / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("arguments", [
-    ["--stems", "flute"], ["--stems", ","], ["--karaoke", "--stems", "bass"], ["--quality", "best"],
-    ["--overlap", "1.5"], ["--rate", "fast"], ["--rate", "96000", "--format", "mp3"], ["--threads", "0"],
-    ["--rate", "384000", "--format", "ogg"], ["--rate", "96001", "--format", "flac"],
-    ["--jobs", "0"], ["--segment", "-1"], ["--template", "{track}.wav"], ["--template", "{song}/{stem}.wav"],
-    ["--template", "../{stem}.wav"], ["--template", "{stem"], ["--duration", "0"], ["--start", "-1"],
-    ["--duration", "1e308"], ["--start", "1e308"], ["--start", "nan"], ["--rate", "²"],
-    ["--subtype", "float", "--format", "flac"], ["--overwrite", "--skip-existing"],
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--stems", "flute"],
+        ["--stems", ","],
+        ["--karaoke", "--stems", "bass"],
+        ["--quality", "best"],
+        ["--overlap", "1.5"],
+        ["--rate", "fast"],
+        ["--rate", "96000", "--format", "mp3"],
+        ["--threads", "0"],
+        ["--rate", "384000", "--format", "ogg"],
+        ["--rate", "96001", "--format", "flac"],
+        ["--jobs", "0"],
+        ["--segment", "-1"],
+        ["--template", "{track}.wav"],
+        ["--template", "{song}/{stem}.wav"],
+        ["--template", "../{stem}.wav"],
+        ["--template", "{stem"],
+        ["--duration", "0"],
+        ["--start", "-1"],
+        ["--duration", "1e308"],
+        ["--start", "1e308"],
+        ["--start", "nan"],
+        ["--rate", "²"],
+        ["--subtype", "float", "--format", "flac"],
+        ["--overwrite", "--skip-existing"],
+    ],
+)
 def test_wrong_usage_is_2(here, arguments, capsys):
     song("song.wav")
     try:
@@ -262,7 +317,12 @@ def test_unicode_long_and_odd_names(here):
         song(name, seconds=0.1)
     assert main(["separate", "--quiet", "--", *names]) == 0
     assert {path.name for path in (here / "separated").iterdir()} == {
-        "Ünïcødé 音楽", "x" * 200, "-dash", "two.dots", "100% {stem}"}
+        "Ünïcødé 音楽",
+        "x" * 200,
+        "-dash",
+        "two.dots",
+        "100% {stem}",
+    }
 
 
 def test_a_name_that_is_no_utf_8(here, capsys):
@@ -325,8 +385,13 @@ def run(here: Path, *arguments: str, delay_s: float = 0.0, before: str = "", **o
 def test_ctrl_c_leaves_no_half_file_and_says_so(here):
     song("song.wav", seconds=60)
     song("other.wav", seconds=60)
-    for jobs, kill, times in (("1", signal.SIGINT, 1), ("2", signal.SIGINT, 1), ("1", signal.SIGTERM, 1),
-                              ("1", signal.SIGHUP, 1), ("2", signal.SIGINT, 5)):
+    for jobs, kill, times in (
+        ("1", signal.SIGINT, 1),
+        ("2", signal.SIGINT, 1),
+        ("1", signal.SIGTERM, 1),
+        ("1", signal.SIGHUP, 1),
+        ("2", signal.SIGINT, 5),
+    ):
         process = run(here, "separate", "song.wav", "other.wav", "--jobs", jobs, delay_s=0.2)
         deadline = time.monotonic() + 60
         while not list(here.glob("separated/song/.hyperstem-*")) and time.monotonic() < deadline:

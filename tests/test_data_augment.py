@@ -28,7 +28,7 @@ def generator(seed=0):
 
 
 def frequency(wave, rate_hz=RATE_HZ):
-    middle = wave[..., len(wave[0]) // 4: 3 * len(wave[0]) // 4]
+    middle = wave[..., len(wave[0]) // 4 : 3 * len(wave[0]) // 4]
     spectrum = np.abs(np.fft.rfft(middle[0] * np.hanning(middle.shape[-1])))
     return spectrum.argmax() * rate_hz / middle.shape[-1]
 
@@ -60,11 +60,11 @@ def test_pitch_moves_alone(factor, rate_hz):
     envelope = (np.arange(wave.shape[-1]) > 2 * rate_hz).astype(np.float32)  # begins after two seconds
     shifted = shift_pitch(wave * envelope, factor, rate_hz)
     assert shifted.shape == wave.shape and shifted.dtype == np.float32
-    late = shifted[:, 5 * rate_hz // 2:]
+    late = shifted[:, 5 * rate_hz // 2 :]
     assert frequency(late, rate_hz) == pytest.approx(500 * factor, abs=2)
     assert power_db(late) == pytest.approx(power_db(wave), abs=0.7)
-    assert power_db(shifted[:, :int(1.9 * rate_hz)]) < power_db(late) - 40
-    assert power_db(shifted[:, int(2.1 * rate_hz):int(2.3 * rate_hz)]) > power_db(late) - 2
+    assert power_db(shifted[:, : int(1.9 * rate_hz)]) < power_db(late) - 40
+    assert power_db(shifted[:, int(2.1 * rate_hz) : int(2.3 * rate_hz)]) > power_db(late) - 2
 
 
 @pytest.mark.parametrize("factor", [0.87, 1.12])
@@ -137,7 +137,7 @@ def test_reverb_adds_a_decaying_tail_after_the_direct_sound():
     wave = colour(click, replace(OFF, reverb_share=1.0, reverb_s=0.5), RATE_HZ, generator(1))
     assert wave[0, 3000] == pytest.approx(1, abs=1e-3) and np.abs(wave[:, :3000]).max() < 1e-5
     tail = np.square(wave[:, 3001:]).sum()
-    assert 0.01 < tail / 2 < 0.3 and np.abs(wave[:, 3000 + RATE_HZ // 2 + 1:]).max() < 1e-5
+    assert 0.01 < tail / 2 < 0.3 and np.abs(wave[:, 3000 + RATE_HZ // 2 + 1 :]).max() < 1e-5
     assert not np.allclose(wave[0], wave[1], atol=1e-3)
     response = impulse_response(1, 4000, RATE_HZ, generator(2))[0]
     assert np.square(response[200:1000]).sum() > 3 * np.square(response[2000:2800]).sum()

@@ -20,8 +20,12 @@ def data(tmp_path):
 
 
 def same(first, second):
-    return all(torch.equal(a, b) for a, b in zip((*first.mixture, *first.stems, first.active),
-                                                 (*second.mixture, *second.stems, second.active), strict=True))
+    return all(
+        torch.equal(a, b)
+        for a, b in zip(
+            (*first.mixture, *first.stems, first.active), (*second.mixture, *second.stems, second.active), strict=True
+        )
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -74,13 +78,22 @@ def test_sums_come_with_their_matrix(tmp_path):
 @pytest.mark.parametrize("channels", [1, 2])
 def test_validation_gives_whole_clips_unchanged_but_for_the_level(tmp_path, channels):
     sides = np.array([[1.0], [0.0]], np.float32)
-    waves = [np.stack([tone(300 * (i + 1), level=0.1 * (song + i + 1)) * (sides if i else 1) for i in range(4)])
-             for song in range(2)]
+    waves = [
+        np.stack([tone(300 * (i + 1), level=0.1 * (song + i + 1)) * (sides if i else 1) for i in range(4)])
+        for song in range(2)
+    ]
     for song, stems in enumerate(waves):
         write_song(tmp_path / "held" / f"song{song}", dict(zip(STEMS, stems, strict=True)))
     write_song(tmp_path / "s" / "a", {stem: noise(100 + i) for i, stem in enumerate(STEMS)})
-    data = replace(prepared(tmp_path, SourceConfig("s", "folders", "s"), rate_hz=16000,
-                            validation=(SourceConfig("held", "folders", "held"),)), augment=EVERYTHING)
+    data = replace(
+        prepared(
+            tmp_path,
+            SourceConfig("s", "folders", "s"),
+            rate_hz=16000,
+            validation=(SourceConfig("held", "folders", "held"),),
+        ),
+        augment=EVERYTHING,
+    )
     model = ModelConfig(stages=2, audio_channels=channels)
     clips = list(dataset.ValidationData(data, model))
     assert [clip.name for clip in clips] == ["song0", "song1"]

@@ -91,8 +91,9 @@ def test_a_broken_file_is_named_and_the_rest_goes_on(tmp_path):
 def test_what_is_the_matter_with_many_songs_is_said_once(tmp_path):
     data = config(tmp_path, songs(tmp_path, 3))
     for report in (prepare(data, STEMS, 2 * RATE_HZ), prepare(data, STEMS, 2 * RATE_HZ)):
-        assert report.warnings == ("songs: song0 and 2 more: recorded at 8000 Hz, so nothing above 4000 Hz is learned "
-                                   "from it",)
+        assert report.warnings == (
+            "songs: song0 and 2 more: recorded at 8000 Hz, so nothing above 4000 Hz is learned from it",
+        )
 
 
 def test_stems_of_unequal_length_are_cut_with_a_warning(tmp_path):
@@ -103,11 +104,14 @@ def test_stems_of_unequal_length_are_cut_with_a_warning(tmp_path):
     assert only_track(data).frames == 2 * RATE_HZ
 
 
-@pytest.mark.parametrize("wave, rate_hz, message", [
-    (noise(1), 16000, r"16000 Hz.*8000 Hz.*must share one rate"),
-    (noise(1, channels=3), RATE_HZ, r"bass.wav has 3 channels"),
-    (np.full((1, 8000), np.nan, np.float32), RATE_HZ, r"bass.wav.*finite"),
-])
+@pytest.mark.parametrize(
+    "wave, rate_hz, message",
+    [
+        (noise(1), 16000, r"16000 Hz.*8000 Hz.*must share one rate"),
+        (noise(1, channels=3), RATE_HZ, r"bass.wav has 3 channels"),
+        (np.full((1, 8000), np.nan, np.float32), RATE_HZ, r"bass.wav.*finite"),
+    ],
+)
 def test_songs_that_cannot_be_used_are_left_out(tmp_path, wave, rate_hz, message):
     write_song(tmp_path / "s" / "a", {stem: noise(i) for i, stem in enumerate(STEMS)})
     write(tmp_path / "s" / "a" / "bass.wav", wave, rate_hz)
@@ -123,7 +127,7 @@ def test_recordings_are_resampled_to_the_models_rate_and_rates_coexist(tmp_path)
         prepare(data, STEMS, rate_hz)
     for rate_hz in (8000, 32000):
         wave = only_track(data, rate_hz).cut("drums", rate_hz, rate_hz)
-        assert np.abs(wave - tone(440, rate_hz=rate_hz)[:, rate_hz:2 * rate_hz]).max() < 2e-3
+        assert np.abs(wave - tone(440, rate_hz=rate_hz)[:, rate_hz : 2 * rate_hz]).max() < 2e-3
 
 
 def test_mono_and_stereo_stems_of_one_song(tmp_path):
@@ -230,7 +234,7 @@ def test_an_interrupted_second_run_leaves_nothing_to_train_on(tmp_path, monkeypa
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list open files")
 def test_tracks_do_not_hold_files_open(tmp_path):
     data = prepared(tmp_path, songs(tmp_path, 3))
-    (_, tracks), = load_library(data, STEMS, RATE_HZ).songs
+    ((_, tracks),) = load_library(data, STEMS, RATE_HZ).songs
     open_files = Path("/proc/self/fd")
     before = len(list(open_files.iterdir()))
     assert [track.cut("bass", 0, 100).any() for track in tracks] == [True] * 3
@@ -243,14 +247,17 @@ def test_a_cut_is_a_slice_with_silence_around(tmp_path_factory, start, length, f
     samples = np.random.default_rng(0).integers(-32767, 32767, (1, frames, 2)).astype(np.int16)
     path = tmp_path_factory.getbasetemp() / "track.npy"
     np.save(path, samples)
-    track = PreparedTrack("t", "s", path, RATE_HZ, frames, 2, ("bass",), {"bass": 0.5}, {"bass": 0.0}, {"bass": [0]},
-                          {}, frozenset())
+    track = PreparedTrack(
+        "t", "s", path, RATE_HZ, frames, 2, ("bass",), {"bass": 0.5}, {"bass": 0.0}, {"bass": [0]}, {}, frozenset()
+    )
     padded = np.pad(samples[0].T * np.float32(0.5), ((0, 0), (1000, 1000)))
-    assert np.array_equal(track.cut("bass", start, length), padded[:, 1000 + start:1000 + start + length])
+    assert np.array_equal(track.cut("bass", start, length), padded[:, 1000 + start : 1000 + start + length])
 
 
 def test_nothing_but_the_tensors_needs_torch():
-    code = ("import sys; sys.modules['torch'] = None\n"
-            "import hyperstem.data.prepare, hyperstem.data.tracks, hyperstem.data.mixing, hyperstem.data.sampling, "
-            "hyperstem.data.stats, hyperstem.cli.prepare, hyperstem.cli.data")
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import hyperstem.data.prepare, hyperstem.data.tracks, hyperstem.data.mixing, hyperstem.data.sampling, "
+        "hyperstem.data.stats, hyperstem.cli.prepare, hyperstem.cli.data"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

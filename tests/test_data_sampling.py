@@ -22,8 +22,17 @@ from data_songs import (
 from hyperstem.config import STEMS, AugmentConfig, ConfigError, MixingConfig, ModelConfig, SourceConfig
 from hyperstem.data.sampling import ExampleSource, active_stems, assemble, merge_matrix
 
-EVERYTHING = AugmentConfig(speed_share=0.5, pitch_share=0.3, gain_db=3, polarity_share=0.5, eq_share=0.5,
-                           reverb_share=0.3, clip_share=0.3, pan_share=0.5, mono_share=0.2)
+EVERYTHING = AugmentConfig(
+    speed_share=0.5,
+    pitch_share=0.3,
+    gain_db=3,
+    polarity_share=0.5,
+    eq_share=0.5,
+    reverb_share=0.3,
+    clip_share=0.3,
+    pan_share=0.5,
+    mono_share=0.2,
+)
 
 
 def pitched(root, count=4, name="songs", base_hz=200.0, **options):
@@ -107,6 +116,7 @@ def test_mono_recordings_fill_both_channels(tmp_path):
 def test_sources_are_drawn_by_weight(tmp_path):
     few, many = pitched(tmp_path, 1, "few", weight=3.0), pitched(tmp_path, 4, "many", 230.0, weight=1.0)
     data = prepared(tmp_path, few, many)
+
     def is_few(example):
         return np.abs(np.fft.rfft(example.stems[0, 0])).argmax() == 200
 
@@ -159,8 +169,12 @@ def test_alone_keeps_one_or_two_stems(tmp_path):
 
 def test_solo_voices_enter_remixes_at_the_level_of_vocals(tmp_path):
     write(tmp_path / "v" / "voice.wav", tone(3700, channels=1, level=0.9))
-    data = with_mixing(prepared(tmp_path, pitched(tmp_path), SourceConfig("v", "solo", "v", stem="vocals")),
-                       remix=0.5, solo=0.4, loudness_jitter_db=0.0)
+    data = with_mixing(
+        prepared(tmp_path, pitched(tmp_path), SourceConfig("v", "solo", "v", stem="vocals")),
+        remix=0.5,
+        solo=0.4,
+        loudness_jitter_db=0.0,
+    )
     source = ExampleSource(data, MODEL)
     share = 0
     for i in range(200):
@@ -188,8 +202,12 @@ def test_solo_voices_are_made_deeper_and_closer_as_the_source_says(tmp_path):
 
 def test_what_is_alone_in_a_remix_is_mostly_solo(tmp_path):
     write(tmp_path / "v" / "voice.wav", tone(3700, channels=1))
-    data = with_mixing(prepared(tmp_path, pitched(tmp_path), SourceConfig("v", "solo", "v", stem="vocals")),
-                       remix=1.0, solo=0.0, alone=1.0)
+    data = with_mixing(
+        prepared(tmp_path, pitched(tmp_path), SourceConfig("v", "solo", "v", stem="vocals")),
+        remix=1.0,
+        solo=0.0,
+        alone=1.0,
+    )
     vocals = [example.stems[3, 0] for example in examples(data, 120) if example.stems[3].any()]
     assert 0.6 < np.mean([np.abs(np.fft.rfft(wave)).argmax() == 3700 for wave in vocals]) < 0.9
 
@@ -198,6 +216,7 @@ def test_loudness_matched_remix(tmp_path):
     quiet = {stem: tone(200 + 900 * i, level=0.01) for i, stem in enumerate(STEMS)}
     write_song(tmp_path / "songs" / "quiet", quiet)
     data = with_mixing(prepared(tmp_path, pitched(tmp_path, 1)), remix=1.0, loudness_jitter_db=0.0)
+
     def spread_db(data):
         levels_db = [10 * np.log10(np.square(example.stems).mean(axis=(1, 2))) for example in examples(data, 30)]
         return max(np.ptp(each) for each in levels_db)
@@ -269,6 +288,7 @@ def test_a_silent_song_gives_silence_not_nan(tmp_path):
 
 def test_the_seed_decides(tmp_path):
     data = replace(prepared(tmp_path, songs(tmp_path)), augment=EVERYTHING)
+
     def wave(data, index, item):
         return ExampleSource(data, MODEL).example(index, item).stems
 

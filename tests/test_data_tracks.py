@@ -75,8 +75,10 @@ def test_moisesdb_kinds_become_four_stems_and_takes_add_up(tmp_path):
     for kind, takes in kinds.items():
         for take in takes:
             write(song / kind / f"{take}.wav", SHORT)
-    stems = [{"stemName": kind, "tracks": [{"id": take, "extension": "wav"} for take in takes]}
-             for kind, takes in kinds.items()]
+    stems = [
+        {"stemName": kind, "tracks": [{"id": take, "extension": "wav"} for take in takes]}
+        for kind, takes in kinds.items()
+    ]
     (song / "data.json").write_text(json.dumps({"song": "x", "stems": stems}))
     track = find_tracks(SourceConfig("x", "moisesdb", "."), tmp_path, STEMS).tracks[0]
     files = {stem: sorted(part.path.stem for part in parts) for stem, parts in track.rows.items()}
@@ -170,18 +172,24 @@ def test_settings_that_name_unknown_stems(tmp_path):
             find_tracks(SourceConfig("x", "folders", ".", **options), tmp_path, STEMS)
 
 
-@pytest.mark.parametrize("table, message", [
-    ({"name": "x", "layout": "folders", "path": ".", "wgt": 1}, "unknown key 'wgt'"),
-    ({"name": "x", "layout": "solo", "path": "."}, "solo source names its stem"),
-    ({"name": "x", "layout": "folders", "path": ".", "stem": "bass"}, "solo source names its stem"),
-    ({"name": "../x", "layout": "folders", "path": "."}, "usable as a folder name"),
-    ({"name": "x", "layout": "folders", "path": ".", "weight": -1}, "weight is -1"),
-    ({"name": "x", "layout": "solo", "path": ".", "stem": "vocals", "closer_db": 50}, "closer_db is 50"),
-    ({"name": "x", "layout": "folders", "path": ".", "deeper_semitones": 3}, "only solo sources"),
-    ({"name": "x", "layout": "solo", "path": ".", "stem": "vocals", "subset": "train"}, "subset is 'train'; allowed"),
-    ({"name": "x", "layout": "folders", "path": ".", "subset": "validation"}, "subset is 'validation'; allowed"),
-    ({"name": "x", "layout": "zip", "path": "."}, "layout is 'zip'"),
-])
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        ({"name": "x", "layout": "folders", "path": ".", "wgt": 1}, "unknown key 'wgt'"),
+        ({"name": "x", "layout": "solo", "path": "."}, "solo source names its stem"),
+        ({"name": "x", "layout": "folders", "path": ".", "stem": "bass"}, "solo source names its stem"),
+        ({"name": "../x", "layout": "folders", "path": "."}, "usable as a folder name"),
+        ({"name": "x", "layout": "folders", "path": ".", "weight": -1}, "weight is -1"),
+        ({"name": "x", "layout": "solo", "path": ".", "stem": "vocals", "closer_db": 50}, "closer_db is 50"),
+        ({"name": "x", "layout": "folders", "path": ".", "deeper_semitones": 3}, "only solo sources"),
+        (
+            {"name": "x", "layout": "solo", "path": ".", "stem": "vocals", "subset": "train"},
+            "subset is 'train'; allowed",
+        ),
+        ({"name": "x", "layout": "folders", "path": ".", "subset": "validation"}, "subset is 'validation'; allowed"),
+        ({"name": "x", "layout": "zip", "path": "."}, "layout is 'zip'"),
+    ],
+)
 def test_bad_source_settings(table, message):
     with pytest.raises(ConfigError, match=message):
         from_mapping(SourceConfig, table, "file.toml [data.sources]")

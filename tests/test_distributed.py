@@ -15,8 +15,21 @@ from hyperstem.distributed import World, find_device, launched, world
 from hyperstem.errors import ConfigError
 from hyperstem.model import MetaTasNet
 
-MODEL = {"base_rate_hz": 4000, "stages": 1, "latent_dim": 32, "kernels": (40, 80), "hop": 20, "mels": 8, "n_fft": 128,
-         "stft_hop": 32, "bottleneck_dim": 16, "hidden_dim": 16, "blocks": 2, "stacks": 1, "norm_groups": 4}
+MODEL = {
+    "base_rate_hz": 4000,
+    "stages": 1,
+    "latent_dim": 32,
+    "kernels": (40, 80),
+    "hop": 20,
+    "mels": 8,
+    "n_fft": 128,
+    "stft_hop": 32,
+    "bottleneck_dim": 16,
+    "hidden_dim": 16,
+    "blocks": 2,
+    "stacks": 1,
+    "norm_groups": 4,
+}
 
 TRAIN = """
 import json, sys
@@ -67,12 +80,21 @@ def train_with(processes: int, folder: Path) -> list[list[str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    shared = os.environ | {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-                           "OMP_NUM_THREADS": "1"}
+    shared = os.environ | {
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-c", TRAIN, str(folder), json.dumps(MODEL)]
     running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                         env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
         for rank in range(processes)
     ]
     results = [process.communicate(timeout=120) for process in running]

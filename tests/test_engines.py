@@ -13,8 +13,15 @@ from hyperstem.errors import ModelError
 from hyperstem.separator import Separator
 from separation_standin import noise
 
-SMALL = {"latent_dim": 32, "bottleneck_dim": 16, "hidden_dim": 16, "mels": 16, "blocks": 2, "stacks": 1,
-         "segment_s": 0.5}
+SMALL = {
+    "latent_dim": 32,
+    "bottleneck_dim": 16,
+    "hidden_dim": 16,
+    "mels": 16,
+    "blocks": 2,
+    "stacks": 1,
+    "segment_s": 0.5,
+}
 
 
 @pytest.fixture(scope="module", params=(1, 2), ids=("mono", "stereo"))
@@ -67,8 +74,10 @@ def test_the_level_does_not_matter_to_a_real_network(model, level_db):
 
 def test_torch_is_not_imported_for_an_exported_network(model, tmp_path):
     audio.write(tmp_path / "song.wav", noise(2, 30_000), 44100)
-    code = ("import sys\nfrom hyperstem.cli import main\nstatus = main(sys.argv[1:])\n"
-            "assert status == 0 and 'torch' not in sys.modules, status")
+    code = (
+        "import sys\nfrom hyperstem.cli import main\nstatus = main(sys.argv[1:])\n"
+        "assert status == 0 and 'torch' not in sys.modules, status"
+    )
     command = [sys.executable, "-c", code, "separate", "song.wav", "--model", str(model)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -99,7 +108,7 @@ def test_models_are_listed_and_shown(model, monkeypatch, capsys):
     assert main(["models", "list"]) == 0
     assert capsys.readouterr().out.startswith("small        drums, bass, other, vocals; 32000 Hz, ")
     assert main(["models", "list", "--json"]) == 0
-    fact, = json.loads(capsys.readouterr().out)
+    (fact,) = json.loads(capsys.readouterr().out)
     assert (fact["name"], fact["rates_hz"], fact["trained"]) == ("small", [8000, 16000, 32000], False)
     assert main(["models", "show", "small"]) == 0
     shown = capsys.readouterr().out

@@ -364,13 +364,23 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("command", [
-    ("train", ROOT / "configs" / "default.toml"), ("export", WEIGHTS, "out.onnx"),
-    ("convert", WEIGHTS, "out.safetensors"), ("models", "show", WEIGHTS),
-])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", ROOT / "configs" / "default.toml"),
+        ("export", WEIGHTS, "out.onnx"),
+        ("convert", WEIGHTS, "out.safetensors"),
+        ("models", "show", WEIGHTS),
+    ],
+)
 def test_commands_that_need_torch_say_how_to_get_it(tmp_path, command):
-    done = subprocess.run([sys.executable, "-c", COMMAND_WITHOUT_TORCH, *map(str, command)], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND_WITHOUT_TORCH, *map(str, command)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 1
     assert "which is not installed: pip install 'hyperstem[train]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1

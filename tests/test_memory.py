@@ -42,8 +42,23 @@ def song(path: Path, seconds: int) -> Path:
 def peak_mb(folder: Path, seconds: int, command: str) -> int:
     path = song(folder / f"{seconds}.flac", seconds)
     done = subprocess.run(
-        [sys.executable, "-c", PEAK + command, str(Path(__file__).parent), "0", "separate", str(path),
-         "--stems", "vocals", "-o", str(folder / "out")], capture_output=True, text=True, timeout=3000)
+        [
+            sys.executable,
+            "-c",
+            PEAK + command,
+            str(Path(__file__).parent),
+            "0",
+            "separate",
+            str(path),
+            "--stems",
+            "vocals",
+            "-o",
+            str(folder / "out"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=3000,
+    )
     assert done.returncode == 0, done.stderr
     for stem in (folder / "out").rglob("*.wav"):
         assert audio.probe(stem).frames == seconds * 44100

@@ -45,7 +45,7 @@ def test_carried_stems_are_those_of_the_song_at_the_new_rate_and_level():
     low[..., :200] = low[..., -200:] = 0
     stems = np.fft.irfft(np.fft.rfft(low)[..., :1600], 16000)  # at 16 kHz, with nothing above 1.6 kHz
     high = 0.3 * np.diff(rng.standard_normal((1, 2, 16001)), n=1)
-    high = np.fft.irfft(np.where(np.arange(8001) > 4500, np.fft.rfft(high), 0), 16000)   # above the lower rate
+    high = np.fft.irfft(np.where(np.arange(8001) > 4500, np.fft.rfft(high), 0), 16000)  # above the lower rate
     mixture = normalise(pyramid(stems.sum(1) + high, 16000, (8000, 16000)))
     below = stems[..., ::2] / mixture.scales[0][:, None]
     lower, upper = (torch.from_numpy(wave) for wave in mixture.waves)
@@ -116,7 +116,8 @@ def test_a_stem_without_anything_in_an_octave_counts_as_silent_there():
     mixtures = [wave.sum(1) for wave in stems]
     stems[1][:, 2] = carried(stems[0][:, 2:3], *mixtures)[:, 0]
     parts = Objective(LossConfig(silence=1.0, dissimilarity=0.0, similarity=0.0))(
-        network, mixtures, stems, torch.ones(2, 4)).parts
+        network, mixtures, stems, torch.ones(2, 4)
+    ).parts
     assert parts["stage1/si_snr/2"] == 0
     assert parts["stage1/silence"] > 0
     assert parts["stage0/silence"] == 0

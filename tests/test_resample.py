@@ -26,8 +26,10 @@ def test_what_the_lower_rate_cannot_hold_vanishes():
     assert np.abs(resample(tone(44100, 15000), 44100, 16000)[1000:-1000]).max() < 1e-5
 
 
-@given(st.lists(st.integers(0, 3000), min_size=1, max_size=8),
-       st.sampled_from([(44100, 32000), (32000, 44100), (4000, 32000)]))
+@given(
+    st.lists(st.integers(0, 3000), min_size=1, max_size=8),
+    st.sampled_from([(44100, 32000), (32000, 44100), (4000, 32000)]),
+)
 @settings(deadline=None, max_examples=20)
 def test_blocks_of_any_size_give_the_same_as_the_whole(sizes, rates):
     wave = np.random.default_rng(0).standard_normal((2, max(1, sum(sizes)))).astype(np.float32)

@@ -7,11 +7,15 @@ from hyperstem.residual import CELL, ResidualSharing, share_by_frequency
 
 def share(mixture: np.ndarray, stems: np.ndarray, block: int):
     sharing = ResidualSharing(len(stems), len(mixture))
-    parts = [sharing.push(mixture[:, at : at + block], stems[..., at : at + block])
-             for at in range(0, mixture.shape[1], block)]
+    parts = [
+        sharing.push(mixture[:, at : at + block], stems[..., at : at + block])
+        for at in range(0, mixture.shape[1], block)
+    ]
     parts.append(sharing.push(mixture[:, :0], stems[..., :0], last=True))
-    return (np.concatenate([part.mixture for part in parts], axis=-1),
-            np.concatenate([part.stems for part in parts], axis=-1))
+    return (
+        np.concatenate([part.mixture for part in parts], axis=-1),
+        np.concatenate([part.stems for part in parts], axis=-1),
+    )
 
 
 def signals(length: int, channels: int = 2) -> tuple[np.ndarray, np.ndarray]:

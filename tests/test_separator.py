@@ -31,8 +31,12 @@ def test_rate_channels_and_length_are_those_of_the_input(rate_hz, channels, mode
     assert np.abs(stems.waves.sum(axis=0) - wave).max() < 1e-6
 
 
-@given(length=st.integers(1, 30_000), rate_hz=st.integers(4000, 192_000), level_db=st.floats(-80, 20),
-       overlap=st.floats(0, 0.9))
+@given(
+    length=st.integers(1, 30_000),
+    rate_hz=st.integers(4000, 192_000),
+    level_db=st.floats(-80, 20),
+    overlap=st.floats(0, 0.9),
+)
 @settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 def test_any_length_rate_level_and_overlap(length, rate_hz, level_db, overlap):
     wave = noise(1, length, 10 ** (level_db / 20), seed=length)
@@ -249,11 +253,17 @@ def test_progress_and_cancel():
     assert threading.active_count() < 12
 
 
-@pytest.mark.parametrize(("wave", "message"), [
-    (np.zeros((2, 0)), "at least one sample"), (np.zeros((0, 5)), "at least one sample"),
-    (np.zeros((1, 2, 3)), r"\(channel, time\)"), (np.zeros((4410, 2)), r"4410 channels.* \(channel, time\)"),
-    (np.array([[0, np.nan]]), "NaN or infinite"), (np.array([[0, -np.inf]]), "NaN or infinite"),
-])
+@pytest.mark.parametrize(
+    ("wave", "message"),
+    [
+        (np.zeros((2, 0)), "at least one sample"),
+        (np.zeros((0, 5)), "at least one sample"),
+        (np.zeros((1, 2, 3)), r"\(channel, time\)"),
+        (np.zeros((4410, 2)), r"4410 channels.* \(channel, time\)"),
+        (np.array([[0, np.nan]]), "NaN or infinite"),
+        (np.array([[0, -np.inf]]), "NaN or infinite"),
+    ],
+)
 def test_bad_waves(wave, message):
     with pytest.raises(AudioError, match=message):
         separator().separate(wave, 44100)
@@ -269,10 +279,15 @@ def test_one_dimension_is_one_channel():
     assert separator().separate(np.zeros(10), 44100)["bass"].shape == (1, 10)
 
 
-@pytest.mark.parametrize(("setting", "message"), [
-    ({"quality": "best"}, "preview, standard, full"), ({"overlap": 1.0}, r"0 to 0\.9"),
-    ({"segment_s": float("nan")}, r"at least 0\.1"), ({"segment_s": 0.0}, r"at least 0\.1"),
-])
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"quality": "best"}, "preview, standard, full"),
+        ({"overlap": 1.0}, r"0 to 0\.9"),
+        ({"segment_s": float("nan")}, r"at least 0\.1"),
+        ({"segment_s": 0.0}, r"at least 0\.1"),
+    ],
+)
 def test_settings_out_of_range(setting, message):
     with pytest.raises(ConfigError, match=message):
         Separator(loaded(StandIn()), **setting)
@@ -313,9 +328,15 @@ def test_a_missing_song_is_found_before_the_model_loads():
 
 
 @pytest.mark.parametrize("level", (0.1, 2.0))
-@pytest.mark.parametrize(("name", "subtype", "steps"), [
-    ("wav", "pcm16", 32768), ("wav", "pcm24", 1 << 23), ("flac", "pcm16", 32768), ("flac", "pcm24", 1 << 23),
-])
+@pytest.mark.parametrize(
+    ("name", "subtype", "steps"),
+    [
+        ("wav", "pcm16", 32768),
+        ("wav", "pcm24", 1 << 23),
+        ("flac", "pcm16", 32768),
+        ("flac", "pcm24", 1 << 23),
+    ],
+)
 def test_saved_stems_sum_to_the_input_within_one_step(tmp_path, name, subtype, steps, level):
     wave = noise(2, 300_001, level)
     wave[:, :100_000] *= 0.1  # the peaks come late: what was written must be scaled again

@@ -21,7 +21,8 @@ from hyperstem.synth.voice import render_voice, sing_phrase
 RATE_HZ = 16000
 SEEDS = st.integers(0, 2**63 - 1)
 STEADY = draw_singer(np.random.default_rng(3))._replace(
-    low=45, high=64, vibrato_cents=0.0, unsteady=0.0, scoop_cents=0.0, growl=0.0, tract=1.0, ring=0.0, breath=0.01)
+    low=45, high=64, vibrato_cents=0.0, unsteady=0.0, scoop_cents=0.0, growl=0.0, tract=1.0, ring=0.0, breath=0.01
+)
 
 
 def level_db(wave):
@@ -90,10 +91,16 @@ def test_absent_stems_are_silent_and_the_others_go_on():
     assert stems["other"].any()
 
 
-@pytest.mark.parametrize(("given", "words"), [
-    ({"seconds": 0.0}, "length"), ({"seconds": float("nan")}, "length"), ({"rate_hz": 4000}, "8000"),
-    ({"style": "opera"}, "no style 'opera'"), ({"absent": ("guitar",)}, "no stem 'guitar'"),
-])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"seconds": 0.0}, "length"),
+        ({"seconds": float("nan")}, "length"),
+        ({"rate_hz": 4000}, "8000"),
+        ({"style": "opera"}, "no style 'opera'"),
+        ({"absent": ("guitar",)}, "no stem 'guitar'"),
+    ],
+)
 def test_what_the_band_cannot_play_is_said(given, words):
     with pytest.raises(ConfigError, match=words):
         render_song(**{"seed": 0, "seconds": 1.0, "rate_hz": 8000} | given)
@@ -194,7 +201,7 @@ def test_the_beat_of_house_is_heard_in_the_drums():
     low = own_drums(song, 16 * RATE_HZ, RATE_HZ).mean(axis=0)
     spectrum = np.fft.rfft(low)
     spectrum[150 * 16 :] = 0
-    strength = np.abs(np.fft.irfft(spectrum)).reshape(-1, RATE_HZ // 100).mean(axis=1)   # 100 a second
+    strength = np.abs(np.fft.irfft(spectrum)).reshape(-1, RATE_HZ // 100).mean(axis=1)  # 100 a second
     strength = np.maximum(np.diff(strength), 0)
     pulse = np.correlate(strength, strength, "full")[len(strength) - 1 :]
     beat = 6000 / song.bpm

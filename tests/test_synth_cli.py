@@ -82,7 +82,7 @@ def test_two_runs_in_one_folder_leave_whole_songs(tmp_path, monkeypatch):
 
     monkeypatch.setattr(library.audio, "write", writing)
     synth(tmp_path, "--songs", 1, *SMALL)
-    folder, = tmp_path.iterdir()
+    (folder,) = tmp_path.iterdir()
     assert {path.stem for path in folder.iterdir()} == {*STEMS, "song"}
 
 
@@ -100,17 +100,24 @@ def test_nothing_half_made_stays(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["--builtin", "--voices", "."], "--builtin"), (["--songs", "0", "--builtin"], "songs is 0"),
-    (["--seconds", "-1", "--builtin"], "allowed are 1"), (["--rate", "100", "--builtin"], "8000"),
-    (["--seed", "-1", "--builtin"], "seed is -1"), (["--minutes", "0", "--builtin"], "minutes"),
-    (["--minutes", "1", "--seconds", "0", "--builtin"], "seconds is 0"),
-    (["--minutes", "1", "--seconds", "nan", "--builtin"], "seconds is nan"),
-    (["--songs", "2", "--seconds", "0", "--minutes", "1", "--builtin"], "two of"),
-    (["--format", "opus", "--builtin"], "48000"), (["--jobs", "0", "--builtin"], "jobs is 0"),
-    (["--songs", "2", "--seconds", "5", "--minutes", "1", "--builtin"], "two of"),
-    (["--soundfonts", "nowhere"], "nowhere is not a folder"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--builtin", "--voices", "."], "--builtin"),
+        (["--songs", "0", "--builtin"], "songs is 0"),
+        (["--seconds", "-1", "--builtin"], "allowed are 1"),
+        (["--rate", "100", "--builtin"], "8000"),
+        (["--seed", "-1", "--builtin"], "seed is -1"),
+        (["--minutes", "0", "--builtin"], "minutes"),
+        (["--minutes", "1", "--seconds", "0", "--builtin"], "seconds is 0"),
+        (["--minutes", "1", "--seconds", "nan", "--builtin"], "seconds is nan"),
+        (["--songs", "2", "--seconds", "0", "--minutes", "1", "--builtin"], "two of"),
+        (["--format", "opus", "--builtin"], "48000"),
+        (["--jobs", "0", "--builtin"], "jobs is 0"),
+        (["--songs", "2", "--seconds", "5", "--minutes", "1", "--builtin"], "two of"),
+        (["--soundfonts", "nowhere"], "nowhere is not a folder"),
+    ],
+)
 def test_what_cannot_be_is_said_in_one_line(tmp_path, arguments, words, capsys):
     assert synth(tmp_path / "out", *arguments) == 1
     error = capsys.readouterr().err
@@ -166,7 +173,7 @@ def test_the_demo_song_is_what_its_script_renders(tmp_path, monkeypatch):
     kept, kept_hz = audio.read(DEMO / "demo.ogg")
     assert (fresh.shape, rate_hz) == (kept.shape, kept_hz)
     error = np.mean((fresh - kept) ** 2) / np.mean(kept**2)
-    assert error < 1e-3   # the same music, whatever the machine's last bits
+    assert error < 1e-3  # the same music, whatever the machine's last bits
     stems = sum(audio.read(tmp_path / "stems" / f"{stem}.flac")[0] for stem in STEMS)
     assert np.corrcoef(stems[0], kept[0])[0, 1] > 0.99
     assert (DEMO / "demo.ogg").stat().st_size < 2_000_000

@@ -55,13 +55,13 @@ def test_impulse_responses_have_the_magnitude_asked_for_and_no_delay():
 
 def test_shaped_noise_has_the_spectrum_asked_for():
     magnitudes = np.zeros((200, 65))
-    magnitudes[:, 16:32] = 1.0   # 2 to 4 kHz
+    magnitudes[:, 16:32] = 1.0  # 2 to 4 kHz
     wave = dsp.shaped_noise(magnitudes, 100, 19000, rng())
     power = np.abs(np.fft.rfft(wave)) ** 2
     frequency = np.fft.rfftfreq(len(wave), 1 / RATE_HZ)
     inside = power[(frequency > 1900) & (frequency < 4100)].sum()
     assert inside / power.sum() > 0.97
-    assert np.std(wave) == pytest.approx(0.5, rel=0.1)   # a quarter of white noise's power
+    assert np.std(wave) == pytest.approx(0.5, rel=0.1)  # a quarter of white noise's power
 
 
 def test_shaped_noise_is_silent_where_it_is_asked_to_be():
@@ -102,8 +102,9 @@ def test_panning_keeps_power_and_side():
     assert np.sum(dsp.pan(wave, 0.3)[:, 0] ** 2) == pytest.approx(2.0, rel=1e-5)
 
 
-@pytest.mark.parametrize(("start", "expected"), [
-    (-2, [3, 4, 0, 0]), (0, [1, 2, 3, 4]), (3, [0, 0, 0, 1]), (9, [0, 0, 0, 0])])
+@pytest.mark.parametrize(
+    ("start", "expected"), [(-2, [3, 4, 0, 0]), (0, [1, 2, 3, 4]), (3, [0, 0, 0, 1]), (9, [0, 0, 0, 0])]
+)
 def test_adding_is_cut_at_both_ends(start, expected):
     track = np.zeros(4, np.float32)
     dsp.add_at(track, np.array([1, 2, 3, 4], np.float32), start)

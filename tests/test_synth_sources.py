@@ -36,21 +36,33 @@ def singing(tmp_path, voices=("anna", "bert"), files=4):
         singer = draw_singer(rng)._replace(vibrato_cents=0.0, growl=0.0)
         (tmp_path / name).mkdir()
         for file in range(files):
-            phrase = [Syllable(0.6 + 0.24 * i, 0.2, 50 + 8.0 * number + rng.uniform(-2, 2), 0.8,
-                               str(rng.choice(["m", "s", "t", "l"])), str(rng.choice(["a", "e", "i", "o"])), False)
-                      for i in range(12)]
+            phrase = [
+                Syllable(
+                    0.6 + 0.24 * i,
+                    0.2,
+                    50 + 8.0 * number + rng.uniform(-2, 2),
+                    0.8,
+                    str(rng.choice(["m", "s", "t", "l"])),
+                    str(rng.choice(["a", "e", "i", "o"])),
+                    False,
+                )
+                for i in range(12)
+            ]
             wave = render_voice([phrase], singer, file, number, 4 * RATE_HZ, RATE_HZ, talk=True)
             audio.write(tmp_path / name / f"{file}.wav", wave[None], RATE_HZ)
     return tmp_path
 
 
-@given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 100), st.integers(0, 127), st.integers(1, 127)),
-                max_size=30))
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.integers(1, 100), st.integers(0, 127), st.integers(1, 127)), max_size=30)
+)
 def test_midi_comes_back_as_it_was_written(events):
-    played = {(start, pitch): Note(start / 10, length / 100, float(pitch), velocity / 127)
-              for start, length, pitch, velocity in events}
+    played = {
+        (start, pitch): Note(start / 10, length / 100, float(pitch), velocity / 127)
+        for start, length, pitch, velocity in events
+    }
     kept = []
-    for note in sorted(played.values()):   # a key is struck again only when it was let go
+    for note in sorted(played.values()):  # a key is struck again only when it was let go
         if all(other.pitch != note.pitch or other.start_s + other.duration_s <= note.start_s for other in kept):
             kept.append(note)
     tracks = read_midi(write_midi([Track("x", 33, 3, tuple(kept))]), 120.0)
@@ -79,10 +91,19 @@ def test_a_midi_file_cut_short_is_refused_or_read_in_part():
         assert sum(len(track.notes) for track in tracks) <= 8
 
 
-@pytest.mark.parametrize(("root", "tones", "name"), [
-    (0, (0, 4, 7), "C"), (9, (9, 0, 4), "Am"), (7, (7, 11, 2, 5), "G7"), (11, (11, 2, 5, 9), "Bm7b5"),
-    (5, (5, 9, 0, 4), "FM7"), (2, (2, 7, 9), "Dsus4"), (2, (2, 5, 9, 0, 4), "Dm7"), (10, (10, 1, 6), "Bbm"),
-])
+@pytest.mark.parametrize(
+    ("root", "tones", "name"),
+    [
+        (0, (0, 4, 7), "C"),
+        (9, (9, 0, 4), "Am"),
+        (7, (7, 11, 2, 5), "G7"),
+        (11, (11, 2, 5, 9), "Bm7b5"),
+        (5, (5, 9, 0, 4), "FM7"),
+        (2, (2, 7, 9), "Dsus4"),
+        (2, (2, 5, 9, 0, 4), "Dm7"),
+        (10, (10, 1, 6), "Bbm"),
+    ],
+)
 def test_chords_have_the_names_that_mma_knows(root, tones, name):
     assert accompany.chord_name(Chord(root, tones, 0, 4)) == name
 
@@ -116,10 +137,15 @@ def kit_folder(tmp_path, rate_hz=44100):
         time_s = np.arange(rate_hz // 5) / rate_hz
         wave = 0.5 * np.cos(2 * np.pi * hz * time_s) * np.exp(-20 * time_s)
         audio.write(folder / f"{i}.wav", wave[None].astype(np.float32), rate_hz)
-        entries.append(f"<instrument><name>{name}</name><layer><filename>{i}.wav</filename><min>0</min><max>1</max>"
-                       "</layer><layer><filename>gone.wav</filename><min>0</min><max>1</max></layer></instrument>")
-    text = ("<drumkit_info xmlns='http://x'><name>My Kit</name><license>CC0</license><instrumentList>"
-            + "".join(entries) + "</instrumentList></drumkit_info>")
+        entries.append(
+            f"<instrument><name>{name}</name><layer><filename>{i}.wav</filename><min>0</min><max>1</max>"
+            "</layer><layer><filename>gone.wav</filename><min>0</min><max>1</max></layer></instrument>"
+        )
+    text = (
+        "<drumkit_info xmlns='http://x'><name>My Kit</name><license>CC0</license><instrumentList>"
+        + "".join(entries)
+        + "</instrumentList></drumkit_info>"
+    )
     (folder / "drumkit.xml").write_text(text)
     return tmp_path
 
@@ -196,7 +222,7 @@ def test_speech_is_sung_at_the_pitch_of_the_melody(tmp_path):
     pytest.importorskip("pyworld")
     speaker = speech.find_speakers([singing(tmp_path)])[0]
     spoken = speech.take_apart(speech.gather(speaker, 10.0, np.random.default_rng(0)))
-    assert 25 < len(spoken.syllables) < 60   # 36 to 48 were spoken
+    assert 25 < len(spoken.syllables) < 60  # 36 to 48 were spoken
     assert np.all(np.diff(spoken.syllables, axis=1) >= 0)
     singer = draw_singer(np.random.default_rng(0))._replace(vibrato_cents=0.0, unsteady=0.0, scoop_cents=0.0)
     phrases = [[Syllable(0.5, 0.9, 53.0, 0.8, "", "a", True), Syllable(1.4, 0.9, 58.0, 0.8, "", "a", False)]]
@@ -265,8 +291,10 @@ def test_a_song_says_what_it_was_made_of(tmp_path):
     pytest.importorskip("pyworld")
     (tmp_path / "voices").mkdir()
     (tmp_path / "kits").mkdir()
-    found = sources.Sources(kits=tuple(samples.find_kits([kit_folder(tmp_path / "kits")])),
-                            speakers=tuple(speech.find_speakers([singing(tmp_path / "voices")])))
+    found = sources.Sources(
+        kits=tuple(samples.find_kits([kit_folder(tmp_path / "kits")])),
+        speakers=tuple(speech.find_speakers([singing(tmp_path / "voices")])),
+    )
     used = {"drums": set(), "vocals": set()}
     for seed in range(5):
         song = produce(seed, 4.0, 8000, found)
@@ -286,7 +314,8 @@ def test_absent_stems_are_not_played(tmp_path):
 
 needs_fluidsynth = pytest.mark.skipif(
     not (shutil.which("fluidsynth") and soundfont.find_soundfonts([f for f in soundfont.FOLDERS if f.is_dir()])),
-    reason="needs fluidsynth and a SoundFont")
+    reason="needs fluidsynth and a SoundFont",
+)
 
 
 @needs_fluidsynth

@@ -51,8 +51,13 @@ def test_what_only_some_hold_stays_as_it_is(networks, monkeypatch):
 def test_weights_of_other_sizes_are_not_averaged(networks, monkeypatch):
     weights.save(networks / "wide.safetensors", small_network(0, TINY, hidden_dim=32))
     with pytest.raises(SystemExit, match=r"wide\.safetensors: stages\.0\..* has the sizes \("):
-        run(monkeypatch, "average.py", networks / "out.safetensors", networks / "0.safetensors",
-            networks / "wide.safetensors")
+        run(
+            monkeypatch,
+            "average.py",
+            networks / "out.safetensors",
+            networks / "0.safetensors",
+            networks / "wide.safetensors",
+        )
     assert not (networks / "out.safetensors").exists()
 
 

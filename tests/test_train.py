@@ -138,8 +138,10 @@ def test_a_run_leaves_its_files(config, tmp_path, capsys):
     network = weights.load(tmp_path / "run" / "best.safetensors")
     assert isinstance(network, MetaTasNet)
     assert "4 of 4 steps" in capsys.readouterr().out
-    state, saved = torch.load(tmp_path / "run" / "checkpoint", weights_only=True), json.loads(
-        (tmp_path / "run" / "config.json").read_text())
+    state, saved = (
+        torch.load(tmp_path / "run" / "checkpoint", weights_only=True),
+        json.loads((tmp_path / "run" / "config.json").read_text()),
+    )
     assert json.loads(state["config"]) == saved
     # The averaged weights are what is saved.
     average = {name.removeprefix("module."): value for name, value in state["state"]["average"].items()}
@@ -157,8 +159,16 @@ def test_a_picture_of_the_curves(config, tmp_path):
 
 @pytest.mark.parametrize(("optimizer", "workers"), [("ranger", "2"), ("adamw", "0")])
 def test_resuming_equals_one_run_to_the_bit(config, tmp_path, optimizer, workers):
-    options = ["--set", f"train.optimizer={optimizer}", "--set", "train.lookahead_steps=2",
-               "--set", "train.accumulate=2", "--set", f"data.workers={workers}"]
+    options = [
+        "--set",
+        f"train.optimizer={optimizer}",
+        "--set",
+        "train.lookahead_steps=2",
+        "--set",
+        "train.accumulate=2",
+        "--set",
+        f"data.workers={workers}",
+    ]
     run(config, tmp_path / "whole", "--steps", "7", *options)
     run(config, tmp_path / "parts", "--steps", "3", *options)
     run(config, tmp_path / "parts", "--steps", "4", "--resume", *options)
@@ -174,17 +184,38 @@ def test_resuming_equals_one_run_to_the_bit(config, tmp_path, optimizer, workers
 
 def test_resuming_needs_the_same_config(config, tmp_path, capsys):
     run(config, tmp_path, "--steps", "1")
-    for key, value in (("model.hop", "16"), ("loss.similarity", "0.0"), ("train.batch", "2"),
-                       ("data.mixing.remix", "0.25")):
+    for key, value in (
+        ("model.hop", "16"),
+        ("loss.similarity", "0.0"),
+        ("train.batch", "2"),
+        ("data.mixing.remix", "0.25"),
+    ):
         assert run(config, tmp_path, "--resume", "--set", f"{key}={value}") == 1
         message = capsys.readouterr().err
         assert f"{key}: " in message
         assert value in message
-    assert run(config, tmp_path, "--resume", "--steps", "2", "--set", "learning_rate=1e-4",
-               "--set", "data.sources.0.weight=2", "--set", "train.schedule=cosine") == 0
+    assert (
+        run(
+            config,
+            tmp_path,
+            "--resume",
+            "--steps",
+            "2",
+            "--set",
+            "learning_rate=1e-4",
+            "--set",
+            "data.sources.0.weight=2",
+            "--set",
+            "train.schedule=cosine",
+        )
+        == 0
+    )
     changed = [record["change"] for record in journal.read(tmp_path) if record["event"] == "changed"]
-    assert changed == ["data.sources.0.weight: 1.0 -> 2.0", "train.learning_rate: 0.003 -> 0.0001",
-                       'train.schedule: "sgdr" -> "cosine"']
+    assert changed == [
+        "data.sources.0.weight: 1.0 -> 2.0",
+        "train.learning_rate: 0.003 -> 0.0001",
+        'train.schedule: "sgdr" -> "cosine"',
+    ]
     (tmp_path / "checkpoint").write_bytes(b"torn")
     assert run(config, tmp_path, "--resume") == 1
     assert "checkpoint" in capsys.readouterr().err
@@ -232,10 +263,23 @@ def _trained(log: Path) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_save_and_stop(config, tmp_path, number):
-    command = [sys.executable, "-m", "hyperstem", "train", str(config), "-o", str(tmp_path / "run"), "-q",
-               "--steps", "100000", "--set", "data.workers=1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "hyperstem",
+        "train",
+        str(config),
+        "-o",
+        str(tmp_path / "run"),
+        "-q",
+        "--steps",
+        "100000",
+        "--set",
+        "data.workers=1",
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     log = tmp_path / "run" / "log.jsonl"
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline and not _trained(log):
@@ -494,8 +538,16 @@ def test_settings_are_checked(tmp_path):
         from_tables(tables | {"sound": {}}, path)
     with pytest.raises(ConfigError, match="train is 3; expected a table"):
         from_tables(tables | {"train": 3}, path)
-    for key, value in (("speed", 1), ("steps", 0), ("learning_rate", -1.0), ("optimizer", "sgd"), ("betas", [0.9]),
-                       ("average", 1.0), ("init_strict", True), ("rate_factors", {"stages": 0.0})):
+    for key, value in (
+        ("speed", 1),
+        ("steps", 0),
+        ("learning_rate", -1.0),
+        ("optimizer", "sgd"),
+        ("betas", [0.9]),
+        ("average", 1.0),
+        ("init_strict", True),
+        ("rate_factors", {"stages": 0.0}),
+    ):
         with pytest.raises(ConfigError, match=key):
             from_tables(tables | {"train": {key: value}}, path)
     assert read(path, ["learning_rate=1e-2", "data.sources.0.weight=0.5"]).train.learning_rate == 1e-2
@@ -509,15 +561,41 @@ def test_every_setting_of_a_checkpoint_is_compared(tmp_path):
     settings = read(path)
     mapping = settings.mapping()
     assert resumable_changes(mapping, settings, path) == []
-    free = {"steps", "learning_rate", "rate_factors", "schedule", "warmup_steps", "schedule_steps", "final_factor",
-            "period", "restart_factor", "clip", "weight_decay", "device", "precision", "compile", "threads",
-            "tensorboard", "best", "log_steps", "max_skipped"}
+    free = {
+        "steps",
+        "learning_rate",
+        "rate_factors",
+        "schedule",
+        "warmup_steps",
+        "schedule_steps",
+        "final_factor",
+        "period",
+        "restart_factor",
+        "clip",
+        "weight_decay",
+        "device",
+        "precision",
+        "compile",
+        "threads",
+        "tensorboard",
+        "best",
+        "log_steps",
+        "max_skipped",
+    }
     for key, value in mapping["train"].items():
         if key == "init_strict":
             continue  # not without init
-        other = {"schedule": "cosine", "optimizer": "adamw", "precision": "float16", "best": "si_snr",
-                 "device": "cuda:9", "rate_factors": {"stages.0": 0.5}, "freeze": ["x"], "betas": [0.5, 0.5],
-                 "init": "x.st"}.get(key)
+        other = {
+            "schedule": "cosine",
+            "optimizer": "adamw",
+            "precision": "float16",
+            "best": "si_snr",
+            "device": "cuda:9",
+            "rate_factors": {"stages.0": 0.5},
+            "freeze": ["x"],
+            "betas": [0.5, 0.5],
+            "init": "x.st",
+        }.get(key)
         if other is None and isinstance(value, bool):
             other = not value
         elif other is None:
@@ -564,12 +642,25 @@ class Same:
 
 @pytest.mark.slow
 def test_a_tiny_network_overfits_one_bar(config, tmp_path):
-    settings = read(config, [
-        "model.stages=1", "model.latent_dim=128", "model.bottleneck_dim=32", "model.hidden_dim=32", "model.blocks=4",
-        "loss.dissimilarity=0.0", "loss.similarity=0.0", "train.optimizer=adamw", "train.learning_rate=5e-3",
-        "train.schedule=cosine", "train.steps=300", "train.average=0.0", "train.batch=1",
-    ])
-    bar = np.stack(list(band(5, 2.0, 4000).values()))                           # (stem, time)
+    settings = read(
+        config,
+        [
+            "model.stages=1",
+            "model.latent_dim=128",
+            "model.bottleneck_dim=32",
+            "model.hidden_dim=32",
+            "model.blocks=4",
+            "loss.dissimilarity=0.0",
+            "loss.similarity=0.0",
+            "train.optimizer=adamw",
+            "train.learning_rate=5e-3",
+            "train.schedule=cosine",
+            "train.steps=300",
+            "train.average=0.0",
+            "train.batch=1",
+        ],
+    )
+    bar = np.stack(list(band(5, 2.0, 4000).values()))  # (stem, time)
     mixture = normalise([bar.sum(0)[None]])
     stems = torch.from_numpy(bar / mixture.scales[0])[None]
     batch = Batch((torch.from_numpy(mixture.waves[0]),), (stems,), torch.ones(1, 4), None)
@@ -588,8 +679,25 @@ def test_the_tiny_config_trains_on_the_built_in_band(tmp_path):
     config = CONFIGS / "tiny.toml"
     place = ["--set", f"data.root={tmp_path}", "--set", f"data.prepared={tmp_path / 'prepared'}"]
     for name, seed in (("songs", 0), ("clips", 1000)):
-        assert cli.main(["synth", str(tmp_path / name), "--builtin", "--songs", "2", "--seconds", "8",
-                         "--rate", "16000", "--seed", str(seed), "-q"]) == 0
+        assert (
+            cli.main(
+                [
+                    "synth",
+                    str(tmp_path / name),
+                    "--builtin",
+                    "--songs",
+                    "2",
+                    "--seconds",
+                    "8",
+                    "--rate",
+                    "16000",
+                    "--seed",
+                    str(seed),
+                    "-q",
+                ]
+            )
+            == 0
+        )
     assert cli.main(["prepare", str(config), "-q", *place]) == 0
     assert run(config, tmp_path / "run", "--steps", "3", *place) == 0
     assert np.isfinite(journal.read(tmp_path / "run")[-2]["mean"]["sdr"])

@@ -29,8 +29,10 @@ def main() -> None:
             if all(name in state for state in states.values()):
                 for path, state in states.items():
                     if state[name].shape != tensor.shape:
-                        raise SystemExit(f"{path}: {name} has the sizes {tuple(state[name].shape)}, in {args.base} "
-                                         f"it has {tuple(tensor.shape)}")
+                        raise SystemExit(
+                            f"{path}: {name} has the sizes {tuple(state[name].shape)}, in {args.base} "
+                            f"it has {tuple(tensor.shape)}"
+                        )
                 tensor.copy_(torch.stack([state[name].float() for state in states.values()]).mean(0))
                 averaged += 1
     weights.save(args.out, network)

@@ -22,17 +22,39 @@ from hyperstem.resample import resample
 
 MUSIC, SPEECH = "usr/share/games/wesnoth/1.16/data/core/music", "usr/share/games/fillets-ng/sound"
 PIECES = (
-    "battle", "battle-epic", "breaking_the_chains", "defeat", "defeat2", "elf-land", "heroes_rite", "knalgan_theme",
-    "main_menu", "nunc_dimittis", "return_to_wesnoth", "revelation", "sad", "silvan_sanctuary", "the_city_falls",
-    "the_deep_path", "the_king_is_dead", "transience", "underground", "victory2",
+    "battle",
+    "battle-epic",
+    "breaking_the_chains",
+    "defeat",
+    "defeat2",
+    "elf-land",
+    "heroes_rite",
+    "knalgan_theme",
+    "main_menu",
+    "nunc_dimittis",
+    "return_to_wesnoth",
+    "revelation",
+    "sad",
+    "silvan_sanctuary",
+    "the_city_falls",
+    "the_deep_path",
+    "the_king_is_dead",
+    "transience",
+    "underground",
+    "victory2",
 )
 SONGS = "usr/share/games/fretsonfire/data/songs"
 LANGUAGES = ("cs", "en", "nl")
 LETTERS, WORDS, STAMPS = "usr/share/klettres", "usr/share/ktuberling/sounds", "usr/share/tuxpaint/stamps"
 PACKAGES = {
-    "wesnoth-1.16-music": MUSIC, "fillets-ng-data": SPEECH, "fillets-ng-data-cs": f"{SPEECH}/airplane/cs",
-    "fillets-ng-data-nl": f"{SPEECH}/airplane/nl", "fretsonfire-songs-muldjord": f"{SONGS}/muldjord",
-    "fretsonfire-songs-sectoid": f"{SONGS}/sectoid", "klettres-data": LETTERS, "ktuberling-data": WORDS,
+    "wesnoth-1.16-music": MUSIC,
+    "fillets-ng-data": SPEECH,
+    "fillets-ng-data-cs": f"{SPEECH}/airplane/cs",
+    "fillets-ng-data-nl": f"{SPEECH}/airplane/nl",
+    "fretsonfire-songs-muldjord": f"{SONGS}/muldjord",
+    "fretsonfire-songs-sectoid": f"{SONGS}/sectoid",
+    "klettres-data": LETTERS,
+    "ktuberling-data": WORDS,
     "tuxpaint-stamps-default": STAMPS,
 }
 """A folder by which one sees that a package is there."""
@@ -50,7 +72,8 @@ def main() -> None:
     if missing:
         parser.error(f"not under {args.packages}: the packages {', '.join(missing)}; install or unpack them there")
     orchestra, guitars, speech, words = folders = [
-        args.folder / name for name in ("orchestra", "guitars", "speech", "words")]
+        args.folder / name for name in ("orchestra", "guitars", "speech", "words")
+    ]
     there = [str(folder) for folder in folders if folder.exists()]
     if there:
         parser.error(f"{', '.join(there)} exist; move them away")
@@ -64,15 +87,25 @@ def main() -> None:
         shutil.copy(guitar, guitars / f"{guitar.parent.name.replace(' ', '_').lower()}.ogg")
     print(f"{guitars}: {len(played)} guitars")
     levels = sorted((args.packages / SPEECH).iterdir())
-    write_joined(speech, {f"{level.name}-{language}": sorted((level / language).glob("*.ogg"))
-                          for level in levels for language in LANGUAGES})
+    write_joined(
+        speech,
+        {
+            f"{level.name}-{language}": sorted((level / language).glob("*.ogg"))
+            for level in levels
+            for language in LANGUAGES
+        },
+    )
     write_joined(words, speakers(args.packages))
 
 
 def speakers(packages: Path) -> dict[str, list[Path]]:
     """The files of each program and language in which letters and words are spoken."""
-    folders = [(program, each) for program, place in (("klettres", LETTERS), ("ktuberling", WORDS))
-               for each in sorted((packages / place).iterdir()) if each.is_dir() and "@" not in each.name]
+    folders = [
+        (program, each)
+        for program, place in (("klettres", LETTERS), ("ktuberling", WORDS))
+        for each in sorted((packages / place).iterdir())
+        if each.is_dir() and "@" not in each.name
+    ]
     found = {f"{program}-{each.name}": sorted(each.rglob("*.ogg")) for program, each in folders}
     for path in sorted((packages / STAMPS).rglob("*_desc*.ogg")):  # the others are noises
         language = path.stem.rpartition("_desc")[2].strip("_") or "en"

@@ -31,8 +31,18 @@ from hyperstem.tasks import (
 )
 
 __all__ = [
-    "MANIFEST", "BatchSettings", "Found", "Report", "Result", "Task", "find_sources", "json_line", "plan",
-    "require_writable", "run", "separate_file",
+    "MANIFEST",
+    "BatchSettings",
+    "Found",
+    "Report",
+    "Result",
+    "Task",
+    "find_sources",
+    "json_line",
+    "plan",
+    "require_writable",
+    "run",
+    "separate_file",
 ]
 
 Report = Callable[[Result], None]
@@ -68,9 +78,14 @@ class _Folders:
                             folder.rmdir()
 
 
-def run(separator: Separator, tasks: Sequence[Task], settings: BatchSettings, report: Report,
-        progress: Callable[[Task, float, float | None], None] | None = None,
-        cancel: threading.Event | None = None) -> list[Result]:
+def run(
+    separator: Separator,
+    tasks: Sequence[Task],
+    settings: BatchSettings,
+    report: Report,
+    progress: Callable[[Task, float, float | None], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> list[Result]:
     """Separates every file, several at once if the settings say so; one that fails does not stop the others.
 
     Args:
@@ -122,8 +137,14 @@ def _awaited(future: Future[Result]) -> Result:
     return future.result()
 
 
-def separate_file(separator: Separator, task: Task, settings: BatchSettings, progress: Progress | None = None,
-                  cancel: threading.Event | None = None, folders: _Folders | None = None) -> Result:
+def separate_file(
+    separator: Separator,
+    task: Task,
+    settings: BatchSettings,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+    folders: _Folders | None = None,
+) -> Result:
     """Separates one file into its outputs; what is wrong with it is in the result.
 
     Folders that had to be made and are still empty in the end vanish; `folders` knows them over several calls.
@@ -164,16 +185,19 @@ def separate_file(separator: Separator, task: Task, settings: BatchSettings, pro
         return Result(task.source, "failed", " ".join(internal.splitlines()))
 
 
-def _separate_into(separator: Separator, task: Task, settings: BatchSettings, progress: Progress | None,
-                   cancel: threading.Event | None) -> tuple[Output, float]:
+def _separate_into(
+    separator: Separator, task: Task, settings: BatchSettings, progress: Progress | None, cancel: threading.Event | None
+) -> tuple[Output, float]:
     info = audio.probe(task.source)
     picture = None
     if settings.plot:
         from hyperstem.plot import Picture
 
         picture = Picture(info.rate_hz, ("mixture", *separator.stems))
-    with (_Digest(task.source) as digest,
-          StemFiles(task.paths, settings.output, separator.stems, info.rate_hz, info.channels, info.tags) as files):
+    with (
+        _Digest(task.source) as digest,
+        StemFiles(task.paths, settings.output, separator.stems, info.rate_hz, info.channels, info.tags) as files,
+    ):
         blocks = separator.stream(task.source, settings.start_s, settings.duration_s, progress, cancel)
         with contextlib.closing(blocks):
             frames = 0
@@ -229,8 +253,9 @@ class _Digest:
         return self._value
 
 
-def _manifest(separator: Separator, task: Task, settings: BatchSettings, output: Output, digest: str,
-              seconds: float) -> dict[str, Any]:
+def _manifest(
+    separator: Separator, task: Task, settings: BatchSettings, output: Output, digest: str, seconds: float
+) -> dict[str, Any]:
     """What was done, without times or places, so that the same work gives the same bytes."""
     from importlib.metadata import version  # slow to load, and not needed before the first sound
 
@@ -238,16 +263,29 @@ def _manifest(separator: Separator, task: Task, settings: BatchSettings, output:
     return {
         "hyperstem": version("hyperstem"),
         "source": {"name": task.source.name, "sha256": digest},
-        "model": {"name": Path(separator.model_name).name, "sha256": separator.model_sha256,
-                  "trained": separator.trained},
-        "settings": {
-            "quality": separator.quality, "segment_s": separator.segment_s, "overlap": separator.overlap,
-            "format": chosen.format.name, "subtype": chosen.subtype if chosen.format.lossless else None,
-            "clip": chosen.clip, "mono": chosen.mono, "start_s": settings.start_s, "duration_s": settings.duration_s,
+        "model": {
+            "name": Path(separator.model_name).name,
+            "sha256": separator.model_sha256,
+            "trained": separator.trained,
         },
-        "stems": {name: Path(os.path.relpath(path, task.manifest.parent)).as_posix()
-                  for name, path in output.paths.items()},
-        "rate_hz": output.rate_hz, "frames": output.frames, "seconds": seconds, "gain": output.gain,
+        "settings": {
+            "quality": separator.quality,
+            "segment_s": separator.segment_s,
+            "overlap": separator.overlap,
+            "format": chosen.format.name,
+            "subtype": chosen.subtype if chosen.format.lossless else None,
+            "clip": chosen.clip,
+            "mono": chosen.mono,
+            "start_s": settings.start_s,
+            "duration_s": settings.duration_s,
+        },
+        "stems": {
+            name: Path(os.path.relpath(path, task.manifest.parent)).as_posix() for name, path in output.paths.items()
+        },
+        "rate_hz": output.rate_hz,
+        "frames": output.frames,
+        "seconds": seconds,
+        "gain": output.gain,
         "peak": output.peak,
     }
 

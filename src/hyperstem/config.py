@@ -247,29 +247,41 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(len(self.stems) >= 2, f"stems is {self.stems!r}; two or more are needed")
         require(len(set(self.stems)) == len(self.stems), f"stems {self.stems!r} has a name twice")
-        require(all(stem and stem == Path(stem).name and stem.isprintable() and stem[0] != "." and "," not in stem
-                    for stem in self.stems), f"stems {self.stems!r}: each must do as a file name without commas")
+        require(
+            all(
+                stem and stem == Path(stem).name and stem.isprintable() and stem[0] != "." and "," not in stem
+                for stem in self.stems
+            ),
+            f"stems {self.stems!r}: each must do as a file name without commas",
+        )
         require(1 <= self.stages <= 4, f"stages is {self.stages}; allowed are 1 to 4")
         require(self.audio_channels in (1, 2), f"audio_channels is {self.audio_channels}; allowed are 1 and 2")
         require(self.base_rate_hz >= 1000, f"base_rate_hz is {self.base_rate_hz}; at least 1000 is needed")
-        require(1 <= self.hop <= self.base_rate_hz // 50,
-                f"hop is {self.hop} samples; allowed are 1 to {self.base_rate_hz // 50} (20 ms)")
-        require(len(self.kernels) >= 1 and min(self.kernels) >= 1,
-                f"kernels is {self.kernels!r}; one or more, each >= 1")
+        require(
+            1 <= self.hop <= self.base_rate_hz // 50,
+            f"hop is {self.hop} samples; allowed are 1 to {self.base_rate_hz // 50} (20 ms)",
+        )
+        require(
+            len(self.kernels) >= 1 and min(self.kernels) >= 1, f"kernels is {self.kernels!r}; one or more, each >= 1"
+        )
         require(max(self.kernels) >= self.hop, f"kernels {self.kernels!r} leave gaps at hop {self.hop}")
-        require(self.kernel_size % 2 == 1 and self.kernel_size >= 1,
-                f"kernel_size is {self.kernel_size}; it must be odd")
+        require(
+            self.kernel_size % 2 == 1 and self.kernel_size >= 1, f"kernel_size is {self.kernel_size}; it must be odd"
+        )
         require(self.norm_groups >= 1, f"norm_groups is {self.norm_groups}; at least 1 is needed")
         require(self.n_fft >= 16 and self.n_fft % 2 == 0, f"n_fft is {self.n_fft}; an even number from 16 is needed")
         require(1 <= self.stft_hop <= self.n_fft, f"stft_hop is {self.stft_hop}; allowed are 1 to n_fft, {self.n_fft}")
         for name in ("embedding_dim", "embedding_bottleneck"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; at least 1 is needed")
-        require(math.isfinite(self.segment_s) and self.segment_s > 0,
-                f"segment_s is {self.segment_s}; it must be positive")
+        require(
+            math.isfinite(self.segment_s) and self.segment_s > 0, f"segment_s is {self.segment_s}; it must be positive"
+        )
         for name in ("latent_dim", "mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks"):
             value = getattr(self, name)
-            require(isinstance(value, int) or len(value) == self.stages,
-                    f"{name} is {value!r}; give one number or one per stage ({self.stages})")
+            require(
+                isinstance(value, int) or len(value) == self.stages,
+                f"{name} is {value!r}; give one number or one per stage ({self.stages})",
+            )
         for stage in self.stage_configs:
             self._check_stage(stage)
 
@@ -277,14 +289,21 @@ class ModelConfig:
         for name in ("mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks"):
             require(getattr(stage, name) >= 1, f"{name} is {getattr(stage, name)}; at least 1 is needed")
         shortest = stage.decoder_channels[-1]
-        require(shortest >= 1 and stage.encoder_channels >= 1,
-                f"latent_dim {stage.latent_dim} is too small for {len(stage.kernels)} kernel sizes")
-        normed = {"latent_dim": stage.latent_dim,
-                  "latent_dim with the previous stage's": stage.latent_dim + stage.previous_dim,
-                  "bottleneck_dim": stage.bottleneck_dim, "hidden_dim": stage.hidden_dim}
+        require(
+            shortest >= 1 and stage.encoder_channels >= 1,
+            f"latent_dim {stage.latent_dim} is too small for {len(stage.kernels)} kernel sizes",
+        )
+        normed = {
+            "latent_dim": stage.latent_dim,
+            "latent_dim with the previous stage's": stage.latent_dim + stage.previous_dim,
+            "bottleneck_dim": stage.bottleneck_dim,
+            "hidden_dim": stage.hidden_dim,
+        }
         for name, size in normed.items():
-            require(size % self.norm_groups == 0,
-                    f"{name} is {size}; it must be a multiple of norm_groups, {self.norm_groups}")
+            require(
+                size % self.norm_groups == 0,
+                f"{name} is {size}; it must be a multiple of norm_groups, {self.norm_groups}",
+            )
 
     @property
     def stage_configs(self) -> tuple[StageConfig, ...]:
@@ -330,9 +349,11 @@ class ModelConfig:
         require(1 <= len(lengths) <= self.stages, f"{len(lengths)} rates given; this model takes 1 to {self.stages}")
         for i, length in enumerate(lengths):
             require(length >= 1, f"the waveform of stage {i} is empty")
-            require(abs(length - (lengths[0] << i)) <= 1 << i,
-                    f"the waveform of stage {i} has {length} samples; beside {lengths[0]} samples at stage 0 it should "
-                    f"have {lengths[0] << i}")
+            require(
+                abs(length - (lengths[0] << i)) <= 1 << i,
+                f"the waveform of stage {i} has {length} samples; beside {lengths[0]} samples at stage 0 it should "
+                f"have {lengths[0] << i}",
+            )
         whole = max(-(-length // (self.hop << i)) for i, length in enumerate(lengths))
         return max(whole, -(-(self.n_fft // 2 + 1) // self.hop))
 
@@ -340,8 +361,7 @@ class ModelConfig:
         """The same model cut to its first `count` stages."""
         require(1 <= count <= self.stages, f"{count} stages asked for; this model has {self.stages}")
         per_stage = ("latent_dim", "mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks")
-        cut = {name: value[:count] for name in per_stage
-               if isinstance(value := getattr(self, name), tuple)}
+        cut = {name: value[:count] for name in per_stage if isinstance(value := getattr(self, name), tuple)}
         return dataclasses.replace(self, stages=count, **cut)
 
 
@@ -381,14 +401,25 @@ class LossConfig:
     stage_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("reconstruction", "dissimilarity", "similarity", "silence", "spectral", "snr_threshold_db",
-                     "l1_scale"):
+        for name in (
+            "reconstruction",
+            "dissimilarity",
+            "similarity",
+            "silence",
+            "spectral",
+            "snr_threshold_db",
+            "l1_scale",
+        ):
             require(0 <= getattr(self, name) < math.inf, f"{name} is {getattr(self, name)}; it must not be negative")
         require(0 <= self.snr_mix <= 1, f"snr_mix is {self.snr_mix}; allowed are 0 to 1")
-        require(len(self.stft_windows) > 0 and min(self.stft_windows) >= 16,
-                f"stft_windows {self.stft_windows!r}; one or more, each at least 16")
-        require(all(0 <= weight < math.inf for weight in self.stage_weights),
-                f"stage_weights {self.stage_weights!r}; none may be negative")
+        require(
+            len(self.stft_windows) > 0 and min(self.stft_windows) >= 16,
+            f"stft_windows {self.stft_windows!r}; one or more, each at least 16",
+        )
+        require(
+            all(0 <= weight < math.inf for weight in self.stage_weights),
+            f"stage_weights {self.stage_weights!r}; none may be negative",
+        )
 
     def stage_weight(self, stage: int) -> float:
         """Weight of a stage's whole loss; 1 where none is given."""
@@ -463,16 +494,28 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "lookahead_steps", "period", "log_steps", "max_skipped"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; at least 1 is needed")
-        for name in ("seed", "weight_decay", "warmup_steps", "schedule_steps", "clip", "threads",
-                     "checkpoint_minutes", "checkpoint_steps", "validate_minutes", "validate_steps"):
+        for name in (
+            "seed",
+            "weight_decay",
+            "warmup_steps",
+            "schedule_steps",
+            "clip",
+            "threads",
+            "checkpoint_minutes",
+            "checkpoint_steps",
+            "validate_minutes",
+            "validate_steps",
+        ):
             require(0 <= getattr(self, name) < math.inf, f"{name} is {getattr(self, name)}; it must not be negative")
         for name in ("lookahead_share", "final_factor", "restart_factor", "validate_share"):
             require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; allowed are 0 to 1")
         require(0 < self.learning_rate < math.inf, f"learning_rate is {self.learning_rate}; it must be positive")
         require(0 < self.eps < math.inf, f"eps is {self.eps}; it must be positive")
         require(0 <= self.average < 1, f"average is {self.average}; allowed are 0 to below 1")
-        require(len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
-                f"betas is {self.betas!r}; two numbers from 0 to below 1 are needed")
+        require(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            f"betas is {self.betas!r}; two numbers from 0 to below 1 are needed",
+        )
         for prefix, factor in self.rate_factors.items():
             require(0 < factor < math.inf, f"rate_factors.{prefix} is {factor}; it must be positive (or use freeze)")
         require(not self.init_strict or bool(self.init), "init_strict is set, but init names no weights")
@@ -507,22 +550,33 @@ class SourceConfig:
     closer_db: float = 0.0
 
     def __post_init__(self) -> None:
-        require(bool(self.name) and self.name == Path(self.name).name and not self.name.startswith("."),
-                f"name is {self.name!r}; it must be usable as a folder name")
+        require(
+            bool(self.name) and self.name == Path(self.name).name and not self.name.startswith("."),
+            f"name is {self.name!r}; it must be usable as a folder name",
+        )
         require(math.isfinite(self.weight) and self.weight >= 0, f"weight is {self.weight}; it must not be negative")
-        require((self.layout == "solo") == bool(self.stem),
-                f"source {self.name!r}: stem is {self.stem!r}; a solo source names its stem, the others do not")
+        require(
+            (self.layout == "solo") == bool(self.stem),
+            f"source {self.name!r}: stem is {self.stem!r}; a solo source names its stem, the others do not",
+        )
         subsets = _SUBSETS.get(self.layout, ("",))
-        require(self.subset in subsets, f"source {self.name!r}: subset is {self.subset!r}; allowed with layout "
-                f"{self.layout!r}: {', '.join(map(repr, subsets))}")
+        require(
+            self.subset in subsets,
+            f"source {self.name!r}: subset is {self.subset!r}; allowed with layout "
+            f"{self.layout!r}: {', '.join(map(repr, subsets))}",
+        )
         for name, members in self.sums.items():
-            require(len(set(members)) == len(members) >= 2,
-                    f"sums.{name} is {members!r}; two or more different stems are needed")
+            require(
+                len(set(members)) == len(members) >= 2,
+                f"sums.{name} is {members!r}; two or more different stems are needed",
+            )
         for name, most in {"deeper_semitones": 12, "closer_db": 40}.items():
             value = getattr(self, name)
             require(0 <= value <= most, f"{name} is {value}; allowed are 0 to {most}")
-            require(value == 0 or self.layout == "solo",
-                    f"source {self.name!r}: {name} is {value}; only solo sources can be changed so")
+            require(
+                value == 0 or self.layout == "solo",
+                f"source {self.name!r}: {name} is {value}; only solo sources can be changed so",
+            )
 
 
 @dataclass(frozen=True)
@@ -544,10 +598,14 @@ class MixingConfig:
     def __post_init__(self) -> None:
         for name in ("remix", "anywhere", "solo", "double", "drop", "alone", "loudness_match"):
             require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
-        require(len(self.gain) == 2 and 0 < self.gain[0] <= self.gain[1],
-                f"gain is {self.gain!r}; give the least and the greatest factor")
-        require(0 <= self.loudness_jitter_db < math.inf,
-                f"loudness_jitter_db is {self.loudness_jitter_db}; it must not be negative")
+        require(
+            len(self.gain) == 2 and 0 < self.gain[0] <= self.gain[1],
+            f"gain is {self.gain!r}; give the least and the greatest factor",
+        )
+        require(
+            0 <= self.loudness_jitter_db < math.inf,
+            f"loudness_jitter_db is {self.loudness_jitter_db}; it must not be negative",
+        )
 
 
 @dataclass(frozen=True)
@@ -601,13 +659,19 @@ class DataConfig:
         require(len(self.sources) >= 1, "sources is empty; at least one [[data.sources]] is needed")
         names = [source.name for source in self.sources + self.validation]
         for name in names:
-            require(names.count(name) == 1,
-                    f"two sources are named {name!r}; every source and validation set needs its own name")
-        require(any(source.layout != "solo" and source.weight > 0 for source in self.sources),
-                "every source is solo or has weight 0; at least one with whole songs is needed")
+            require(
+                names.count(name) == 1,
+                f"two sources are named {name!r}; every source and validation set needs its own name",
+            )
+        require(
+            any(source.layout != "solo" and source.weight > 0 for source in self.sources),
+            "every source is solo or has weight 0; at least one with whole songs is needed",
+        )
         require(all(source.layout != "solo" for source in self.validation), "a solo source cannot validate")
-        require(self.segment_s is None or 0 < self.segment_s < math.inf,
-                f"segment_s is {self.segment_s}; it must be positive")
+        require(
+            self.segment_s is None or 0 < self.segment_s < math.inf,
+            f"segment_s is {self.segment_s}; it must be positive",
+        )
         require(self.workers >= 0, f"workers is {self.workers}; 0 or more are allowed")
         require(self.prefetch >= 1, f"prefetch is {self.prefetch}; at least 1 is needed")
         require(self.seed >= 0, f"seed is {self.seed}; it must not be negative")
@@ -630,8 +694,10 @@ class DataConfig:
         Raises:
             ConfigError: ``root`` names an environment variable that is not set.
         """
-        require("$" not in self.root, f"data.root is {self.root!r}, and that environment variable is not set; "
-                "set it, or --set data.root=FOLDER")
+        require(
+            "$" not in self.root,
+            f"data.root is {self.root!r}, and that environment variable is not set; set it, or --set data.root=FOLDER",
+        )
         return Path(self.root)
 
 

@@ -47,8 +47,8 @@ class _Consistent(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, stems: Tensor, mixture: Tensor, window: Tensor) -> Tensor:
-        lack = _spectra(mixture - stems.sum(1), window).unsqueeze(1)            # (batch, 1, [channel,] frame, bin)
-        spectra = _spectra(stems, window)                                       # (batch, stem, [channel,] frame, bin)
+        lack = _spectra(mixture - stems.sum(1), window).unsqueeze(1)  # (batch, 1, [channel,] frame, bin)
+        spectra = _spectra(stems, window)  # (batch, stem, [channel,] frame, bin)
         shares = _dot(spectra, spectra).add_(FAINT_BIN)
         total = shares.sum(1, keepdim=True)
         shares /= total
@@ -85,5 +85,5 @@ def _waves(spectra: Tensor, window: Tensor, time: int) -> Tensor:
     size = len(window)
     half = size // 2
     frames = torch.fft.irfft(spectra, size).mul_(window)
-    wave = frames[..., 1:, :half] + frames[..., :-1, half:]                     # (..., half window, sample)
+    wave = frames[..., 1:, :half] + frames[..., :-1, half:]  # (..., half window, sample)
     return wave.flatten(-2)[..., :time]

@@ -23,15 +23,26 @@ from hyperstem.model import MetaTasNet
 
 _STEMS = len(STEMS)
 _BLOCK_NAMES = {
-    "conv1d": "expand", "prelu_1": "expand_slope", "norm_1": "expand_norm",
-    "dconv1d": "dilated", "prelu_2": "dilated_slope", "norm_2": "dilated_norm",
-    "res_out": "residual", "skip_out": "skip",
+    "conv1d": "expand",
+    "prelu_1": "expand_slope",
+    "norm_1": "expand_norm",
+    "dconv1d": "dilated",
+    "prelu_2": "dilated_slope",
+    "norm_2": "dilated_norm",
+    "res_out": "residual",
+    "skip_out": "skip",
 }
 _MASK_NAMES = {
-    "prelu_1": "entry_slope", "norm_1": "entry_norm", "in_conv": "entry",
-    "prelu_2": "stream_slope", "norm_2": "stream_norm",
-    "prelu_3": "skip_slope", "norm_3": "skip_norm",
-    "mask_output": "exit", "prelu_4": "exit_slope", "norm_4": "exit_norm",
+    "prelu_1": "entry_slope",
+    "norm_1": "entry_norm",
+    "in_conv": "entry",
+    "prelu_2": "stream_slope",
+    "norm_2": "stream_norm",
+    "prelu_3": "skip_slope",
+    "norm_3": "skip_norm",
+    "mask_output": "exit",
+    "prelu_4": "exit_slope",
+    "norm_4": "exit_norm",
 }
 _SIMPLE = {
     "encoder.bottleneck.0.weight": "encoder.join.weight",
@@ -96,8 +107,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         blocked = re.search(r"\bGLOBAL (\S+)", str(error))
         asks = f": it asks for {blocked.group(1)}" if blocked else ""
-        raise ModelError(f"{path} is refused: an authors' checkpoint holds only tensors and an argparse.Namespace"
-                         f"{asks}; nothing in it was run") from None
+        raise ModelError(
+            f"{path} is refused: an authors' checkpoint holds only tensors and an argparse.Namespace"
+            f"{asks}; nothing in it was run"
+        ) from None
     except Exception as error:  # torch.load has no common base for what a damaged file raises
         raise ModelError(f"{path} is no readable checkpoint ({type(error).__name__})") from None
     if not isinstance(checkpoint, dict):
@@ -105,20 +118,37 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     kinds = {"state_dict": dict, "args": argparse.Namespace}
     for key, kind in kinds.items():
         if not isinstance(checkpoint.get(key), kind):
-            raise ModelError(f"{path} has no {key!r} of the authors' form; its keys are "
-                             f"{', '.join(map(str, checkpoint))}")
+            raise ModelError(
+                f"{path} has no {key!r} of the authors' form; its keys are {', '.join(map(str, checkpoint))}"
+            )
     for name, tensor in checkpoint["state_dict"].items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ModelError(f"{path}: {name!r} in its state_dict is a {kind}; expected a tensor of floating-point "
-                             "numbers")
+            raise ModelError(
+                f"{path}: {name!r} in its state_dict is a {kind}; expected a tensor of floating-point numbers"
+            )
     return checkpoint
 
 
 def model_config(args: dict[str, Any], state: dict[str, Tensor], path: str | Path) -> ModelConfig:
     """Our config for their arguments (our names = theirs: latent_dim N, kernel L, hop W, ...)."""
-    names = ("N", "L", "W", "B", "H", "E_2", "filters", "layers", "stack", "stages_num", "num_mels", "kernel",
-             "sampling_rate", "independent_params", "residual_bias")
+    names = (
+        "N",
+        "L",
+        "W",
+        "B",
+        "H",
+        "E_2",
+        "filters",
+        "layers",
+        "stack",
+        "stages_num",
+        "num_mels",
+        "kernel",
+        "sampling_rate",
+        "independent_params",
+        "residual_bias",
+    )
     missing = [name for name in names if name not in args]
     if missing:
         raise ModelError(f"{path}: its args lack {', '.join(missing)}")
@@ -195,7 +225,7 @@ class _Reader:
         value = None
         with suppress(RuntimeError, IndexError):  # from axes that are not there
             value = source.read(self)
-        if value is None or _squeezed(value.shape) != _squeezed(shape):         # theirs keep axes of size one
+        if value is None or _squeezed(value.shape) != _squeezed(shape):  # theirs keep axes of size one
             given = ", ".join(f"{name} has shape {tuple(self.state[name].shape)}" for name in source.names)
             raise ModelError(f"{self.path}: tensor {given}, which does not fit {tuple(shape)}")
         return value.reshape(shape).float()
@@ -275,16 +305,19 @@ def _masking_source(prefix: str, part: str, shape: torch.Size, coded: bool) -> _
     their_layer = next(theirs for theirs, ours in names.items() if ours == layer)
     base = f"{prefix}mask.{'' if block is None else f'tcn.{block}.'}{their_layer}"
     if not rest:
-        return _Source((f"{base}.weight",))                                     # a PReLU's slope
-    role, _, field = rest.partition(".")                                        # e.g. kernel, bottleneck.weight
-    if field == "weights":                                                      # independent weights
+        return _Source((f"{base}.weight",))  # a PReLU's slope
+    role, _, field = rest.partition(".")  # e.g. kernel, bottleneck.weight
+    if field == "weights":  # independent weights
         if role == "scale_shift":
             return _Source((f"{base}.group_norm.weight", f"{base}.group_norm.bias"), "scale and shift")
         return _Source((f"{base}.conv.{'weight' if role == 'kernel' else 'bias'}",), "by stem")
     if field.startswith("bottleneck"):
         if coded:
-            return _Source((f"{base}.bottleneck",), "transposed") if field.endswith("weight") else _Source(
-                (), "zeros", shape.numel())
+            return (
+                _Source((f"{base}.bottleneck",), "transposed")
+                if field.endswith("weight")
+                else _Source((), "zeros", shape.numel())
+            )
         return _Source((f"{base}.{field}",))
     head = {"scale_shift": "affine", "kernel": "kernel", "bias": "bias"}[role]
     return _Source((f"{base}.{head}.{field.rpartition('.')[2]}",))

@@ -31,8 +31,9 @@ class World(NamedTuple):
 
 def world() -> World:
     """The processes as torchrun describes them in the environment; one where it does not."""
-    return World(*(int(os.environ.get(name, default)) for name, default in
-                   (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))))
+    return World(
+        *(int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    )
 
 
 def find_device(name: str = "auto") -> torch.device:

@@ -79,8 +79,9 @@ def load(name_or_path: str | Path, device: str = "auto", threads: int | None = N
     try:
         from hyperstem.torch_engine import TorchEngine
     except ModuleNotFoundError as error:
-        raise ModelError(f"model {files.name} needs torch on this device ({error}): pip install 'hyperstem[train]'"
-                         ) from None
+        raise ModelError(
+            f"model {files.name} needs torch on this device ({error}): pip install 'hyperstem[train]'"
+        ) from None
     engine = TorchEngine(files.safetensors, device)
     workers = workers if engine.device == "cpu" else 1
     return Loaded(engine, workers, files.name, _sha256(files, files.safetensors), trained)

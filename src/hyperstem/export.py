@@ -60,13 +60,13 @@ class _StageGraph(NamedTuple):
     def add(self, graph: Graph, stage: Stage, previous: str | None) -> tuple[str, str]:
         """Adds the stage; gives the picked waveforms and the masked latent (batch, stem, latent, frame)."""
         octave, level = ("", "") if self.before is None else _octave(graph, self, self.before[1])
-        latent = _encoder(graph, self, stage.encoder, octave)                   # (batch, latent, frame)
-        masks = _masking(graph, self, stage.masking, latent, previous)          # (batch, stem, latent, frame)
+        latent = _encoder(graph, self, stage.encoder, octave)  # (batch, latent, frame)
+        masks = _masking(graph, self, stage.masking, latent, previous)  # (batch, stem, latent, frame)
         alone = graph.op("Unsqueeze", latent, graph.ints(1))
         masked = graph.op("Mul", masks, alone)
 
         def decode(branch: Graph) -> list[str]:
-            every = branch.op("Concat", masked, alone, axis=1)                  # the stems', then the mixture's
+            every = branch.op("Concat", masked, alone, axis=1)  # the stems', then the mixture's
             rows = branch.op("Gather", branch.ints(*self.table), self.pick)
             own = _decoder(branch, self, stage.decoder, branch.op("Gather", every, rows, axis=1))
             if self.before is None:
@@ -122,8 +122,10 @@ def build(
     folded = network.folded().float()
     graph = Graph("hyperstem", half=precision == "float16")
     wanted = graph.input("stages", [1], TensorProto.INT64)
-    waves = [graph.input(f"wave{i}", ["batch" if i == 0 else f"batch{i}", config.audio_channels, f"time{i}"])
-             for i in range(config.stages)]
+    waves = [
+        graph.input(f"wave{i}", ["batch" if i == 0 else f"batch{i}", config.audio_channels, f"time{i}"])
+        for i in range(config.stages)
+    ]
     picks = [graph.input(f"pick{i}", [f"pick{i}"], TensorProto.INT64) for i in range(config.stages)]
     times = [graph.op("Shape", wave, start=2) for wave in waves]
     frames = _frames(graph, config, times)
@@ -169,11 +171,11 @@ def _encoder(graph: Graph, sizes: _StageGraph, encoder: Encoder, octave: str) ->
     hop = sizes.stage.hop
     whole = graph.op("Mul", sizes.frames, graph.ints(hop))
     pads = graph.op("Concat", graph.ints(0, 0, 0, 0, 0), graph.op("Sub", whole, sizes.time), axis=0)
-    wave = graph.op("Pad", sizes.wave, pads)                                      # (batch, channel, frames * hop)
+    wave = graph.op("Pad", sizes.wave, pads)  # (batch, channel, frames * hop)
     heard = graph.op("Pad", octave, pads) if octave else wave
     features = []
     for layer in encoder.filters:
-        weight = _array(layer.weight)                                           # (width, channel, kernel)
+        weight = _array(layer.weight)  # (width, channel, kernel)
         before, after = frame_padding(weight.shape[-1], hop)
         weight = np.pad(weight, ((0, 0), (0, 0), (max(-before, 0), max(-after, 0))))
         convolved = graph.op("Conv", heard, graph.floats(weight), strides=[hop], pads=[max(before, 0), max(after, 0)])
@@ -197,18 +199,18 @@ def _spectrogram(graph: Graph, sizes: _StageGraph, spectrogram: Spectrogram, wav
     padded = graph.op("Pad", wave, graph.ints(0, 0, half, 0, 0, half), mode="reflect")
     padded = graph.op("Pad", padded, graph.ints(0, 0, 0, 0, 0, SPECTRA * hop))
     weight, bias = (_array(part) for part in spectrogram.affine_projection())
-    weight = weight.reshape(-1, channels, half + 1).transpose(1, 2, 0)          # (channel, bin, mels)
+    weight = weight.reshape(-1, channels, half + 1).transpose(1, 2, 0)  # (channel, bin, mels)
 
     def few(inner: Graph, number: str) -> str:
         first = inner.op("Mul", number, inner.ints(SPECTRA * hop))
         cut = inner.op("Slice", padded, first, inner.op("Add", first, inner.ints(reach)), inner.ints(2))
-        frames = _cut_frames(inner, cut, n_fft, hop, channels)                  # (batch, channel, SPECTRA, n_fft)
-        power, bins = _power_spectrum(inner, frames, n_fft)                     # bins in the order `bins`
+        frames = _cut_frames(inner, cut, n_fft, hop, channels)  # (batch, channel, SPECTRA, n_fft)
+        power, bins = _power_spectrum(inner, frames, n_fft)  # bins in the order `bins`
         log = inner.op("Log", inner.as_float(inner.op("Add", power, inner.constant(np.float64(POWER_FLOOR)))))
         log_power = inner.op("Mul", log, inner.floats(1 / np.log(10)))
         placed = np.zeros((channels, len(bins), weight.shape[-1]), np.float32)
         placed[:, bins <= half] = weight[:, bins[bins <= half]]
-        features = inner.op("MatMul", log_power, inner.floats(placed))          # (batch, channel, SPECTRA, mels)
+        features = inner.op("MatMul", log_power, inner.floats(placed))  # (batch, channel, SPECTRA, mels)
         return inner.op("ReduceSum", features, inner.ints(1), keepdims=0)
 
     blocks = graph.op("Transpose", graph.repeat(rounds, few), perm=[1, 0, 2, 3])  # (batch, round, SPECTRA, mels)
@@ -220,10 +222,10 @@ def _spectrogram(graph: Graph, sizes: _StageGraph, spectrogram: Spectrogram, wav
 
 def _cut_frames(graph: Graph, wave: str, length: int, hop: int, channels: int) -> str:
     """SPECTRA overlapping frames (batch, channel, SPECTRA, length), `hop` apart, of a waveform of just that length."""
-    piece = int(np.gcd(length, hop))                                            # copied in the longest common pieces
+    piece = int(np.gcd(length, hop))  # copied in the longest common pieces
     pieces = graph.op("Reshape", wave, graph.ints(0, channels, -1, piece))
     index = np.arange(SPECTRA)[:, None] * (hop // piece) + np.arange(length // piece)
-    gathered = graph.op("Gather", pieces, graph.constant(index), axis=2)        # (batch, channel, SPECTRA, -1, piece)
+    gathered = graph.op("Gather", pieces, graph.constant(index), axis=2)  # (batch, channel, SPECTRA, -1, piece)
     return graph.op("Reshape", gathered, graph.ints(0, channels, SPECTRA, length))
 
 
@@ -238,8 +240,8 @@ def _power_spectrum(graph: Graph, frames: str, n_fft: int) -> tuple[str, np.ndar
     kept = columns // 2 + 1
     row, column = np.arange(rows), np.arange(columns)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
-    first = np.exp(-2j * np.pi * np.outer(row, row) / rows)                     # (row frequency, row)
-    twiddle = np.exp(-2j * np.pi * np.outer(row, column) / n_fft)               # (row frequency, column)
+    first = np.exp(-2j * np.pi * np.outer(row, row) / rows)  # (row frequency, row)
+    twiddle = np.exp(-2j * np.pi * np.outer(row, column) / n_fft)  # (row frequency, column)
     second = np.exp(-2j * np.pi * np.outer(column, np.arange(kept)) / columns)  # (column, column frequency)
 
     windowed = graph.op("Mul", graph.as_double(frames), graph.constant(window))  # double: see Spectrogram.log_power
@@ -251,7 +253,7 @@ def _power_spectrum(graph: Graph, frames: str, n_fft: int) -> tuple[str, np.ndar
     turned_imag = graph.op("Add", graph.op("Mul", real, sine), graph.op("Mul", imag, cosine))
     basis = np.block([[second.real, second.imag], [-second.imag, second.real]])
     spectrum = graph.op("MatMul", graph.op("Concat", turned_real, turned_imag, axis=-1), graph.constant(basis))
-    real, imag = graph.split(spectrum, [kept, kept], axis=-1)                   # (..., row frequency, column frequency)
+    real, imag = graph.split(spectrum, [kept, kept], axis=-1)  # (..., row frequency, column frequency)
     power = graph.op("Add", graph.op("Mul", real, real), graph.op("Mul", imag, imag))
     bins = (row[:, None] + rows * np.arange(kept)).reshape(-1)
     return graph.op("Reshape", power, graph.ints(0, 0, 0, len(bins))), bins
@@ -262,7 +264,7 @@ def _stretch(graph: Graph, features: str, count: str, frames: str) -> str:
     last = graph.op("Sub", count, graph.ints(1))
     gaps = graph.op("Max", graph.op("Sub", frames, graph.ints(1)), graph.ints(1))
     step = graph.op("Div", graph.as_float(last), graph.as_float(gaps))
-    position = graph.op("Mul", graph.as_float(_range(graph, frames)), step)     # (frames,)
+    position = graph.op("Mul", graph.as_float(_range(graph, frames)), step)  # (frames,)
     left = graph.op("Min", graph.as_int(graph.op("Floor", position)), last)
     right = graph.op("Min", graph.op("Add", left, graph.ints(1)), last)
     share = graph.op("Unsqueeze", graph.op("Sub", position, graph.as_float(left)), graph.ints(1))
@@ -304,15 +306,15 @@ def _masking(graph: Graph, sizes: _StageGraph, masking: Masking, latent: str, pr
 
 def _entry(graph: Graph, sizes: _StageGraph, masking: Masking, parts: list[str]) -> str:
     """Norm and 1x1 of the masking network's input, in parts (batch, stem or 1, channel_p, frame)."""
-    scale, shift = (_array(part) for part in masking.entry_norm(None))          # (stem, channel)
-    kernel = _array(masking.entry(None)[0])                                     # (stem, out, channel)
+    scale, shift = (_array(part) for part in masking.entry_norm(None))  # (stem, channel)
+    kernel = _array(masking.entry(None)[0])  # (stem, out, channel)
     stems, out, channels = kernel.shape
     groups, widths = sizes.config.norm_groups, [sizes.stage.latent_dim, channels - sizes.stage.latent_dim][: len(parts)]
     count = graph.as_float(sizes.frames)
     means, variances = [], []
     for part, width in zip(parts, widths, strict=True):
         shape = graph.constant(np.array([1, stems, width, 1], np.int64))
-        mean = graph.op("ReduceMean", part, graph.ints(3), keepdims=1)          # (batch, stem or 1, width, 1)
+        mean = graph.op("ReduceMean", part, graph.ints(3), keepdims=1)  # (batch, stem or 1, width, 1)
         square = graph.op("ReduceSumSquare", graph.op("Sub", part, mean), graph.ints(3), keepdims=1)
         means.append(graph.op("Expand", mean, shape))
         variances.append(graph.op("Expand", graph.op("Div", square, count), shape))
@@ -322,7 +324,7 @@ def _entry(graph: Graph, sizes: _StageGraph, masking: Masking, parts: list[str])
         return graph.op("Reshape", joined, graph.ints(0, stems, groups, channels // groups))
 
     mean = by_group(means)
-    centre = graph.op("ReduceMean", mean, graph.ints(3), keepdims=1)            # (batch, stem, group, 1)
+    centre = graph.op("ReduceMean", mean, graph.ints(3), keepdims=1)  # (batch, stem, group, 1)
     away = graph.op("Sub", mean, centre)
     variance = graph.op("Add", by_group(variances), graph.op("Mul", away, away))
     variance = graph.op("Add", graph.op("ReduceMean", variance, graph.ints(3), keepdims=1), graph.floats(NORM_EPS))
@@ -332,8 +334,8 @@ def _entry(graph: Graph, sizes: _StageGraph, masking: Masking, parts: list[str])
     gain_row = graph.op("Reshape", gain, graph.ints(0, stems, 1, channels))
     offset_column = graph.op("Reshape", offset, graph.ints(0, stems, channels, 1))
 
-    total = graph.op("MatMul", graph.floats(kernel), offset_column)             # (batch, stem, out, 1)
-    kernels = graph.op("Mul", graph.floats(kernel), gain_row)                   # (batch, stem, out, channel)
+    total = graph.op("MatMul", graph.floats(kernel), offset_column)  # (batch, stem, out, 1)
+    kernels = graph.op("Mul", graph.floats(kernel), gain_row)  # (batch, stem, out, channel)
     pieces = graph.split(kernels, widths, axis=3) if len(parts) > 1 else [kernels]
     for i, (part, piece, width) in enumerate(zip(parts, pieces, widths, strict=True)):
         if i == 0:  # one signal for all stems: one product
@@ -349,13 +351,15 @@ def _block(graph: Graph, sizes: _StageGraph, block: Block, x: str) -> tuple[str,
     """What a dilated block adds to the residual stream and to the skips, each (batch, stem * bottleneck, frame)."""
     x = _prelu(graph, _conv(graph, x, *block.expand(None)), block.expand_slope)
     x = _group_norm(graph, sizes, x, block.expand_norm)
-    kernel = _array(block.dilated(None)[0])                                     # (stem, channel, tap)
+    kernel = _array(block.dilated(None)[0])  # (stem, channel, tap)
     reach = block.dilation * (kernel.shape[-1] // 2)
     kernel = kernel.reshape(-1, 1, kernel.shape[-1])
     x = graph.op("Conv", x, graph.floats(kernel), group=len(kernel), dilations=[block.dilation], pads=[reach, reach])
     x = _standardise(graph, sizes, _prelu(graph, x, block.dilated_slope), block.dilated_norm)
-    return (_normed_conv(graph, x, block.dilated_norm, [block.residual]),
-            _normed_conv(graph, x, block.dilated_norm, [block.skip]))
+    return (
+        _normed_conv(graph, x, block.dilated_norm, [block.residual]),
+        _normed_conv(graph, x, block.dilated_norm, [block.skip]),
+    )
 
 
 def _conv(graph: Graph, x: str, kernel: Tensor, bias: Tensor | None) -> str:
@@ -369,15 +373,19 @@ def _conv(graph: Graph, x: str, kernel: Tensor, bias: Tensor | None) -> str:
 
 def _normed_conv(graph: Graph, x: str, norm: StemNorm, layers: list[StemConv]) -> str:
     """1x1 convolutions of a standardised signal, the norm's scale and shift folded into their kernels and biases."""
-    scale, shift = norm(None)                                                   # (stem, channel)
+    scale, shift = norm(None)  # (stem, channel)
     kernels, biases = [], []
     for layer in layers:
         kernel, bias = layer(None)
         kernels.append(kernel * scale.unsqueeze(1))
         biases.append((kernel @ shift.unsqueeze(-1)).squeeze(-1) + (0 if bias is None else bias))
     if kernels[0].shape[0] > scale.shape[0]:  # one extractor, a head per stem: one product for all heads
-        return graph.op("Conv", x, graph.floats(_array(kernels[0]).reshape(-1, scale.shape[-1], 1)),
-                        graph.floats(_array(biases[0]).reshape(-1)))
+        return graph.op(
+            "Conv",
+            x,
+            graph.floats(_array(kernels[0]).reshape(-1, scale.shape[-1], 1)),
+            graph.floats(_array(biases[0]).reshape(-1)),
+        )
     return _conv(graph, x, kernels[0], biases[0])
 
 
@@ -390,8 +398,13 @@ def _standardise(graph: Graph, sizes: _StageGraph, x: str, norm: StemNorm) -> st
     stems, channels = norm(None).scale.shape
     groups = stems * sizes.config.norm_groups
     grouped = graph.op("Reshape", x, graph.ints(0, groups, -1))
-    normed = graph.op("InstanceNormalization", grouped, graph.floats(np.ones(groups)), graph.floats(np.zeros(groups)),
-                      epsilon=NORM_EPS)
+    normed = graph.op(
+        "InstanceNormalization",
+        grouped,
+        graph.floats(np.ones(groups)),
+        graph.floats(np.zeros(groups)),
+        epsilon=NORM_EPS,
+    )
     return graph.op("Reshape", normed, graph.ints(0, stems * channels, -1))
 
 
@@ -410,17 +423,17 @@ def _decoder(graph: Graph, sizes: _StageGraph, decoder: Decoder, latent: str) ->
     whole = graph.op("Mul", sizes.frames, graph.ints(hop))
     picked = graph.op("Shape", latent, start=1, end=2)
     shape = graph.op("Concat", graph.ints(-1, sizes.stage.latent_dim), sizes.frames, axis=0)
-    items = graph.op("Reshape", latent, shape)                                  # (batch * stem, latent, frame)
-    split = _array(decoder.split.weight)                                        # (sum of widths, latent, 1)
+    items = graph.op("Reshape", latent, shape)  # (batch * stem, latent, frame)
+    split = _array(decoder.split.weight)  # (sum of widths, latent, 1)
     total, first = "", 0
     for width, layer in zip(decoder.widths, decoder.filters, strict=True):
         hidden = graph.op("Relu", graph.op("Conv", items, graph.floats(split[first : first + width])))
         weight, pads = _as_frame_convolution(_array(layer.weight), hop)
-        part = graph.op("Conv", hidden, graph.floats(weight), pads=pads)        # (batch * stem, channel * hop, frame)
+        part = graph.op("Conv", hidden, graph.floats(weight), pads=pads)  # (batch * stem, channel * hop, frame)
         total = graph.op("Add", total, part) if total else part
         first += width
     grid = graph.op("Reshape", total, graph.op("Concat", graph.ints(-1, channels, hop), sizes.frames, axis=0))
-    wave = graph.op("Transpose", grid, perm=[0, 1, 3, 2])                       # (batch * stem, channel, frame, hop)
+    wave = graph.op("Transpose", grid, perm=[0, 1, 3, 2])  # (batch * stem, channel, frame, hop)
     wave = graph.op("Reshape", wave, graph.op("Concat", graph.ints(-1), picked, graph.ints(channels), whole, axis=0))
     return graph.op("Slice", wave, graph.ints(0), sizes.time, graph.ints(3))
 
@@ -434,22 +447,28 @@ def _carried(graph: Graph, sizes: _StageGraph, waves: str, lower: str, stems: li
     below = _doubled(graph, sizes, lower, [])
     cross = graph.op("ReduceSum", graph.op("Mul", below, sizes.wave), graph.ints(1, 2), keepdims=1)
     power = graph.op("Add", graph.op("ReduceSumSquare", below, graph.ints(1, 2), keepdims=1), graph.floats(POWER_EPS))
-    gain = graph.op("Div", cross, power)                                        # (batch, 1, 1)
+    gain = graph.op("Div", cross, power)  # (batch, 1, 1)
     gain = graph.op("Unsqueeze", gain, graph.ints(3)) if stems else gain
     return graph.op("Mul", _doubled(graph, sizes, waves, stems), gain)
 
 
 def _doubled(graph: Graph, sizes: _StageGraph, waves: str, stems: list[str]) -> str:
     """(batch, [stem,] channel, time) at twice the rate, cut or padded to this stage's time."""
-    kernels = graph.floats(doubling_filter()[:, None])                          # (even and odd, 1, tap)
+    kernels = graph.floats(doubling_filter()[:, None])  # (even and odd, 1, tap)
     rows = graph.op("Reshape", waves, graph.op("Concat", graph.ints(-1, 1), graph.op("Shape", waves, start=-1), axis=0))
-    phases = graph.op("Conv", rows, kernels, pads=[TAPS // 2 - 1, TAPS // 2])     # (row, 2, time)
+    phases = graph.op("Conv", rows, kernels, pads=[TAPS // 2 - 1, TAPS // 2])  # (row, 2, time)
     channels = graph.ints(sizes.config.audio_channels)
-    shape = graph.op("Concat", graph.ints(-1), *stems, channels, graph.op("Mul", graph.op(
-        "Shape", waves, start=-1), graph.ints(2)), axis=0)
+    shape = graph.op(
+        "Concat",
+        graph.ints(-1),
+        *stems,
+        channels,
+        graph.op("Mul", graph.op("Shape", waves, start=-1), graph.ints(2)),
+        axis=0,
+    )
     wave = graph.op("Reshape", graph.op("Transpose", phases, perm=[0, 2, 1]), shape)
     axes = 3 + len(stems)
-    spare = 4 << sizes.config.stages                                            # more than rounding can leave away
+    spare = 4 << sizes.config.stages  # more than rounding can leave away
     padded = graph.op("Pad", wave, graph.ints(*[0] * (2 * axes - 1), spare))
     return graph.op("Slice", padded, graph.ints(0), sizes.time, graph.ints(axes - 1))
 
@@ -458,7 +477,7 @@ def _as_frame_convolution(weight: np.ndarray, hop: int) -> tuple[np.ndarray, lis
     """A transposed convolution's (width, channel, kernel) as (channel * hop, width, tap), and its padding in frames."""
     width, channels, kernel = weight.shape
     before, _ = frame_padding(kernel, hop)
-    ahead = -(-max(before, 0) // hop)                                           # whole hops that frame t reaches back
+    ahead = -(-max(before, 0) // hop)  # whole hops that frame t reaches back
     lead = ahead * hop - before
     taps = -(-(lead + kernel) // hop)
     placed = np.zeros((width, channels, taps * hop), np.float32)

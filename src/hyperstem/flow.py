@@ -74,8 +74,9 @@ def cut_up(waves: Iterator[np.ndarray], rate_hz: int, model_hz: int, cut: Cut) -
         yield Piece(_joined(held), Segment(_NOWHERE, nothing, 0))
 
 
-def put_together(results: Generator[Separated, None, None], stems: tuple[str, ...], rate_hz: int, model_hz: int,
-                 cut: Cut) -> Generator[Block, None, None]:
+def put_together(
+    results: Generator[Separated, None, None], stems: tuple[str, ...], rate_hz: int, model_hz: int, cut: Cut
+) -> Generator[Block, None, None]:
     """Segments at the model's rate to blocks at the input's, whose stems sum to the input.
 
     Args:

@@ -129,7 +129,7 @@ def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
     """
     directions = F.normalize(latents.abs(), dim=2, eps=POWER_EPS) * active[:, :, None, None]
     # All pairs at once: |sum_i d_i|^2 = sum_i |d_i|^2 + 2 sum_{i<j} <d_i, d_j>.
-    pairs = (directions.sum(1).square().sum(1) - directions.square().sum((1, 2))) / 2   # (batch, frame)
+    pairs = (directions.sum(1).square().sum(1) - directions.square().sum((1, 2))) / 2  # (batch, frame)
     # At least one pair: what rounding leaves of the difference above must not be divided by next to nothing.
     count = _count((active.sum(1).square() - active.square().sum(1)) / 2, least=1.0)
     return pairs.sum(0).mean() / count
@@ -151,7 +151,7 @@ def similarity(latents: Tensor, active: Tensor) -> Tensor:
     """
     both = active * active.roll(1, 0)
     count = _count(both)
-    cosine = F.cosine_similarity(latents, latents.roll(1, 0), dim=2)                    # (batch, stem, frame)
+    cosine = F.cosine_similarity(latents, latents.roll(1, 0), dim=2)  # (batch, stem, frame)
     return (cosine * both.unsqueeze(-1)).sum((0, 1)).mean() / count
 
 
@@ -202,8 +202,10 @@ class Objective(nn.Module):
         """
         actives = [active] * len(pyramid) if isinstance(active, Tensor) else list(active)
         if not len(pyramid) == len(stems_pyramid) == len(actives):
-            raise ConfigError(f"the mixture has {len(pyramid)} stages, the stems have {len(stems_pyramid)} and the "
-                              f"active flags {len(actives)}")
+            raise ConfigError(
+                f"the mixture has {len(pyramid)} stages, the stems have {len(stems_pyramid)} and the "
+                f"active flags {len(actives)}"
+            )
         parts: dict[str, Tensor] = {}
         total = pyramid[0].new_zeros(())
         stages = network.stages
@@ -246,11 +248,11 @@ class Objective(nn.Module):
             merge: see `forward`.
         """
         config = self.config
-        mixture, stems = mixture.float().flatten(1), stems.float().flatten(2)           # channels join time
-        estimates = output.stems.float().flatten(2)                                     # (batch, stem, time)
+        mixture, stems = mixture.float().flatten(1), stems.float().flatten(2)  # channels join time
+        estimates = output.stems.float().flatten(2)  # (batch, stem, time)
         if merge is not None:
             estimates = torch.matmul(merge.to(estimates.dtype), estimates)
-        scores = self._scores(estimates, stems, active, mixture)                        # (stem,)
+        scores = self._scores(estimates, stems, active, mixture)  # (stem,)
         parts = {f"{config.kind}/{i}": score for i, score in enumerate(scores)}
         loss = -scores.sum()
         if config.silence > 0:

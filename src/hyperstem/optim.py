@@ -62,8 +62,14 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
     groups = parameter_groups(network, config)
     betas = (config.betas[0], config.betas[1])
     if config.optimizer == "ranger":
-        return Ranger(groups, lr=config.learning_rate, betas=betas, eps=config.eps,
-                      lookahead_steps=config.lookahead_steps, lookahead_share=config.lookahead_share)
+        return Ranger(
+            groups,
+            lr=config.learning_rate,
+            betas=betas,
+            eps=config.eps,
+            lookahead_steps=config.lookahead_steps,
+            lookahead_share=config.lookahead_share,
+        )
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=True)
 
 
@@ -78,14 +84,18 @@ def parameter_groups(network: nn.Module, config: TrainConfig) -> list[dict[str, 
             raise ConfigError(f"train.rate_factors names {prefix!r}, but no parameter of the network begins so")
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, weight, decays in _decaying(network):
-        factor = max(((len(prefix), factor) for prefix, factor in config.rate_factors.items() if matches(name, prefix)),
-                     default=(0, 1.0))[1]
+        factor = max(
+            ((len(prefix), factor) for prefix, factor in config.rate_factors.items() if matches(name, prefix)),
+            default=(0, 1.0),
+        )[1]
         decay = config.weight_decay if decays or config.optimizer == "ranger" else 0.0
         groups.setdefault((factor * config.learning_rate, decay), []).append(weight)
     if not groups:
         raise ConfigError("train.freeze leaves no parameter to train")
-    return [{"params": weights, "lr": rate, "base_rate": rate, "weight_decay": decay}
-            for (rate, decay), weights in groups.items()]
+    return [
+        {"params": weights, "lr": rate, "base_rate": rate, "weight_decay": decay}
+        for (rate, decay), weights in groups.items()
+    ]
 
 
 def _decaying(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
@@ -162,9 +172,7 @@ def named_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[st
     return {name: dict(state[weight]) for name, weight in network.named_parameters() if weight in state}
 
 
-def load_named_state(
-    optimizer: torch.optim.Optimizer, network: nn.Module, state: dict[str, dict[str, Any]]
-) -> None:
+def load_named_state(optimizer: torch.optim.Optimizer, network: nn.Module, state: dict[str, dict[str, Any]]) -> None:
     """Puts back what `named_state` gave; rates and other settings stay the optimiser's own."""
     names = {weight: name for name, weight in network.named_parameters()}
     groups = optimizer.state_dict()["param_groups"]
@@ -179,6 +187,7 @@ def running_average(network: nn.Module, decay: float) -> AveragedModel:
     The decay grows from 1 / 10 at the start, so that early weights are soon forgotten: min(decay, (1 + n) / (10 + n)).
     ``.update_parameters(network)`` moves it; ``.module`` is the averaged network.
     """
+
     @torch.no_grad()
     def follow(averages: Any, weights: Any, updates: Any) -> None:
         kept = min(decay, (1 + int(updates)) / (10 + int(updates)))

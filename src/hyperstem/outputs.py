@@ -84,8 +84,15 @@ class StemFiles:
         OSError: a file cannot be made.
     """
 
-    def __init__(self, paths: Mapping[str, Path], settings: OutputSettings, stems: tuple[str, ...], rate_hz: int,
-                 channels: int, tags: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        paths: Mapping[str, Path],
+        settings: OutputSettings,
+        stems: tuple[str, ...],
+        rate_hz: int,
+        channels: int,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         groups = settings.file_groups(stems)
         self._settings, self._tags, self._paths = settings, dict(tags or {}), dict(paths)
         self._members = [[stems.index(member) for member in members] for _, members in groups]
@@ -117,8 +124,16 @@ class StemFiles:
         writers: list[Writer] = []
         try:
             for path in paths:
-                writers.append(Writer(path, self.rate_hz, self._channels, subtype=self._settings.subtype,
-                                      tags=self._tags, format=self._settings.format))
+                writers.append(
+                    Writer(
+                        path,
+                        self.rate_hz,
+                        self._channels,
+                        subtype=self._settings.subtype,
+                        tags=self._tags,
+                        format=self._settings.format,
+                    )
+                )
         except BaseException:
             for writer in writers:
                 writer.abort()
@@ -152,8 +167,10 @@ class StemFiles:
         peak = max(float(files.max()), -float(files.min()))
         self._peak = max(self._peak, peak)
         if peak > 1 and self._settings.clip == "error" and not self._settings.boundless:
-            raise AudioError(f"peak {peak:.4f} is above 1 near {self._frames / self.rate_hz:.2f} s; "
-                             "--clip scale or clamp, or wav of --subtype float, writes it")
+            raise AudioError(
+                f"peak {peak:.4f} is above 1 near {self._frames / self.rate_hz:.2f} s; "
+                "--clip scale or clamp, or wav of --subtype float, writes it"
+            )
         self._put(groups if self._settings.bits == 0 else self._steps(mixture, groups, peak))
         self._frames += groups.shape[-1]
 

@@ -96,8 +96,16 @@ class Picture:
         for row, (name, (wave, spectrum)) in enumerate(zip(self._names, axes, strict=True)):
             wave.fill_between(time_s, low[row], high[row], color=_COLOURS.get(name, "#555555"), linewidth=0)
             wave.set(ylabel=name, ylim=(-reach, reach), xlim=(0, max(length_s, 1e-3)), yticks=[])
-            spectrum.imshow(level[row].T, origin="lower", aspect="auto", interpolation="nearest", cmap="magma",
-                            vmin=top_db - _RANGE_DB, vmax=top_db, extent=(0, max(length_s, 1e-3), 0, _BINS))
+            spectrum.imshow(
+                level[row].T,
+                origin="lower",
+                aspect="auto",
+                interpolation="nearest",
+                cmap="magma",
+                vmin=top_db - _RANGE_DB,
+                vmax=top_db,
+                extent=(0, max(length_s, 1e-3), 0, _BINS),
+            )
             marks = [hz for hz in (100, 1000, 10_000) if hz < self._rate_hz / 2]
             spectrum.set_yticks([_band_of(hz, self._rate_hz) for hz in marks], [f"{hz:,} Hz" for hz in marks])
         for axis in axes[-1]:

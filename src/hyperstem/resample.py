@@ -74,8 +74,11 @@ class Resampler:
         self.channels, self.from_hz, self.to_hz = channels, from_hz, to_hz
         self._taken = self._given = 0
         # One stream a channel: interleaving several into one and back takes a quarter more time.
-        self._streams = [] if from_hz == to_hz else [
-            soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality=QUALITY) for _ in range(channels)]
+        self._streams = (
+            []
+            if from_hz == to_hz
+            else [soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality=QUALITY) for _ in range(channels)]
+        )
 
     def push(self, block: np.ndarray, last: bool = False) -> np.ndarray:
         """Takes the next samples and gives those that are ready.
@@ -92,8 +95,12 @@ class Resampler:
         self._taken += block.shape[-1]
         length = resampled_length(self._taken, self.from_hz, self.to_hz)
         block = np.asarray(block, np.float32)
-        ready = np.stack([stream.resample_chunk(np.ascontiguousarray(channel), last=last)
-                          for stream, channel in zip(self._streams, block, strict=True)])  # (channel, ready)
+        ready = np.stack(
+            [
+                stream.resample_chunk(np.ascontiguousarray(channel), last=last)
+                for stream, channel in zip(self._streams, block, strict=True)
+            ]
+        )  # (channel, ready)
         ready = fit(ready, length - self._given) if last else ready[:, : length - self._given]
         self._given += ready.shape[-1]
         return ready

@@ -87,8 +87,9 @@ class Runtime:
         expected = f"(batch, {channels}, time)" if channels > 1 else "(batch, time)"
         for i, wave in enumerate(waves):
             if wave.ndim != 3 or wave.shape[:2] != (batch, channels) or batch < 1:
-                raise ConfigError(f"the waveform of stage {i} has shape {wave.shape}; expected {expected} with batch "
-                                  f"{max(batch, 1)}")
+                raise ConfigError(
+                    f"the waveform of stage {i} has shape {wave.shape}; expected {expected} with batch {max(batch, 1)}"
+                )
             if not np.issubdtype(wave.dtype, np.floating):
                 raise ConfigError(f"the waveform of stage {i} is {wave.dtype}; expected floating-point samples")
             if not np.isfinite(wave).all():
@@ -130,12 +131,15 @@ def load(path: str | Path, threads: int | None = None) -> Runtime:
         raise ModelError(f"{path} is no ONNX model that onnxruntime can run ({type(error).__name__})") from None
     metadata = session.get_modelmeta().custom_metadata_map
     if metadata.get("format") != FORMAT or "config" not in metadata:
-        raise ModelError(f"{path} is an ONNX model, but not one of hyperstem's: its metadata says "
-                         f"{metadata.get('format', 'nothing')!r}, expected {FORMAT!r}")
+        raise ModelError(
+            f"{path} is an ONNX model, but not one of hyperstem's: its metadata says "
+            f"{metadata.get('format', 'nothing')!r}, expected {FORMAT!r}"
+        )
     config = config_from_json(metadata["config"], str(path))
     stems = tuple(metadata.get("stems", ",".join(config.stems)).split(","))
     inputs = {"stages"} | {f"{name}{i}" for name in ("wave", "pick") for i in range(config.stages)}
     if {entry.name for entry in session.get_inputs()} != inputs or not set(stems) <= set(config.stems):
-        raise ModelError(f"{path} is damaged or foreign: its stems {', '.join(stems)} or its inputs are not those of "
-                         "its config")
+        raise ModelError(
+            f"{path} is damaged or foreign: its stems {', '.join(stems)} or its inputs are not those of its config"
+        )
     return Runtime(session, config, stems)

@@ -49,8 +49,13 @@ class Separator:
         trained: False for a stand-in without training.
     """
 
-    def __init__(self, loaded: engines.Loaded, quality: Quality = "full", segment_s: float | None = None,
-                 overlap: float = OVERLAP) -> None:
+    def __init__(
+        self,
+        loaded: engines.Loaded,
+        quality: Quality = "full",
+        segment_s: float | None = None,
+        overlap: float = OVERLAP,
+    ) -> None:
         config = loaded.engine.config
         if quality not in QUALITIES:
             raise ConfigError(f"quality is {quality!r}; allowed are {', '.join(QUALITIES)}")
@@ -61,8 +66,10 @@ class Separator:
             raise ConfigError(f"segment is {segment_s} s; at least 0.1 is needed")
         decoded = getattr(loaded.engine, "stems", config.stems)
         if tuple(decoded) != config.stems:
-            raise ModelError(f"model {loaded.name} decodes only {', '.join(decoded)}; separation needs "
-                             f"{', '.join(config.stems)}, for together they make up the song")
+            raise ModelError(
+                f"model {loaded.name} decodes only {', '.join(decoded)}; separation needs "
+                f"{', '.join(config.stems)}, for together they make up the song"
+            )
         stages = min(config.stages, {"preview": 1, "standard": 2, "full": config.stages}[quality])
         self.quality, self.stages, self.overlap = quality, stages, overlap
         self.stems = config.stems
@@ -73,8 +80,15 @@ class Separator:
         self._cut = _cut(config, stages, segment_s, overlap)
 
     @classmethod
-    def load(cls, name_or_path: str | Path = "default", quality: Quality = "full", device: str = "auto",
-             threads: int | None = None, segment_s: float | None = None, overlap: float = OVERLAP) -> "Separator":
+    def load(
+        cls,
+        name_or_path: str | Path = "default",
+        quality: Quality = "full",
+        device: str = "auto",
+        threads: int | None = None,
+        segment_s: float | None = None,
+        overlap: float = OVERLAP,
+    ) -> "Separator":
         """Loads a model.
 
         Args:
@@ -96,8 +110,9 @@ class Separator:
         """Length of the cuts in seconds."""
         return self._cut.length / self.rate_hz
 
-    def separate(self, wave: np.ndarray, rate_hz: int, progress: Progress | None = None,
-                 cancel: threading.Event | None = None) -> Stems:
+    def separate(
+        self, wave: np.ndarray, rate_hz: int, progress: Progress | None = None, cancel: threading.Event | None = None
+    ) -> Stems:
         """Separates an array.
 
         Args:
@@ -114,22 +129,31 @@ class Separator:
         if wave.ndim != 2 or wave.size == 0:
             raise AudioError(f"a wave of shape {wave.shape}; expected (channel, time) with at least one sample")
         if len(wave) > _MOST_CHANNELS:
-            raise AudioError(f"a wave of shape {wave.shape} has {len(wave)} channels; at most {_MOST_CHANNELS} are "
-                             "allowed, and the axes are (channel, time)")
+            raise AudioError(
+                f"a wave of shape {wave.shape} has {len(wave)} channels; at most {_MOST_CHANNELS} are "
+                "allowed, and the axes are (channel, time)"
+            )
         if rate_hz != int(rate_hz) or rate_hz < 1:
             raise AudioError(f"sample rate {rate_hz} Hz; it must be a positive whole number")
         rate_hz = int(rate_hz)
         loudest = audio.reading.LOUDEST
         if not (wave.max() <= loudest and wave.min() >= -loudest):
-            raise AudioError("the wave has samples that are NaN or infinite; they must be finite, and at most "
-                             f"{loudest:g}")
+            raise AudioError(
+                f"the wave has samples that are NaN or infinite; they must be finite, and at most {loudest:g}"
+            )
         waves = np.empty((len(self.stems), *wave.shape), np.float32)
         for block in self.stream_blocks(_array_blocks(wave), rate_hz, wave.shape[1] / rate_hz, progress, cancel):
             waves[..., block.start : block.start + block.waves.shape[-1]] = block.waves
         return Stems(self.stems, waves, wave, rate_hz)
 
-    def separate_file(self, path: str | Path, start_s: float = 0.0, duration_s: float | None = None,
-                      progress: Progress | None = None, cancel: threading.Event | None = None) -> Stems:
+    def separate_file(
+        self,
+        path: str | Path,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Stems:
         """Separates a file, or a part of it, into memory.
 
         Raises:
@@ -142,8 +166,14 @@ class Separator:
         waves = np.concatenate([block.waves for block in blocks], axis=-1)
         return Stems(self.stems, waves, mixture, info.rate_hz, info.tags)
 
-    def stream(self, path: str | Path, start_s: float = 0.0, duration_s: float | None = None,
-               progress: Progress | None = None, cancel: threading.Event | None = None) -> Generator[Block, None, None]:
+    def stream(
+        self,
+        path: str | Path,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Generator[Block, None, None]:
         """Separates a file, or a part of it, in flat memory.
 
         Yields:
@@ -160,9 +190,14 @@ class Separator:
         waves = audio.stream(path, start_s=start_s, duration_s=duration_s)
         yield from self.stream_blocks(waves, info.rate_hz, total_s, progress, cancel)
 
-    def stream_blocks(self, waves: Iterator[np.ndarray], rate_hz: int, total_s: float | None = None,
-                      progress: Progress | None = None,
-                      cancel: threading.Event | None = None) -> Generator[Block, None, None]:
+    def stream_blocks(
+        self,
+        waves: Iterator[np.ndarray],
+        rate_hz: int,
+        total_s: float | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Generator[Block, None, None]:
         """Separates blocks of any length, (channel, time) float32 each, in flat memory: decoding, network and the rest
         run at the same time.
 

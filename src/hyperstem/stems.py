@@ -44,8 +44,14 @@ class Stems(Mapping[str, np.ndarray]):
         waves: (stem, channel, time).
     """
 
-    def __init__(self, names: tuple[str, ...], waves: np.ndarray, mixture: np.ndarray, rate_hz: int,
-                 tags: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        waves: np.ndarray,
+        mixture: np.ndarray,
+        rate_hz: int,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         self.names, self.waves, self.mixture, self.rate_hz = names, waves, mixture, rate_hz
         self.tags = dict(tags or {})
 

@@ -12,10 +12,49 @@ from hyperstem.errors import AudioError, ConfigError
 from hyperstem.files import temporary_beside
 from hyperstem.outputs import Output, OutputSettings
 
-SUFFIXES = frozenset((
-    ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".ape", ".au", ".avi", ".caf", ".dts", ".flac", ".flv", ".m4a",
-    ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".mpg", ".oga", ".ogg", ".ogv", ".opus",
-    ".rf64", ".snd", ".spx", ".tta", ".w64", ".wav", ".wave", ".webm", ".wma", ".wmv", ".wv"))
+SUFFIXES = frozenset(
+    (
+        ".3gp",
+        ".aac",
+        ".ac3",
+        ".aif",
+        ".aifc",
+        ".aiff",
+        ".ape",
+        ".au",
+        ".avi",
+        ".caf",
+        ".dts",
+        ".flac",
+        ".flv",
+        ".m4a",
+        ".m4b",
+        ".m4v",
+        ".mka",
+        ".mkv",
+        ".mov",
+        ".mp2",
+        ".mp3",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".oga",
+        ".ogg",
+        ".ogv",
+        ".opus",
+        ".rf64",
+        ".snd",
+        ".spx",
+        ".tta",
+        ".w64",
+        ".wav",
+        ".wave",
+        ".webm",
+        ".wma",
+        ".wmv",
+        ".wv",
+    )
+)
 """What is taken for audio inside folders; files named one by one may be called anything."""
 MANIFEST = "manifest.json"
 _FIELDS = ("track", "stem", "ext")
@@ -109,10 +148,15 @@ class Result:
         if self.status == "failed":
             return record | {"error": self.error}
         if self.output is not None:
-            record |= {"stems": {name: str(path) for name, path in self.output.paths.items()},
-                       "seconds": round(self.seconds, 6), "elapsed_s": round(self.elapsed_s, 3),
-                       "real_time_factor": round(self.seconds / max(self.elapsed_s, 1e-9), 3),
-                       "peak": self.output.peak, "gain": self.output.gain, "rate_hz": self.output.rate_hz}
+            record |= {
+                "stems": {name: str(path) for name, path in self.output.paths.items()},
+                "seconds": round(self.seconds, 6),
+                "elapsed_s": round(self.elapsed_s, 3),
+                "real_time_factor": round(self.seconds / max(self.elapsed_s, 1e-9), 3),
+                "peak": self.output.peak,
+                "gain": self.output.gain,
+                "rate_hz": self.output.rate_hz,
+            }
         return record | {"warnings": self.warnings}
 
 
@@ -228,8 +272,9 @@ def plan(sources: Iterable[Path], settings: BatchSettings, stems: tuple[str, ...
 
 def _track_fields(settings: BatchSettings) -> list[str]:
     """Fields of the template; the one file of a multitrack format has the track's name for its stem."""
-    return ["track" if name == "stem" and settings.output.format.multitrack else name
-            for name in _fields(settings.template)]
+    return [
+        "track" if name == "stem" and settings.output.format.multitrack else name for name in _fields(settings.template)
+    ]
 
 
 def _track_name(source: Path) -> str:

@@ -59,8 +59,9 @@ def find(name_or_path: str | Path) -> ModelFiles:
         return ModelFiles(str(path), None, path, {})
     if path.is_file():
         raise ModelError(f"{path} is no model file; allowed are .onnx, .safetensors, or a folder with card.json")
-    raise ModelError(f"no model {str(name_or_path)!r}; models here are {', '.join(names()) or '(none)'}, or give a "
-                     "file's path")
+    raise ModelError(
+        f"no model {str(name_or_path)!r}; models here are {', '.join(names()) or '(none)'}, or give a file's path"
+    )
 
 
 def _from_folder(name: str, folder: Path) -> ModelFiles:
@@ -76,8 +77,10 @@ def _from_folder(name: str, folder: Path) -> ModelFiles:
             continue
         digest = sha256(path)
         if digest != hashes.get(file_name):
-            raise ModelError(f"{path} is damaged or foreign: its SHA-256 is {digest}, its card says "
-                             f"{hashes.get(file_name, 'nothing')}")
+            raise ModelError(
+                f"{path} is damaged or foreign: its SHA-256 is {digest}, its card says "
+                f"{hashes.get(file_name, 'nothing')}"
+            )
         found[file_name] = path
     if not any(found.values()):
         raise ModelError(f"{folder} has a card but neither model.onnx nor model.safetensors")
@@ -151,8 +154,10 @@ def load(path: str | Path) -> "MetaTasNet":
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is no safetensors file: {error}") from None
     if metadata.get("format") != FORMAT or "config" not in metadata:
-        raise ModelError(f"{path} is no hyperstem model: its metadata says {metadata.get('format', 'nothing')!r}, "
-                         f"expected {FORMAT!r}")
+        raise ModelError(
+            f"{path} is no hyperstem model: its metadata says {metadata.get('format', 'nothing')!r}, "
+            f"expected {FORMAT!r}"
+        )
     network = MetaTasNet(config_from_json(metadata["config"], str(path)))
     try:
         network.load_state_dict(tensors, strict=True)

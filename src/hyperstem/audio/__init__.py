@@ -8,6 +8,16 @@ from hyperstem.audio.reading import AudioInfo, probe, read, sound_streams, strea
 from hyperstem.audio.writing import MultitrackWriter, Writer, write
 
 __all__ = [
-    "FORMATS", "AudioInfo", "Format", "MultitrackWriter", "Writer", "format_of", "named_format", "probe",
-    "read", "sound_streams", "stream", "write",
+    "FORMATS",
+    "AudioInfo",
+    "Format",
+    "MultitrackWriter",
+    "Writer",
+    "format_of",
+    "named_format",
+    "probe",
+    "read",
+    "sound_streams",
+    "stream",
+    "write",
 ]

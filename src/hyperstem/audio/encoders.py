@@ -13,12 +13,28 @@ from hyperstem.audio.ogg import set_serial
 from hyperstem.audio.samples import interleaved_steps
 from hyperstem.errors import AudioError
 
-_SF_TAGS = {"title": "title", "artist": "artist", "album": "album", "date": "date", "track": "tracknumber",
-            "genre": "genre", "comment": "comment", "copyright": "copyright"}
+_SF_TAGS = {
+    "title": "title",
+    "artist": "artist",
+    "album": "album",
+    "date": "date",
+    "track": "tracknumber",
+    "genre": "genre",
+    "comment": "comment",
+    "copyright": "copyright",
+}
 _OGG_CHUNK = 1 << 14
 """libsndfile's Vorbis encoder keeps the whole of one write on its stack."""
-_VORBIS_ORDER = {1: [0], 2: [0, 1], 3: [0, 2, 1], 4: [0, 1, 2, 3], 5: [0, 2, 1, 3, 4], 6: [0, 2, 1, 4, 5, 3],
-                 7: [0, 2, 1, 5, 6, 4, 3], 8: [0, 2, 1, 6, 7, 4, 5, 3]}
+_VORBIS_ORDER = {
+    1: [0],
+    2: [0, 1],
+    3: [0, 2, 1],
+    4: [0, 1, 2, 3],
+    5: [0, 2, 1, 3, 4],
+    6: [0, 2, 1, 4, 5, 3],
+    7: [0, 2, 1, 5, 6, 4, 3],
+    8: [0, 2, 1, 6, 7, 4, 5, 3],
+}
 """Which of so many channels, in the order of WAV, come first, second, ... in Vorbis: the centre before the right, the
 low frequencies last. Source: Vorbis I specification, 4.3.9."""
 
@@ -61,16 +77,18 @@ class _Sink:
 class SoundFileEncoder:
     """flac and ogg."""
 
-    def __init__(self, file: BinaryIO, name: str, rate_hz: int, channels: int, subtype: str,
-                 tags: Mapping[str, str]) -> None:
+    def __init__(
+        self, file: BinaryIO, name: str, rate_hz: int, channels: int, subtype: str, tags: Mapping[str, str]
+    ) -> None:
         self._sink, self._disk = _Sink(file), file
         self._bits = 16 if subtype == "pcm16" else 24
         self._lossy = name == "ogg"
         kind = "VORBIS" if self._lossy else f"PCM_{self._bits}"
         level = 0.3 if self._lossy else 0.4
         try:
-            self._file = soundfile.SoundFile(cast(BinaryIO, self._sink), "w", rate_hz, channels, kind,
-                                             format=name.upper(), compression_level=level)
+            self._file = soundfile.SoundFile(
+                cast(BinaryIO, self._sink), "w", rate_hz, channels, kind, format=name.upper(), compression_level=level
+            )
         except soundfile.LibsndfileError as error:
             raise AudioError(f"{name} at {rate_hz} Hz with {channels} channels: {error.error_string}") from None
         for key, sf_key in _SF_TAGS.items():
@@ -104,6 +122,7 @@ class SoundFileEncoder:
         self._sink.abandoned = True
         self._file.close()
 
+
 _LAME, _OPUS, _AAC = {"compression_level": "7"}, {"compression_level": "5"}, {"aac_coder": "fast"}
 """Half the time of the defaults, which matters with four stems; at these bit rates it costs next to nothing."""
 _AV = {  # name: container, its options, codec, its options, bits per second of a stereo sound
@@ -117,8 +136,15 @@ _AV = {  # name: container, its options, codec, its options, bits per second of 
 class AvEncoder:
     """mp3, opus, m4a, and stem.mp4 with several sounds in one file."""
 
-    def __init__(self, file: BinaryIO, name: str, rate_hz: int, channels: int, tags: Mapping[str, str],
-                 tracks: Sequence[str] = ("",)) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: str,
+        rate_hz: int,
+        channels: int,
+        tags: Mapping[str, str],
+        tracks: Sequence[str] = ("",),
+    ) -> None:
         container, options, codec, codec_options, stereo_bits = _AV[name]
         if codec == "aac":
             options = {"movie_timescale": str(rate_hz)}  # else the length is rounded to milliseconds

@@ -83,8 +83,8 @@ def set_serial(file: BinaryIO, serial: int) -> None:
         if len(header) < _HEADER:
             return
         length = _HEADER + header[26] + sum(file.read(header[26]))
-        old, = struct.unpack_from("<I", header, _SERIAL_AT)
-        crc, = struct.unpack_from("<I", header, _CRC_AT)
+        (old,) = struct.unpack_from("<I", header, _SERIAL_AT)
+        (crc,) = struct.unpack_from("<I", header, _CRC_AT)
         changed = struct.pack("<I", old ^ serial) + bytes(length - _SERIAL_AT - 4)
         file.seek(at + _SERIAL_AT)
         file.write(struct.pack("<I", serial))

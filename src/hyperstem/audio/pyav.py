@@ -56,8 +56,7 @@ class AvSource:
         duration_s = seconds(self._promised, rate_hz)
         if duration_s is None and self._container.duration:
             duration_s = self._container.duration / av.time_base
-        metadata = {key.lower(): value for key, value in
-                    {**self._stream.metadata, **self._container.metadata}.items()}
+        metadata = {key.lower(): value for key, value in {**self._stream.metadata, **self._container.metadata}.items()}
         tags = {key: metadata[key] for key in _TAGS if metadata.get(key)}
         frames = self._promised if exact else None
         self.info = AudioInfo(rate_hz, context.channels, frames, duration_s, tags, self._format)
@@ -112,7 +111,8 @@ class AvSource:
             if frame.sample_rate != rate_hz or frame.layout.nb_channels != channels:
                 raise AudioError(
                     f"{self._path} changes from {rate_hz} Hz, {channels} channels to {frame.sample_rate} Hz, "
-                    f"{frame.layout.nb_channels} channels at {position / rate_hz:.2f} s")
+                    f"{frame.layout.nb_channels} channels at {position / rate_hz:.2f} s"
+                )
             wave = _to_float(frame)
             if self._format == "mov":
                 wave = wave[:, : max(0, self._audible_end(end, position + wave.shape[1]) - position)]
@@ -146,8 +146,9 @@ class AvSource:
                     samples += frame.samples
                     yield frame, end
         except av.error.FFmpegError as error:
-            raise AudioError(f"{self._path} is damaged after {samples / self.info.rate_hz:.2f} s: {error.strerror}"
-                             ) from None
+            raise AudioError(
+                f"{self._path} is damaged after {samples / self.info.rate_hz:.2f} s: {error.strerror}"
+            ) from None
 
     def _audible_end(self, packet_end: int | None, decoded_end: int) -> int:
         """Where the sound of an MP4 frame ends, before the encoder's padding.

@@ -91,8 +91,9 @@ def sound_streams(path: str | Path) -> int:
         return getattr(source, "streams", 1)
 
 
-def read(path: str | Path, *, start_s: float = 0.0, duration_s: float | None = None,
-         stream: int = 0) -> tuple[np.ndarray, int]:
+def read(
+    path: str | Path, *, start_s: float = 0.0, duration_s: float | None = None, stream: int = 0
+) -> tuple[np.ndarray, int]:
     """Decodes the file, or a part of it, into memory.
 
     Args:
@@ -113,8 +114,14 @@ def read(path: str | Path, *, start_s: float = 0.0, duration_s: float | None = N
     return np.ascontiguousarray(np.concatenate(blocks, axis=1)), rate_hz
 
 
-def stream(path: str | Path, *, block_frames: int = BLOCK_FRAMES, start_s: float = 0.0,
-           duration_s: float | None = None, stream: int = 0) -> Iterator[np.ndarray]:
+def stream(
+    path: str | Path,
+    *,
+    block_frames: int = BLOCK_FRAMES,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    stream: int = 0,
+) -> Iterator[np.ndarray]:
     """Decodes the file block by block, in bounded memory.
 
     Args:
@@ -136,8 +143,7 @@ def stream(path: str | Path, *, block_frames: int = BLOCK_FRAMES, start_s: float
     yield from blocks
 
 
-def _stream(path: str | Path, block_frames: int, start_s: float, duration_s: float | None,
-            stream: int) -> Iterator:
+def _stream(path: str | Path, block_frames: int, start_s: float, duration_s: float | None, stream: int) -> Iterator:
     """First the sample rate, then the blocks."""
     if not (math.isfinite(start_s) and start_s >= 0):
         raise AudioError(f"{path}: start is {start_s} s; it must be 0 or later")
@@ -180,8 +186,10 @@ def _check_finite(block: np.ndarray, path: str | Path, position: int, rate_hz: i
 def ends_early(path: Path, frames: int, promised: int | None, rate_hz: int) -> AudioError:
     """The error for a file with fewer samples than it says."""
     of = "" if promised is None else f"of {promised / rate_hz:.2f} s "
-    return AudioError(f"{path} is damaged or cut short: {frames / rate_hz:.2f} s {of}can be decoded "
-                      "(ask for a duration below that to use them)")
+    return AudioError(
+        f"{path} is damaged or cut short: {frames / rate_hz:.2f} s {of}can be decoded "
+        "(ask for a duration below that to use them)"
+    )
 
 
 def seconds(frames: int | None, rate_hz: int) -> float | None:

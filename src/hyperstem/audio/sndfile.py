@@ -13,8 +13,16 @@ from hyperstem.audio.reading import AudioInfo, ends_early, seconds
 from hyperstem.audio.samples import planar
 from hyperstem.errors import AudioError
 
-_TAGS = {"title": "title", "artist": "artist", "album": "album", "date": "date", "tracknumber": "track",
-         "genre": "genre", "comment": "comment", "copyright": "copyright"}
+_TAGS = {
+    "title": "title",
+    "artist": "artist",
+    "album": "album",
+    "date": "date",
+    "tracknumber": "track",
+    "genre": "genre",
+    "comment": "comment",
+    "copyright": "copyright",
+}
 _UNKNOWN_FRAMES = 1 << 60
 
 
@@ -39,8 +47,9 @@ class SoundFileSource:
         missing = math.ceil(containers.missing(path) * file.frames)
         frames = None if file.frames >= _UNKNOWN_FRAMES else file.frames + missing
         tags = {_TAGS[key]: value for key, value in file.copy_metadata().items() if key in _TAGS and value}
-        self.info = AudioInfo(file.samplerate, file.channels, frames, seconds(frames, file.samplerate), tags,
-                              file.format.lower())
+        self.info = AudioInfo(
+            file.samplerate, file.channels, frames, seconds(frames, file.samplerate), tags, file.format.lower()
+        )
 
     def seek(self, frame: int) -> None:
         """Makes `frame` the next one read."""
@@ -63,8 +72,9 @@ class SoundFileSource:
         try:
             return self._file.read(frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise AudioError(f"{self._path} is damaged after {self._position / self.info.rate_hz:.2f} s: "
-                             f"{error.error_string}") from None
+            raise AudioError(
+                f"{self._path} is damaged after {self._position / self.info.rate_hz:.2f} s: {error.error_string}"
+            ) from None
 
     def close(self) -> None:
         """Closes the file."""

@@ -11,8 +11,16 @@ import numpy as np
 
 from hyperstem.audio.samples import interleaved, interleaved_steps
 
-_CHUNK_NAMES = {"title": b"INAM", "artist": b"IART", "album": b"IPRD", "date": b"ICRD", "track": b"ITRK",
-                "genre": b"IGNR", "comment": b"ICMT", "copyright": b"ICOP"}
+_CHUNK_NAMES = {
+    "title": b"INAM",
+    "artist": b"IART",
+    "album": b"IPRD",
+    "date": b"ICRD",
+    "track": b"ITRK",
+    "genre": b"IGNR",
+    "comment": b"ICMT",
+    "copyright": b"ICOP",
+}
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 _MASKS = {1: 0x4, 2: 0x3}
 _UNKNOWN = 0xFFFFFFFF

@@ -103,8 +103,16 @@ class Writer(_AtomicWriter):
         AudioError: the format cannot hold this.
     """
 
-    def __init__(self, path: str | Path, rate_hz: int, channels: int, *, subtype: str = "pcm16",
-                 tags: Mapping[str, str] | None = None, format: Format | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        rate_hz: int,
+        channels: int,
+        *,
+        subtype: str = "pcm16",
+        tags: Mapping[str, str] | None = None,
+        format: Format | None = None,
+    ) -> None:
         self.format = format or format_of(Path(path))
         if self.format.multitrack:
             raise AudioError(f"{path}: a {self.format.name} holds several sounds; use MultitrackWriter")
@@ -145,8 +153,14 @@ class MultitrackWriter(_AtomicWriter):
         tags: title, artist, ... as `AudioInfo.tags`.
     """
 
-    def __init__(self, path: str | Path, rate_hz: int, channels: int, tracks: Sequence[str],
-                 tags: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        rate_hz: int,
+        channels: int,
+        tracks: Sequence[str],
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         self.format = named_format("stem.mp4")
         self.format.check(rate_hz, channels, "")
         self.rate_hz, self.channels, self.tracks = rate_hz, channels, tuple(tracks)
@@ -165,8 +179,9 @@ class MultitrackWriter(_AtomicWriter):
         self.frames += waves[0].shape[1]
 
 
-def write(path: str | Path, wave: np.ndarray, rate_hz: int, *, subtype: str = "pcm16",
-          tags: Mapping[str, str] | None = None) -> None:
+def write(
+    path: str | Path, wave: np.ndarray, rate_hz: int, *, subtype: str = "pcm16", tags: Mapping[str, str] | None = None
+) -> None:
     """Writes a whole sound; the path's ending tells the format.
 
     Args:

@@ -18,8 +18,14 @@ class DataSettings(NamedTuple):
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds CONFIG, --set and --stages."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="TOML file with [model] and [data]")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
-                        help="replace one value, e.g. data.root=/music (may be given often)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="assignments",
+        help="replace one value, e.g. data.root=/music (may be given often)",
+    )
     parser.add_argument("--stages", type=int, metavar="K", help="as for a model of the first K stages")
 
 

@@ -23,7 +23,9 @@ def run(args: argparse.Namespace) -> int:
     network, matched = convert(args.checkpoint)
     weights.save(args.output, network)
     config, parameters = network.config, sum(tensor.numel() for tensor in network.parameters())
-    print(f"{args.checkpoint}: all {matched} tensors matched: {config.stages} stages, {config.parameters} parameters, "
-          f"{parameters:,} numbers in all")
+    print(
+        f"{args.checkpoint}: all {matched} tensors matched: {config.stages} stages, {config.parameters} parameters, "
+        f"{parameters:,} numbers in all"
+    )
     print(f"{args.output}: written")
     return 0

@@ -41,11 +41,25 @@ def run(args: argparse.Namespace) -> int:
 
 def _table(rows: Sequence["SourceStats"], stems: Sequence[str]) -> list[str]:
     head = ["source", "use", "weight", "tracks", "minutes", *stems]
-    cells = [[row.name, row.use, f"{row.weight:g}", str(row.tracks), f"{row.minutes:.1f}",
-              *(f"{row.active_minutes[stem]:.1f}" for stem in stems)] for row in rows]
+    cells = [
+        [
+            row.name,
+            row.use,
+            f"{row.weight:g}",
+            str(row.tracks),
+            f"{row.minutes:.1f}",
+            *(f"{row.active_minutes[stem]:.1f}" for stem in stems),
+        ]
+        for row in rows
+    ]
     widths = [max(len(line[i]) for line in [head, *cells]) for i in range(len(head))]
-    return ["  ".join(cell.ljust(width) if i < 2 else cell.rjust(width)
-                      for i, (cell, width) in enumerate(zip(line, widths, strict=True))) for line in [head, *cells]]
+    return [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in [head, *cells]
+    ]
 
 
 def _write_examples(settings: DataSettings, folder: Path, count: int) -> None:

@@ -12,8 +12,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=Path, help="the .onnx file to write")
     parser.add_argument("--stages", type=int, help="write only the first so many stages")
     parser.add_argument("--stems", help="decode only these stems, separated by commas")
-    parser.add_argument("--precision", choices=["float32", "float16"], default="float32",
-                        help="how weights are stored; either way they are computed with in float32 (default: float32)")
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "float16"],
+        default="float32",
+        help="how weights are stored; either way they are computed with in float32 (default: float32)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,8 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="name every model")
     listing.add_argument("--json", action="store_true", help="print JSON")
     show = actions.add_parser("show", help="everything known of one model")
-    show.add_argument("model", nargs="?", default="default", metavar="NAME|PATH",
-                      help="model name or file (default: default)")
+    show.add_argument(
+        "model", nargs="?", default="default", metavar="NAME|PATH", help="model name or file (default: default)"
+    )
     show.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -57,9 +58,11 @@ def _all_facts() -> tuple[list[dict], int]:
 
 
 def _line(fact: dict) -> str:
-    return (f"{fact['name']:<12} {', '.join(fact['stems'])}; {fact['rates_hz'][-1]} Hz, "
-            f"{fact['channels']} channel{'s' if fact['channels'] > 1 else ''}, "
-            f"{fact['bytes'] / 1e6:.1f} MB{'' if fact['trained'] else '; untrained'}")
+    return (
+        f"{fact['name']:<12} {', '.join(fact['stems'])}; {fact['rates_hz'][-1]} Hz, "
+        f"{fact['channels']} channel{'s' if fact['channels'] > 1 else ''}, "
+        f"{fact['bytes'] / 1e6:.1f} MB{'' if fact['trained'] else '; untrained'}"
+    )
 
 
 def _facts(name: str) -> dict:
@@ -71,9 +74,15 @@ def _facts(name: str) -> dict:
     config = _config(files)
     paths = [path for path in (files.onnx, files.safetensors) if path is not None]
     return {
-        "name": files.name, "stems": list(config.stems), "rates_hz": list(config.rates_hz), "stages": config.stages,
-        "channels": config.audio_channels, "segment_s": config.segment_s, "trained": is_trained(files.card),
-        "bytes": paths[0].stat().st_size, "files": {path.name: weights.sha256(path) for path in paths},
+        "name": files.name,
+        "stems": list(config.stems),
+        "rates_hz": list(config.rates_hz),
+        "stages": config.stages,
+        "channels": config.audio_channels,
+        "segment_s": config.segment_s,
+        "trained": is_trained(files.card),
+        "bytes": paths[0].stat().st_size,
+        "files": {path.name: weights.sha256(path) for path in paths},
         "card": files.card,
     }
 
@@ -91,9 +100,12 @@ def _config(files: "ModelFiles") -> "ModelConfig":
 
 def _table(facts: dict) -> str:
     rows = {
-        "name": facts["name"], "stems": ", ".join(facts["stems"]),
-        "rates": ", ".join(f"{rate} Hz" for rate in facts["rates_hz"]), "channels": facts["channels"],
-        "segment": f"{facts['segment_s']:g} s", "size": f"{facts['bytes'] / 1e6:.1f} MB",
+        "name": facts["name"],
+        "stems": ", ".join(facts["stems"]),
+        "rates": ", ".join(f"{rate} Hz" for rate in facts["rates_hz"]),
+        "channels": facts["channels"],
+        "segment": f"{facts['segment_s']:g} s",
+        "size": f"{facts['bytes'] / 1e6:.1f} MB",
         "trained": "yes" if facts["trained"] else "no",
     }
     rows |= {f"sha256 {name}": digest for name, digest in facts["files"].items()}

@@ -15,8 +15,9 @@ HELP = "decode training recordings for fast reading"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add_config_arguments(parser)
-    parser.add_argument("-j", "--jobs", type=int, default=2, metavar="N",
-                        help="songs decoded at the same time (default: 2)")
+    parser.add_argument(
+        "-j", "--jobs", type=int, default=2, metavar="N", help="songs decoded at the same time (default: 2)"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(args)
     rate_hz = settings.model.rates_hz[-1]
     with tqdm(unit="track", disable=args.quiet or None, leave=False) as bar:
+
         def show(done: int, total: int, name: str) -> None:
             bar.total = total
             bar.set_postfix_str(name[:50], refresh=False)
@@ -39,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     for problem in report.problems:
         print(f"left out: {problem}", file=sys.stderr)
-    print(f"{report.prepared} prepared, {report.kept} kept, {len(report.problems)} left out: "
-          f"{report.minutes:.1f} minutes at {rate_hz} Hz in {settings.data.prepared}")
+    print(
+        f"{report.prepared} prepared, {report.kept} kept, {len(report.problems)} left out: "
+        f"{report.minutes:.1f} minutes at {rate_hz} Hz in {settings.data.prepared}"
+    )
     return 1 if report.problems else 0

@@ -22,26 +22,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     add("inputs", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help="songs in any format, or folders of them")
-    add("-o", "--output", type=Path, default=Path("separated"), metavar="DIR",
-        help="output folder (default: %(default)s)")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("separated"),
+        metavar="DIR",
+        help="output folder (default: %(default)s)",
+    )
     add("--stems", metavar="NAMES", help="write only these, e.g. vocals,drums (default: all)")
     add("--karaoke", action="store_true", help="write two files: vocals, and accompaniment, which is the rest")
     add("--model", default="default", metavar="NAME|PATH", help="model name or file (default: %(default)s)")
-    add("--format", default="wav", choices=("wav", "flac", "mp3", "ogg", "opus", "m4a", "stem.mp4"),
-        help="format of the files (default: %(default)s)")
-    add("--subtype", default="pcm16", choices=("pcm16", "pcm24", "float"),
-        help="samples of wav (all) and flac (not float) (default: %(default)s)")
-    add("--clip", default="scale", choices=("scale", "clamp", "error"),
-        help="peaks above full scale, but in float: one gain for all stems, cut off, or fail (default: %(default)s)")
+    add(
+        "--format",
+        default="wav",
+        choices=("wav", "flac", "mp3", "ogg", "opus", "m4a", "stem.mp4"),
+        help="format of the files (default: %(default)s)",
+    )
+    add(
+        "--subtype",
+        default="pcm16",
+        choices=("pcm16", "pcm24", "float"),
+        help="samples of wav (all) and flac (not float) (default: %(default)s)",
+    )
+    add(
+        "--clip",
+        default="scale",
+        choices=("scale", "clamp", "error"),
+        help="peaks above full scale, but in float: one gain for all stems, cut off, or fail (default: %(default)s)",
+    )
     add("--rate", default="input", metavar="HZ|input", help="sample rate of the files (default: %(default)s)")
     add("--channels", default="input", choices=("input", "mono"), help="channels of the files (default: %(default)s)")
-    add("--quality", default="full", choices=("preview", "standard", "full"),
-        help="run one, two or all stages of the network, if it has so many (default: %(default)s)")
-    add("--segment", type=float, metavar="S",
-        help="seconds the network sees at once (default: what the model was trained on)")
+    add(
+        "--quality",
+        default="full",
+        choices=("preview", "standard", "full"),
+        help="run one, two or all stages of the network, if it has so many (default: %(default)s)",
+    )
+    add(
+        "--segment",
+        type=float,
+        metavar="S",
+        help="seconds the network sees at once (default: what the model was trained on)",
+    )
     add("--overlap", type=float, metavar="0..0.9", help="part of a segment cross-faded with the next (default: 0.1)")
-    add("--device", default="auto", choices=("auto", "cpu", "cuda"),
-        help="where the network runs (default: %(default)s)")
+    add(
+        "--device",
+        default="auto",
+        choices=("auto", "cpu", "cuda"),
+        help="where the network runs (default: %(default)s)",
+    )
     add("--threads", type=int, metavar="N", help="processor threads (default: all cores)")
     add("--jobs", type=int, default=1, metavar="N", help="files separated at once (default: %(default)s)")
     add("--template", default="{track}/{stem}.{ext}", help="names of the files (default: %(default)s)")
@@ -141,8 +171,9 @@ def _with_groups(args: argparse.Namespace, settings: "BatchSettings", separator:
     return replace(settings, output=replace(settings.output, groups=groups))
 
 
-def _separate_all(args: argparse.Namespace, separator: "Separator", settings: "BatchSettings", tasks: list,
-                  failures: list) -> int:
+def _separate_all(
+    args: argparse.Namespace, separator: "Separator", settings: "BatchSettings", tasks: list, failures: list
+) -> int:
     from hyperstem import batch
     from hyperstem.cli._progress import SongProgress
 

@@ -16,18 +16,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=Path, metavar="OUT", help="folder for the songs")
     parser.add_argument("--songs", type=int, metavar="N", help="how many (default: 8, or as many as --minutes needs)")
     parser.add_argument("--minutes", type=float, metavar="M", help="minutes of music in all")
-    parser.add_argument("--seconds", type=float, metavar="S",
-                        help="length of a song (default: 75; with --songs and --minutes what they make)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="length of a song (default: 75; with --songs and --minutes what they make)",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other songs (default: 0)")
     parser.add_argument("--rate", type=int, default=44100, metavar="HZ", help="sample rate (default: 44100)")
-    parser.add_argument("--format", choices=("flac", "wav", "ogg", "opus"), default="flac",
-                        help="opus needs --rate 48000 (default: flac)")
-    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N",
-                        help="songs rendered at the same time (default: 1)")
+    parser.add_argument(
+        "--format",
+        choices=("flac", "wav", "ogg", "opus"),
+        default="flac",
+        help="opus needs --rate 48000 (default: flac)",
+    )
+    parser.add_argument(
+        "-j", "--jobs", type=int, default=1, metavar="N", help="songs rendered at the same time (default: 1)"
+    )
     parser.add_argument("--builtin", action="store_true", help="nothing but the built-in band")
     parser.add_argument("--soundfonts", type=Path, action="append", metavar="DIR", help="folder of .sf2 and .sf3 files")
-    parser.add_argument("--voices", type=Path, action="append", metavar="DIR",
-                        help="folder of recorded speech to sing with")
+    parser.add_argument(
+        "--voices", type=Path, action="append", metavar="DIR", help="folder of recorded speech to sing with"
+    )
     parser.add_argument("--kits", type=Path, action="append", metavar="DIR", help="folder of Hydrogen drum kits")
     parser.add_argument("--list-sources", action="store_true", help="say what is found and stop")
     parser.add_argument("-q", "--quiet", action="store_true", help="no report and no progress")
@@ -61,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     began = time.perf_counter()
     with tqdm(total=songs, unit="song", disable=args.quiet or None, leave=False) as bar:
+
         def show(done: Rendered) -> None:
             bar.set_postfix_str(done.folder.name, refresh=False)
             bar.update()
@@ -71,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         busy_s = sum(item.busy_s for item in new)
         speed = f", {sum(item.seconds for item in new) / busy_s:.1f}x real time per core" if busy_s else ""
         minutes = sum(item.seconds for item in rendered) / 60
-        print(f"{len(new)} songs rendered, {len(rendered) - len(new)} kept, {minutes:.1f} minutes in {args.output} "
-              f"({time.perf_counter() - began:.0f} s{speed})")
+        print(
+            f"{len(new)} songs rendered, {len(rendered) - len(new)} kept, {minutes:.1f} minutes in {args.output} "
+            f"({time.perf_counter() - began:.0f} s{speed})"
+        )
     return 0

@@ -25,13 +25,20 @@ HELP = "train a network, or go on with a run"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``hyperstem train``."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="TOML file: [model], [loss], [data], [train]")
-    parser.add_argument("-o", "--output", type=Path, metavar="RUN",
-                        help="folder of the run (default: runs/NAME of CONFIG)")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="RUN", help="folder of the run (default: runs/NAME of CONFIG)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from RUN/checkpoint")
     parser.add_argument("--steps", type=positive_int, metavar="N", help="stop at N steps since the run's start")
     parser.add_argument("--minutes", type=positive, metavar="M", help="stop this call after so many minutes")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
-                        help="set one value, e.g. train.learning_rate=3e-4 or data.sources.0.weight=2 (repeatable)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="assignments",
+        help="set one value, e.g. train.learning_rate=3e-4 or data.sources.0.weight=2 (repeatable)",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
@@ -44,8 +51,15 @@ def run(args: argparse.Namespace) -> int:
     settings = read(args.config, args.assignments)
     steps = args.steps or settings.train.steps
     with _Bar(steps, args.quiet) as bar, _stop_signals() as received:
-        outcome = train(settings, folder, resume=args.resume, steps=steps, minutes=args.minutes,
-                        stop=lambda: bool(received), observer=bar)
+        outcome = train(
+            settings,
+            folder,
+            resume=args.resume,
+            steps=steps,
+            minutes=args.minutes,
+            stop=lambda: bool(received),
+            observer=bar,
+        )
     if not bar.leads:
         return 0
     best = f", best {outcome.best:.2f} dB" if outcome.best > float("-inf") else ""
@@ -84,8 +98,14 @@ class _Bar:
         from hyperstem.distributed import world
 
         self.leads = world().leads
-        self._bar = tqdm(total=steps, unit="step", disable=quiet or not self.leads, dynamic_ncols=True, smoothing=0.05,
-                         mininterval=0.5 if sys.stderr.isatty() else 30)
+        self._bar = tqdm(
+            total=steps,
+            unit="step",
+            disable=quiet or not self.leads,
+            dynamic_ncols=True,
+            smoothing=0.05,
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+        )
 
     def __enter__(self) -> "_Bar":
         return self
@@ -100,8 +120,11 @@ class _Bar:
 
     def report(self, progress: "Progress") -> None:
         skipped = f", {progress.skipped} skipped" if progress.skipped else ""
-        self._bar.set_postfix_str(f"loss {progress.loss:.3f}, {progress.audio_s_per_s:.0f} s audio/s, "
-                                  f"data wait {100 * progress.data_wait:.0f}%{skipped}", refresh=False)
+        self._bar.set_postfix_str(
+            f"loss {progress.loss:.3f}, {progress.audio_s_per_s:.0f} s audio/s, "
+            f"data wait {100 * progress.data_wait:.0f}%{skipped}",
+            refresh=False,
+        )
 
     def note(self, text: str) -> None:
         self._bar.write(text, file=sys.stderr)

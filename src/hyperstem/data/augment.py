@@ -66,8 +66,8 @@ def _stretch(wave: np.ndarray, factor: float, rate_hz: int) -> np.ndarray:
     pieces = np.fft.irfft(turned, size, axis=-1).astype(np.float32) * (window / 1.5)  # squared Hann windows add to 1.5
     result = np.zeros((len(wave), (count + 3) * hop), np.float32)
     for quarter in range(4):
-        part = pieces[..., quarter * hop:(quarter + 1) * hop].reshape(len(wave), -1)
-        result[:, quarter * hop:quarter * hop + part.shape[-1]] += part
+        part = pieces[..., quarter * hop : (quarter + 1) * hop].reshape(len(wave), -1)
+        result[:, quarter * hop : quarter * hop + part.shape[-1]] += part
     return result[:, size:]
 
 
@@ -112,7 +112,11 @@ def _nearest_peaks(power: np.ndarray) -> np.ndarray:
 def colour(wave: np.ndarray, config: AugmentConfig, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
     """One stem (channel, time) with random equaliser, reverb, clipping, polarity, gain, as often as `config` says."""
     equalise, reverberate, clip, flip = rng.random(4) < (
-        config.eq_share, config.reverb_share, config.clip_share, config.polarity_share)
+        config.eq_share,
+        config.reverb_share,
+        config.clip_share,
+        config.polarity_share,
+    )
     if equalise or reverberate:
         wave = _filtered(wave, config, rate_hz, rng, equalise, reverberate)
     if clip:
@@ -124,8 +128,9 @@ def colour(wave: np.ndarray, config: AugmentConfig, rate_hz: int, rng: np.random
     return wave
 
 
-def _filtered(wave: np.ndarray, config: AugmentConfig, rate_hz: int, rng: np.random.Generator, equalise: bool,
-              reverberate: bool) -> np.ndarray:
+def _filtered(
+    wave: np.ndarray, config: AugmentConfig, rate_hz: int, rng: np.random.Generator, equalise: bool, reverberate: bool
+) -> np.ndarray:
     length = wave.shape[-1]
     tail = round(config.reverb_s * rate_hz) if reverberate else rate_hz // 50
     size = _fast_size(length + tail)
@@ -164,7 +169,7 @@ def impulse_response(channels: int, length: int, rate_hz: int, rng: np.random.Ge
     times = np.arange(max(length, 1), dtype=np.float32)
     decay = 6.9 / (rng.uniform(0.3, 1.0) * max(length, 1))  # 60 dB within the length
     tail = rng.standard_normal((channels, len(times)), dtype=np.float32) * np.exp(-decay * times)
-    tail[:, :min(len(times), round(rate_hz * rng.uniform(0.002, 0.02)))] = 0  # first reflections come later
+    tail[:, : min(len(times), round(rate_hz * rng.uniform(0.002, 0.02)))] = 0  # first reflections come later
     energy = np.sqrt(np.square(tail).sum(axis=-1, keepdims=True)) + 1e-9
     response = tail / energy * np.float32(10 ** (-rng.uniform(6, 20) / 20))
     response[:, 0] = 1

@@ -34,11 +34,16 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on `device`."""
+
         def moved(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.to(device, non_blocking=True)
 
-        return Batch(tuple(map(moved, self.mixture)), tuple(map(moved, self.stems)), moved(self.active),
-                     None if self.merge is None else moved(self.merge))
+        return Batch(
+            tuple(map(moved, self.mixture)),
+            tuple(map(moved, self.stems)),
+            moved(self.active),
+            None if self.merge is None else moved(self.merge),
+        )
 
 
 class Clip(NamedTuple):
@@ -83,8 +88,12 @@ class SegmentDataset(Dataset[Batch]):
 
 def _batch(examples: list[Example], model: ModelConfig, active_db: float) -> Batch:
     arrays = assemble(examples, model, active_db)
-    return Batch(tuple(map(torch.from_numpy, arrays.mixture)), tuple(map(torch.from_numpy, arrays.stems)),
-                 torch.from_numpy(arrays.active), None if arrays.merge is None else torch.from_numpy(arrays.merge))
+    return Batch(
+        tuple(map(torch.from_numpy, arrays.mixture)),
+        tuple(map(torch.from_numpy, arrays.stems)),
+        torch.from_numpy(arrays.active),
+        None if arrays.merge is None else torch.from_numpy(arrays.merge),
+    )
 
 
 class _From(Sampler[int]):
@@ -100,8 +109,16 @@ class _From(Sampler[int]):
 def batches(dataset: SegmentDataset, start: int = 0, pin_memory: bool = False) -> Iterator[Batch]:
     """Batches `start`, start + 1, ... without end, made ahead by the settings' number of worker processes."""
     workers = dataset.config.workers
-    return iter(DataLoader(dataset, batch_size=None, sampler=_From(start), num_workers=workers, pin_memory=pin_memory,
-                           prefetch_factor=dataset.config.prefetch if workers else None))
+    return iter(
+        DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=_From(start),
+            num_workers=workers,
+            pin_memory=pin_memory,
+            prefetch_factor=dataset.config.prefetch if workers else None,
+        )
+    )
 
 
 class ValidationData:
@@ -120,8 +137,11 @@ class ValidationData:
         if not config.validation:
             raise DataError("no [[data.validation]] in the config")
         self.model = model
-        found = [track for source in config.validation
-                 for track in load_source(config, source, model.stems, model.rates_hz[-1])]
+        found = [
+            track
+            for source in config.validation
+            for track in load_source(config, source, model.stems, model.rates_hz[-1])
+        ]
         for track in found:
             if track.sums:
                 raise DataError(f"validation track {track.name!r} in {track.source!r} knows stems only as a sum")

@@ -56,7 +56,7 @@ class PreparedTrack:
         first, last = max(start, 0), min(start + length, self.frames)
         if stem in self.stems and self.scales[stem] > 0 and first < last:
             piece = self._samples()[self.stems.index(stem), first:last]  # (time, channel)
-            np.multiply(piece.T, np.float32(self.scales[stem]), out=result[:, first - start:last - start])
+            np.multiply(piece.T, np.float32(self.scales[stem]), out=result[:, first - start : last - start])
         return result
 
     def sounds(self, stem: str) -> bool:
@@ -91,8 +91,9 @@ class Library(NamedTuple):
     solos: tuple[Source, ...]
 
 
-def load_source(config: DataConfig, source: SourceConfig, stems: Sequence[str],
-                rate_hz: int) -> tuple[PreparedTrack, ...]:
+def load_source(
+    config: DataConfig, source: SourceConfig, stems: Sequence[str], rate_hz: int
+) -> tuple[PreparedTrack, ...]:
     """The prepared tracks of one source.
 
     Raises:
@@ -102,16 +103,21 @@ def load_source(config: DataConfig, source: SourceConfig, stems: Sequence[str],
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"source {source.name!r} is not prepared at {rate_hz} Hz (no {path}); "
-                        "run hyperstem prepare") from None
+        raise DataError(
+            f"source {source.name!r} is not prepared at {rate_hz} Hz (no {path}); run hyperstem prepare"
+        ) from None
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}); run hyperstem prepare again") from None
     if manifest.get("format") != FORMAT or manifest.get("stems") != list(stems):
-        raise DataError(f"{path} is prepared for stems {manifest.get('stems')}, format {manifest.get('format')}; "
-                        f"the model has {list(stems)}, format {FORMAT}: run hyperstem prepare again")
+        raise DataError(
+            f"{path} is prepared for stems {manifest.get('stems')}, format {manifest.get('format')}; "
+            f"the model has {list(stems)}, format {FORMAT}: run hyperstem prepare again"
+        )
     if changed := [name for name, value in settings(source).items() if manifest["settings"].get(name) != value]:
-        raise DataError(f"source {source.name!r} was prepared with other settings ({', '.join(changed)}); "
-                        "run hyperstem prepare again")
+        raise DataError(
+            f"source {source.name!r} was prepared with other settings ({', '.join(changed)}); "
+            "run hyperstem prepare again"
+        )
     if not manifest["tracks"]:
         raise DataError(f"source {source.name!r} has no usable track ({path})")
     tracks = tuple(_track(entry, path.parent, source.name) for entry in manifest["tracks"])
@@ -124,9 +130,14 @@ def load_source(config: DataConfig, source: SourceConfig, stems: Sequence[str],
 def _track(entry: Mapping[str, Any], folder: Path, source: str) -> PreparedTrack:
     plain = {key: entry[key] for key in ("name", "rate_hz", "frames", "channels", "scales", "level_db", "blocks_db")}
     heard = {path for stem, parts in entry["parts"].items() if entry["scales"][stem] > 0 for path, _ in parts}
-    return PreparedTrack(source=source, path=folder / entry["file"], stems=tuple(entry["stems"]),
-                         sums={first: tuple(members) for first, members in entry["sums"].items()},
-                         hashes=frozenset(file["sha256"] for file in entry["files"] if file["path"] in heard), **plain)
+    return PreparedTrack(
+        source=source,
+        path=folder / entry["file"],
+        stems=tuple(entry["stems"]),
+        sums={first: tuple(members) for first, members in entry["sums"].items()},
+        hashes=frozenset(file["sha256"] for file in entry["files"] if file["path"] in heard),
+        **plain,
+    )
 
 
 def load_library(config: DataConfig, stems: Sequence[str], rate_hz: int) -> Library:
@@ -143,8 +154,10 @@ def load_library(config: DataConfig, stems: Sequence[str], rate_hz: int) -> Libr
     sources = [Source(each, load_source(config, each, stems, rate_hz)) for each in config.sources if each.weight > 0]
     for held_out in config.validation:
         _check_apart(sources, load_source(config, held_out, stems, rate_hz))
-    return Library(tuple(source for source in sources if source.config.layout != "solo"),
-                   tuple(source for source in sources if source.config.layout == "solo"))
+    return Library(
+        tuple(source for source in sources if source.config.layout != "solo"),
+        tuple(source for source in sources if source.config.layout == "solo"),
+    )
 
 
 def _check_apart(sources: Sequence[Source], held_out: Sequence[PreparedTrack]) -> None:
@@ -155,5 +168,7 @@ def _check_apart(sources: Sequence[Source], held_out: Sequence[PreparedTrack]) -
             same = track.hashes & hashes.keys()
             twin = names.get(track.name.casefold()) or (hashes[min(same)] if same else None)
             if twin is not None:
-                raise DataError(f"source {source.name!r} trains on {track.name!r}, which validates as {twin.name!r} "
-                                f"in {twin.source!r}; leave it out with exclude")
+                raise DataError(
+                    f"source {source.name!r} trains on {track.name!r}, which validates as {twin.name!r} "
+                    f"in {twin.source!r}; leave it out with exclude"
+                )

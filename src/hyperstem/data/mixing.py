@@ -47,8 +47,9 @@ class Mixer:
         length: samples of an example.
     """
 
-    def __init__(self, library: Library, config: DataConfig, stems: Sequence[str], rate_hz: int, channels: int,
-                 length: int) -> None:
+    def __init__(
+        self, library: Library, config: DataConfig, stems: Sequence[str], rate_hz: int, channels: int, length: int
+    ) -> None:
         self.config, self.stems = config, tuple(stems)
         self.rate_hz, self.channels, self.length = rate_hz, channels, length
         draw = config.mixing.draw
@@ -189,7 +190,7 @@ def _pool(sources: Sequence[Source], draw: str, stem: str | None = None) -> _Poo
     for source in sources:
         usable = [(track, _seconds(track, stem)) for track in source.tracks if stem is None or stem in track.single]
         usable = [(track, seconds) for track, seconds in usable if seconds > 0]
-        sizes = np.array([seconds ** power for _, seconds in usable])
+        sizes = np.array([seconds**power for _, seconds in usable])
         tracks += [track for track, _ in usable]
         shares += list(source.config.weight * sizes / sizes.sum()) if usable else []
     if not tracks:
@@ -203,6 +204,10 @@ def _seconds(track: PreparedTrack, stem: str | None) -> float:
 
 
 def _median_level(library: Library, stem: str) -> float:
-    levels = [track.level_db[stem] for _, tracks in library.songs for track in tracks
-              if stem in track.single and track.sounds(stem)]
+    levels = [
+        track.level_db[stem]
+        for _, tracks in library.songs
+        for track in tracks
+        if stem in track.single and track.sounds(stem)
+    ]
     return float(np.median(levels)) if levels else -20.0

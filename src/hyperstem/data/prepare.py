@@ -61,8 +61,14 @@ def settings(source: SourceConfig) -> dict[str, Any]:
     return json.loads(json.dumps({name: getattr(source, name) for name in names}))
 
 
-def prepare(config: DataConfig, stems: Sequence[str], rate_hz: int, *, jobs: int = 1,
-            progress: Callable[[int, int, str], None] | None = None) -> Report:
+def prepare(
+    config: DataConfig,
+    stems: Sequence[str],
+    rate_hz: int,
+    *,
+    jobs: int = 1,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Report:
     """Prepares every source and validation set of `config`; what is there already and unchanged is kept.
 
     It may be interrupted at any time and run again: the result is that of one run.
@@ -105,8 +111,17 @@ def prepare(config: DataConfig, stems: Sequence[str], rate_hz: int, *, jobs: int
             if progress:
                 progress(done, total, f"{source.name}: {track.name}")
         warnings += [_together(source.name, warning, names) for warning, names in told.items()]
-        _write_json(folder / MANIFEST, {"format": FORMAT, "source": source.name, "settings": settings(source),
-                                        "rate_hz": rate_hz, "stems": list(stems), "tracks": entries})
+        _write_json(
+            folder / MANIFEST,
+            {
+                "format": FORMAT,
+                "source": source.name,
+                "settings": settings(source),
+                "rate_hz": rate_hz,
+                "stems": list(stems),
+                "tracks": entries,
+            },
+        )
     return Report(prepared, kept, seconds / 60, tuple(problems), tuple(warnings))
 
 
@@ -116,9 +131,11 @@ def _together(source: str, warning: str, names: list[str]) -> str:
     return f"{source}: {names[0]}{others}: {warning}"
 
 
-def _outcomes(tracks: Sequence[Track], root: Path, folder: Path, stems: Sequence[str], rate_hz: int,
-              jobs: int) -> Iterator[tuple[Track, "_Done | Exception"]]:
+def _outcomes(
+    tracks: Sequence[Track], root: Path, folder: Path, stems: Sequence[str], rate_hz: int, jobs: int
+) -> Iterator[tuple[Track, "_Done | Exception"]]:
     """Each track with its outcome or its error, in order; decoding lets go of the interpreter, so threads suffice."""
+
     def attempt(track: Track) -> _Done | Exception:
         try:
             return _prepare_track(track, root, folder, stems, rate_hz)
@@ -156,11 +173,15 @@ def track_key(name: str) -> str:
 def _identity(track: Track, root: Path, stems: Sequence[str], rate_hz: int) -> dict[str, Any]:
     """What decides the prepared form, apart from the files' contents."""
     return {
-        "format": FORMAT, "name": track.name, "rate_hz": rate_hz, "solo": track.solo,
+        "format": FORMAT,
+        "name": track.name,
+        "rate_hz": rate_hz,
+        "solo": track.solo,
         "stems": [stem for stem in stems if stem in track.rows] if track.solo else list(stems),
         "sums": {first: list(members) for first, members in track.sums.items()},
-        "parts": {stem: [[_relative(part.path, root), part.stream] for part in parts]
-                  for stem, parts in track.rows.items()},
+        "parts": {
+            stem: [[_relative(part.path, root), part.stream] for part in parts] for stem, parts in track.rows.items()
+        },
     }
 
 
@@ -176,7 +197,8 @@ def _kept_entry(sidecar: Path, target: Path, wanted: dict[str, Any], track: Trac
         whole = target.stat().st_size >= rows * channels * entry["frames"] * 2
         same = all(entry.get(key) == value for key, value in wanted.items())
         unchanged = len(entry["files"]) == len(track.files) and all(
-            _unchanged(path, known) for path, known in zip(track.files, entry["files"], strict=True))
+            _unchanged(path, known) for path, known in zip(track.files, entry["files"], strict=True)
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return entry if whole and same and unchanged else None
@@ -191,8 +213,12 @@ def _unchanged(path: Path, known: dict[str, Any]) -> bool:
 
 def _fingerprint(path: Path, root: Path) -> dict[str, Any]:
     status = path.stat()
-    return {"path": _relative(path, root), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns,
-            "sha256": _sha256(path)}
+    return {
+        "path": _relative(path, root),
+        "bytes": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "sha256": _sha256(path),
+    }
 
 
 def _sha256(path: Path) -> str:
@@ -208,8 +234,10 @@ def _decode(track: Track, stems: Sequence[str], rate_hz: int) -> tuple[dict[str,
             wave, rates[part] = _read(part)
             if len(set(rates.values())) > 1:
                 other = next(known for known in rates if rates[known] != rates[part])
-                raise DataError(f"{part.path.name} has {rates[part]} Hz, {other.path.name} has {rates[other]} Hz; "
-                                "the stems of a song must share one rate")
+                raise DataError(
+                    f"{part.path.name} has {rates[part]} Hz, {other.path.name} has {rates[other]} Hz; "
+                    "the stems of a song must share one rate"
+                )
             wave = resample(wave, rates[part], rate_hz)
             rows[stem] = _added(rows[stem], wave) if stem in rows else wave
     lengths = {stem: wave.shape[-1] for stem, wave in rows.items()}
@@ -217,11 +245,15 @@ def _decode(track: Track, stems: Sequence[str], rate_hz: int) -> tuple[dict[str,
     if shortest < 1:
         raise DataError("a stem holds no sound")
     if max(lengths.values()) - shortest > 1:
-        warnings.append(f"{track.source}: {track.name}: stems of unequal length are cut to the shortest: "
-                        + ", ".join(f"{stem} {length / rate_hz:.3f} s" for stem, length in lengths.items()))
+        warnings.append(
+            f"{track.source}: {track.name}: stems of unequal length are cut to the shortest: "
+            + ", ".join(f"{stem} {length / rate_hz:.3f} s" for stem, length in lengths.items())
+        )
     if min(rates.values()) < rate_hz:
-        warnings.append(f"{track.source}: {track.name}: recorded at {min(rates.values())} Hz, so nothing above "
-                        f"{min(rates.values()) // 2} Hz is learned from it")
+        warnings.append(
+            f"{track.source}: {track.name}: recorded at {min(rates.values())} Hz, so nothing above "
+            f"{min(rates.values()) // 2} Hz is learned from it"
+        )
     return {stem: wave[:, :shortest] for stem, wave in rows.items()}, warnings
 
 
@@ -241,15 +273,20 @@ def _added(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The sum of two waves (channel, time), as long as the longer one and as wide as the wider one."""
     total = np.zeros((max(len(first), len(second)), max(first.shape[1], second.shape[1])), np.float32)
     for wave in (first, second):
-        total[:, :wave.shape[1]] += wave
+        total[:, : wave.shape[1]] += wave
     return total
 
 
 def _measure(rows: dict[str, np.ndarray], stems: Sequence[str], rate_hz: int) -> dict[str, Any]:
     """Length, and for each stem of the entry its scale, level in blocks and level where it is active."""
     wave = next(iter(rows.values()))
-    result: dict[str, Any] = {"frames": wave.shape[-1], "channels": max(len(row) for row in rows.values()),
-                              "scales": {}, "level_db": {}, "blocks_db": {}}
+    result: dict[str, Any] = {
+        "frames": wave.shape[-1],
+        "channels": max(len(row) for row in rows.values()),
+        "scales": {},
+        "level_db": {},
+        "blocks_db": {},
+    }
     for stem in stems:
         row = rows.get(stem, np.zeros((1, wave.shape[-1]), np.float32))
         powers = _block_powers(row, rate_hz)

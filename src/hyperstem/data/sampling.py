@@ -11,7 +11,7 @@ from hyperstem.data.library import Library, load_library
 from hyperstem.data.mixing import Example, Mixer
 from hyperstem.resample import normalise, pyramid
 
-GOLDEN_RATIO = (5 ** 0.5 - 1) / 2
+GOLDEN_RATIO = (5**0.5 - 1) / 2
 """Its multiples fill the space between two whole numbers evenly."""
 
 
@@ -79,9 +79,12 @@ def assemble(examples: Sequence[Example], model: ModelConfig, active_db: float) 
     for wave, scale in zip(waves, mixture.scales, strict=True):
         wave /= scale[:, None]
     merges = [merge_matrix(example.sums, model.stems) for example in examples]
-    return Arrays(tuple(_shaped(wave, model) for wave in mixture.waves), tuple(_shaped(wave, model) for wave in waves),
-                  active_stems(waves[0], mixture.waves[0], active_db),
-                  np.stack(merges) if any(example.sums for example in examples) else None)
+    return Arrays(
+        tuple(_shaped(wave, model) for wave in mixture.waves),
+        tuple(_shaped(wave, model) for wave in waves),
+        active_stems(waves[0], mixture.waves[0], active_db),
+        np.stack(merges) if any(example.sums for example in examples) else None,
+    )
 
 
 def _shaped(wave: np.ndarray, model: ModelConfig) -> np.ndarray:

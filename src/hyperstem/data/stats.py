@@ -48,9 +48,14 @@ def total_stats(rows: Sequence[SourceStats], use: str) -> SourceStats:
     """The sum of the rows of one use."""
     rows = [row for row in rows if row.use == use]
     stems = rows[0].active_minutes if rows else {}
-    return SourceStats("all", use, sum(row.weight for row in rows), sum(row.tracks for row in rows),
-                       sum(row.minutes for row in rows),
-                       {stem: sum(row.active_minutes[stem] for row in rows) for stem in stems})
+    return SourceStats(
+        "all",
+        use,
+        sum(row.weight for row in rows),
+        sum(row.tracks for row in rows),
+        sum(row.minutes for row in rows),
+        {stem: sum(row.active_minutes[stem] for row in rows) for stem in stems},
+    )
 
 
 def write_example(folder: Path, example: Example, stems: Sequence[str], rate_hz: int) -> None:

@@ -31,8 +31,26 @@ MUSDB_VALIDATION = (
 MUSDB_STREAMS = ("mixture", "drums", "bass", "other", "vocals")
 MOISES_STEMS = {"vocals": "vocals", "drums": "drums", "percussion": "drums", "bass": "bass"}
 MIXTURES = frozenset({"mixture", "mix", "linear_mixture"})
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".caf",
-                      ".w64", ".wma", ".webm", ".mka"})
+SUFFIXES = frozenset(
+    {
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".m4a",
+        ".mp4",
+        ".aac",
+        ".aif",
+        ".aiff",
+        ".caf",
+        ".w64",
+        ".wma",
+        ".webm",
+        ".mka",
+    }
+)
 
 
 class Part(NamedTuple):
@@ -122,8 +140,10 @@ def _track(source: SourceConfig, name: str, parts: Sequence[tuple[str, Part]], s
         if not target or (label in MIXTURES and label not in source.aliases):
             continue
         if target not in stems and target not in source.sums:
-            raise DataError(f"{part.path.name}: no stem {target!r}; the stems are {', '.join(stems)} "
-                            f'(aliases = {{ "{label}" = "other" }} maps it, "" in place of "other" leaves it out)')
+            raise DataError(
+                f"{part.path.name}: no stem {target!r}; the stems are {', '.join(stems)} "
+                f'(aliases = {{ "{label}" = "other" }} maps it, "" in place of "other" leaves it out)'
+            )
         given[target] = (*given.get(target, ()), part)
     sums = {source.sums[name][0]: source.sums[name] for name in given if name in source.sums}
     _check_complete(source, given, stems)
@@ -140,7 +160,7 @@ def _check_complete(source: SourceConfig, given: Mapping[str, tuple[Part, ...]],
         raise DataError("no stem at all")
     lacking = [stem for stem in stems if stem not in covered]
     if lacking and source.missing == "error" and source.layout != "solo":
-        raise DataError(f"no file for {', '.join(lacking)} (missing = \"silence\" takes that for silence)")
+        raise DataError(f'no file for {", ".join(lacking)} (missing = "silence" takes that for silence)')
 
 
 def _subset(source: SourceConfig, folder: Path, default: str) -> list[tuple[str, Path]]:
@@ -150,8 +170,9 @@ def _subset(source: SourceConfig, folder: Path, default: str) -> list[tuple[str,
     found = [(name, folder / name) for name in names if (folder / name).is_dir()]
     if not found:
         there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "none"
-        raise DataError(f"source {source.name!r}: subset {wanted!r} needs the folder {folder / names[0]}; "
-                        f"folders there: {there}")
+        raise DataError(
+            f"source {source.name!r}: subset {wanted!r} needs the folder {folder / names[0]}; folders there: {there}"
+        )
     return found
 
 
@@ -210,8 +231,11 @@ def _moises_files(song: Path) -> list[tuple[str, Part]]:
     """MoisesDB keeps ``<stem>/<track id>.<suffix>``, listed in data.json; eleven kinds of stem become four."""
     try:
         stems = json.loads((song / "data.json").read_text(encoding="utf-8"))["stems"]
-        listed = [(stem["stemName"], f"{take['id']}.{take.get('extension', 'wav')}")
-                  for stem in stems for take in stem["tracks"]]
+        listed = [
+            (stem["stemName"], f"{take['id']}.{take.get('extension', 'wav')}")
+            for stem in stems
+            for take in stem["tracks"]
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{song / 'data.json'} does not list stems as MoisesDB does: {error!r}") from None
     return [(MOISES_STEMS.get(kind, "other"), Part(song / kind / file)) for kind, file in listed]

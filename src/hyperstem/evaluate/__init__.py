@@ -145,8 +145,10 @@ def _methods(settings: Settings, subset: str, threads: int | None) -> dict[Metho
     else:
         first = FolderMethod(str(settings.estimates), subset)
     if settings.baselines and first.label in [method.label for method in BASELINES]:
-        raise DataError(f"{first.label!r} is the name of a baseline: rename {settings.estimates or settings.model}, or "
-                        "leave the baselines out")
+        raise DataError(
+            f"{first.label!r} is the name of a baseline: rename {settings.estimates or settings.model}, or "
+            "leave the baselines out"
+        )
     baselines = {method: settings.folder / "baselines" / method.label.replace(" ", "-") for method in BASELINES}
     return {first: settings.folder, **(baselines if settings.baselines else {})}
 

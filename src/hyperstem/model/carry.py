@@ -68,7 +68,7 @@ def carried(waves: Tensor, lower: Tensor, mixture: Tensor) -> Tensor:
     with torch.autocast(waves.device.type, enabled=False):
         length = mixture.shape[-1]
         below = _fitted(doubled(lower.float()), length).flatten(1)
-        gain = (below * mixture.flatten(1)).sum(1) / (below.square().sum(1) + POWER_EPS)       # (batch,)
+        gain = (below * mixture.flatten(1)).sum(1) / (below.square().sum(1) + POWER_EPS)  # (batch,)
         higher = below.view(mixture.shape) if waves is lower else _fitted(doubled(waves.float()), length)
         return higher * gain.view(-1, *[1] * (waves.dim() - 1))
 

@@ -48,8 +48,8 @@ class Decoder(nn.Module):
         kernel, hop, channels = weight.shape[-1], self.hop, self.audio_channels
         before, after = frame_padding(kernel, hop)
         hops = -(-kernel // hop)
-        padded = F.pad(weight, (0, hops * hop - kernel)).flatten(1)             # (width, channel * hops * hop)
-        columns = torch.matmul(part.transpose(1, 2), padded)                    # (batch, frame, channel * hops * hop)
+        padded = F.pad(weight, (0, hops * hop - kernel)).flatten(1)  # (width, channel * hops * hop)
+        columns = torch.matmul(part.transpose(1, 2), padded)  # (batch, frame, channel * hops * hop)
         columns = columns.view(batch, frames, channels, hops, hop)
         wave = _OverlapAdd.apply(columns)[..., : (frames - 1) * hop + kernel]
         return F.pad(wave, (-before, -after))
@@ -73,5 +73,5 @@ class _OverlapAdd(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        windows = grads[0].unflatten(2, (-1, ctx.hop)).unfold(2, ctx.hops, 1)   # (items, channel, frame, hop, hops)
+        windows = grads[0].unflatten(2, (-1, ctx.hop)).unfold(2, ctx.hops, 1)  # (items, channel, frame, hop, hops)
         return windows.permute(0, 2, 1, 4, 3)

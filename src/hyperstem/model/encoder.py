@@ -50,4 +50,4 @@ class Encoder(nn.Module):
     def _convolve(self, wave: Tensor, layer: nn.Conv1d) -> Tensor:
         kernel = layer.kernel_size[0]
         padded = F.pad(wave, frame_padding(kernel, self.hop))
-        return layer(padded)                                                    # (batch, encoder_channels, frame)
+        return layer(padded)  # (batch, encoder_channels, frame)

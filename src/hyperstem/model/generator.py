@@ -184,9 +184,9 @@ def normed_pointwise(parts: list[Tensor], norm: Norm, groups: int, kernel: Tenso
     Returns:
         (batch, stem, out, frame).
     """
-    gain, offset = _gain_and_offset(parts, norm, groups)                        # (batch, stem, channel)
+    gain, offset = _gain_and_offset(parts, norm, groups)  # (batch, stem, channel)
     kernels = (kernel * gain.unsqueeze(2)).split([part.shape[2] for part in parts], dim=3)
-    out = torch.matmul(kernel, offset.unsqueeze(-1))                            # (batch, stem, out, 1)
+    out = torch.matmul(kernel, offset.unsqueeze(-1))  # (batch, stem, out, 1)
     for part, part_kernel in zip(parts, kernels, strict=True):
         if part.shape[1] == 1:
             product = torch.matmul(part_kernel.flatten(1, 2), part.squeeze(1)).unflatten(1, part_kernel.shape[1:3])
@@ -204,7 +204,7 @@ def _gain_and_offset(parts: list[Tensor], norm: Norm, groups: int) -> tuple[Tens
     variance = torch.cat([part.expand(-1, stems, -1) for part, _ in moments], 2).unflatten(2, (groups, per_group))
     mean = torch.cat([part.expand(-1, stems, -1) for _, part in moments], 2).unflatten(2, (groups, per_group))
     centre = mean.mean(-1, keepdim=True)
-    spread = (variance + (mean - centre).square()).mean(-1, keepdim=True)       # (batch, stem, group, 1)
+    spread = (variance + (mean - centre).square()).mean(-1, keepdim=True)  # (batch, stem, group, 1)
     rate = torch.rsqrt(spread + NORM_EPS).expand_as(mean).flatten(2)
     gain = rate * norm.scale
     return gain, norm.shift - centre.expand_as(mean).flatten(2) * gain
@@ -250,7 +250,7 @@ class _Depthwise(torch.autograd.Function):
         for offset in _offsets(kernel):
             _add_shifted(grad_x, grad, _tap(kernel, offset), -offset * ctx.dilation)
         middle, frames = kernel.shape[-1] // 2, x.shape[-1]
-        grad_kernel = kernel.new_zeros(x.shape[1:3] + kernel.shape[-1:])        # (stem, channel, tap)
+        grad_kernel = kernel.new_zeros(x.shape[1:3] + kernel.shape[-1:])  # (stem, channel, tap)
         for offset in range(-middle, middle + 1):
             shift = offset * ctx.dilation
             if abs(shift) < frames:

@@ -41,14 +41,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor | None) -> tuple[Tensor, Tensor]:
         """The residual stream (batch, stem, bottleneck, frame) to what is added to it and to the sum of skips."""
-        x = prelu(pointwise(x, *self.expand(embedding)), self.expand_slope)     # (batch, stem, hidden, frame)
+        x = prelu(pointwise(x, *self.expand(embedding)), self.expand_slope)  # (batch, stem, hidden, frame)
         x = group_norm(x, self.expand_norm(embedding), self.groups)
         x = prelu(depthwise(x, self.dilated(embedding)[0], self.dilation), self.dilated_slope)
         x = group_norm(x, self.dilated_norm(embedding), self.groups)
         (residual, residual_bias), (skip, skip_bias) = self.residual(embedding), self.skip(embedding)
         bias = None if residual_bias is None else torch.cat([residual_bias, skip_bias], 1)
-        both = pointwise(x, torch.cat([residual, skip], 1), bias)               # one product for both
-        residual, skip = both.chunk(2, dim=2)                                   # each (batch, stem, bottleneck, frame)
+        both = pointwise(x, torch.cat([residual, skip], 1), bias)  # one product for both
+        residual, skip = both.chunk(2, dim=2)  # each (batch, stem, bottleneck, frame)
         return residual, skip
 
 
@@ -93,12 +93,12 @@ class Masking(nn.Module):
         Returns:
             (batch, stem, latent, frame) in [0, 1], summing to one over the stems.
         """
-        parts = [prelu(latent, self.entry_slope).unsqueeze(1)]                  # (batch, 1, latent, frame)
+        parts = [prelu(latent, self.entry_slope).unsqueeze(1)]  # (batch, 1, latent, frame)
         if previous is not None:
             previous = previous.flatten(1, 2).unsqueeze(1) if self.joins_previous else previous
             parts.append(prelu(previous, self.entry_slope))
         x = normed_pointwise(parts, self.entry_norm(embedding), self.groups, self.entry(embedding)[0])
-        x = prelu(x, self.stream_slope)                                         # (batch, stem, bottleneck, frame)
+        x = prelu(x, self.stream_slope)  # (batch, stem, bottleneck, frame)
         x = group_norm(x, self.stream_norm(embedding), self.groups)
 
         skips = torch.zeros_like(x)

@@ -101,8 +101,10 @@ def check_pyramid(config: ModelConfig, pyramid: Sequence[Tensor]) -> int:
     for i, wave in enumerate(pyramid):
         fits = wave.dim() == 3 and wave.shape[1] == config.audio_channels if stereo else wave.dim() == 2
         if not fits or wave.shape[0] != batch or batch < 1:
-            raise ConfigError(f"the waveform of stage {i} has shape {tuple(wave.shape)}; expected {expected} with "
-                              f"batch {max(batch, 1)}")
+            raise ConfigError(
+                f"the waveform of stage {i} has shape {tuple(wave.shape)}; expected {expected} with "
+                f"batch {max(batch, 1)}"
+            )
         if not wave.is_floating_point():
             raise ConfigError(f"the waveform of stage {i} is {wave.dtype}; expected floating-point samples")
         if not torch.compiler.is_compiling() and not bool(torch.isfinite(wave).all()):

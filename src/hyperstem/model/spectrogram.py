@@ -73,5 +73,5 @@ class Spectrogram(nn.Module):
     def forward(self, wave: Tensor, frames: int) -> Tensor:
         """Waveforms (batch, channel, time) to features (batch, mels, frames)."""
         weight, bias = self.affine_projection()
-        features = torch.matmul(weight, self.log_power(wave)) + bias.unsqueeze(-1)     # (batch, mels, spectrum)
+        features = torch.matmul(weight, self.log_power(wave)) + bias.unsqueeze(-1)  # (batch, mels, spectrum)
         return F.interpolate(features, size=frames, mode="linear", align_corners=True)

@@ -70,7 +70,7 @@ class Stage(nn.Module):
 
     def decode(self, latent: Tensor, time: int) -> Tensor:
         """Latents (..., latent, frame) to waveforms (..., [channel,] time)."""
-        waves = self.decoder(latent.flatten(0, -3))[..., :time]                 # (items, channel, time)
+        waves = self.decoder(latent.flatten(0, -3))[..., :time]  # (items, channel, time)
         waves = waves if self.config.audio_channels > 1 else waves.squeeze(1)
         return waves.unflatten(0, latent.shape[:-2])
 
@@ -78,9 +78,7 @@ class Stage(nn.Module):
         """The mixture's latent (batch, latent, frame) to the stems' (batch, stem, latent, frame)."""
         return latent.unsqueeze(1) * self.masking(latent, previous, self.embedding)
 
-    def forward(
-        self, wave: Tensor, frames: int, previous: Tensor | None, octave: Tensor | None = None
-    ) -> StageOutput:
+    def forward(self, wave: Tensor, frames: int, previous: Tensor | None, octave: Tensor | None = None) -> StageOutput:
         """Separates at this stage's rate.
 
         Args:

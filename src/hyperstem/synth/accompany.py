@@ -14,8 +14,19 @@ from hyperstem.synth.score import Chord, Song
 
 LIBRARIES = (Path("/usr/share/mma/lib"), Path("/usr/local/share/mma/lib"))
 _NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-_KINDS = {(0, 4, 7): "", (0, 3, 7): "m", (0, 3, 6): "dim", (0, 4, 8): "aug", (0, 5, 7): "sus4", (0, 2, 7): "sus2",
-          (0, 4, 7, 11): "M7", (0, 4, 7, 10): "7", (0, 3, 7, 10): "m7", (0, 3, 6, 10): "m7b5", (0, 3, 7, 11): "mM7"}
+_KINDS = {
+    (0, 4, 7): "",
+    (0, 3, 7): "m",
+    (0, 3, 6): "dim",
+    (0, 4, 8): "aug",
+    (0, 5, 7): "sus4",
+    (0, 2, 7): "sus2",
+    (0, 4, 7, 11): "M7",
+    (0, 4, 7, 10): "7",
+    (0, 3, 7, 10): "m7",
+    (0, 3, 6, 10): "m7b5",
+    (0, 3, 7, 11): "mM7",
+}
 
 
 class Family(NamedTuple):

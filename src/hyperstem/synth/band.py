@@ -17,8 +17,9 @@ from hyperstem.synth.tones import TIMBRES, render_notes, vary
 from hyperstem.synth.voice import render_voice
 
 
-def render_song(seed: int, seconds: float, rate_hz: int, *, style: str | None = None,
-                absent: Collection[str] = ()) -> dict[str, np.ndarray]:
+def render_song(
+    seed: int, seconds: float, rate_hz: int, *, style: str | None = None, absent: Collection[str] = ()
+) -> dict[str, np.ndarray]:
     """Plays one song of the built-in band.
 
     Args:
@@ -43,8 +44,10 @@ def render_song(seed: int, seconds: float, rate_hz: int, *, style: str | None = 
     song = compose(seed, seconds, style)
     samples = max(1, round(seconds * rate_hz))
     players = {"drums": own_drums, "bass": own_bass, "other": own_other, "vocals": sing_vocals}
-    stems = {stem: players[stem](song, samples, rate_hz) if stem not in absent else np.zeros((2, samples), np.float32)
-             for stem in STEMS}
+    stems = {
+        stem: players[stem](song, samples, rate_hz) if stem not in absent else np.zeros((2, samples), np.float32)
+        for stem in STEMS
+    }
     return balance(stems, seed, rate_hz)
 
 
@@ -94,7 +97,7 @@ def own_other(song: Song, samples: int, rate_hz: int, parts: list[Part] | None =
         wave = render_notes(part.notes, timbre, song.seed, i + 1, samples, rate_hz)
         trim = dsp.impulse_of(dsp.high_pass(float(rng.uniform(60, 180)), 2.0), rate_hz, 2048)
         placed = dsp.pan(wave, part.position)
-        if part.instrument in ("power", "acoustic", "strings", "pad", "saw") and rng.random() < 0.6:   # a second take
+        if part.instrument in ("power", "acoustic", "strings", "pad", "saw") and rng.random() < 0.6:  # a second take
             twin = render_notes(part.notes, vary(timbre, rng), song.seed, i + 101, samples, rate_hz)
             placed = 0.7 * (dsp.pan(wave, -0.8) + dsp.pan(twin, 0.8))
         if part.instrument in ("epiano", "electric", "organ") and rng.random() < 0.4:
@@ -113,6 +116,7 @@ Sing = Callable[[list[list[Syllable]], Singer, int, bool], np.ndarray]
 
 def sing_vocals(song: Song, samples: int, rate_hz: int, sing: Sing | None = None) -> np.ndarray:
     """Lead, doubles, harmonies and choir, mixed, with `sing` or else the built-in voice, (2, samples) float32."""
+
     def built_in(phrases: list[list[Syllable]], singer: Singer, part: int, talk: bool) -> np.ndarray:
         return render_voice(phrases, singer, song.seed, part, samples, rate_hz, talk)
 
@@ -136,8 +140,9 @@ def sing_vocals(song: Song, samples: int, rate_hz: int, sing: Sing | None = None
     return _finish_vocals(song, mix, samples, rate_hz, rng)
 
 
-def _takes(song: Song, phrases: list[list[Syllable]], singer: Singer,
-           rng: np.random.Generator) -> list[tuple[list[list[Syllable]], float, float]]:
+def _takes(
+    song: Song, phrases: list[list[Syllable]], singer: Singer, rng: np.random.Generator
+) -> list[tuple[list[list[Syllable]], float, float]]:
     """Doubles and harmonies: phrases, place and level of each."""
     takes = []
     if rng.random() < 0.35:
@@ -151,8 +156,11 @@ def _takes(song: Song, phrases: list[list[Syllable]], singer: Singer,
 
 def _finish_vocals(song: Song, mix: np.ndarray, samples: int, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
     """Equaliser, room and sometimes an echo in time."""
-    colour = dsp.product(dsp.high_pass(float(rng.uniform(70, 140))), dsp.random_equaliser(rng, 2.0),
-                         dsp.peaks((4500.0, 2.0, float(rng.normal(1, 2)))))
+    colour = dsp.product(
+        dsp.high_pass(float(rng.uniform(70, 140))),
+        dsp.random_equaliser(rng, 2.0),
+        dsp.peaks((4500.0, 2.0, float(rng.normal(1, 2)))),
+    )
     hall = dsp.room(float(rng.uniform(0.5, 2.5)), rate_hz, rng, 0.6, float(rng.uniform(0.005, 0.05)))
     space = dsp.with_room(hall, dsp.impulse_of(colour, rate_hz, 2048), float(rng.uniform(0.02, 0.2)))
     placed = dsp.convolve(mix, space)
@@ -181,7 +189,7 @@ def balance(stems: dict[str, np.ndarray], seed: int, rate_hz: int) -> dict[str, 
         gain_db = -22.0 + centres.get(stem, 0.0) + float(np.clip(rng.normal(0, 2.2), -5, 5))
         result[stem] = wave * np.float32(dsp.db(gain_db) / loud) if loud else np.zeros_like(wave)
         shape = float(np.max(np.abs(result[stem]))) if loud else 0.0
-        if shape > 0.7:   # a limiter's work: peaks bent, the rest untouched
+        if shape > 0.7:  # a limiter's work: peaks bent, the rest untouched
             over = np.abs(result[stem]) > 0.5
             bent = np.sign(result[stem]) * (0.5 + 0.3 * np.tanh((np.abs(result[stem]) - 0.5) / 0.3))
             result[stem] = np.where(over, bent, result[stem]).astype(np.float32)

@@ -5,14 +5,60 @@ import numpy as np
 from hyperstem.synth import dsp
 from hyperstem.synth.score import Hit, stream
 
-PIECES = ("kick", "snare", "rim", "clap", "hat", "open", "ride", "crash", "china", "tom", "mid", "floor", "shaker",
-          "tambourine", "cowbell", "conga")
-_PLACES = {"kick": 0.0, "snare": 0.08, "rim": 0.1, "clap": 0.0, "hat": 0.45, "open": 0.45, "ride": -0.5, "crash": -0.35,
-           "china": 0.6, "tom": 0.35, "mid": 0.0, "floor": -0.4, "shaker": 0.55, "tambourine": -0.5, "cowbell": 0.3,
-           "conga": -0.3}
-_LEVELS_DB = {"kick": -2.5, "snare": 0.0, "rim": -9.0, "clap": -6.0, "hat": -17.0, "open": -16.0, "ride": -17.0,
-              "crash": -11.0, "china": -12.0, "tom": -4.0, "mid": -4.0, "floor": -3.0, "shaker": -20.0,
-              "tambourine": -18.0, "cowbell": -15.0, "conga": -9.0}
+PIECES = (
+    "kick",
+    "snare",
+    "rim",
+    "clap",
+    "hat",
+    "open",
+    "ride",
+    "crash",
+    "china",
+    "tom",
+    "mid",
+    "floor",
+    "shaker",
+    "tambourine",
+    "cowbell",
+    "conga",
+)
+_PLACES = {
+    "kick": 0.0,
+    "snare": 0.08,
+    "rim": 0.1,
+    "clap": 0.0,
+    "hat": 0.45,
+    "open": 0.45,
+    "ride": -0.5,
+    "crash": -0.35,
+    "china": 0.6,
+    "tom": 0.35,
+    "mid": 0.0,
+    "floor": -0.4,
+    "shaker": 0.55,
+    "tambourine": -0.5,
+    "cowbell": 0.3,
+    "conga": -0.3,
+}
+_LEVELS_DB = {
+    "kick": -2.5,
+    "snare": 0.0,
+    "rim": -9.0,
+    "clap": -6.0,
+    "hat": -17.0,
+    "open": -16.0,
+    "ride": -17.0,
+    "crash": -11.0,
+    "china": -12.0,
+    "tom": -4.0,
+    "mid": -4.0,
+    "floor": -3.0,
+    "shaker": -20.0,
+    "tambourine": -18.0,
+    "cowbell": -15.0,
+    "conga": -9.0,
+}
 
 
 class Kit:
@@ -54,8 +100,9 @@ class Kit:
     def _noise(self, seconds: float, response: dsp.Response) -> np.ndarray:
         return dsp.noise_burst(int(seconds * self.rate_hz), response, self.rate_hz, self.rng)
 
-    def _modes(self, seconds: float, hz: list[float], levels: list[float], lives_s: list[float],
-               bend: float = 0.0) -> np.ndarray:
+    def _modes(
+        self, seconds: float, hz: list[float], levels: list[float], lives_s: list[float], bend: float = 0.0
+    ) -> np.ndarray:
         """Decaying sines; `bend` raises the pitch at the start (struck skins)."""
         samples = int(seconds * self.rate_hz)
         time_s = np.arange(samples) / self.rate_hz
@@ -70,8 +117,13 @@ class Kit:
 
     def _kick(self, strength: float) -> np.ndarray:
         life_s = self.kick_s * self.rng.uniform(0.95, 1.05)
-        body = self._modes(life_s * 1.2, [self.kick_hz, self.kick_hz * 1.7], [1.0, 0.25 * (self.kind != "electro")],
-                           [life_s, life_s * 0.5], self.kick_sweep * (0.7 + 0.3 * strength))
+        body = self._modes(
+            life_s * 1.2,
+            [self.kick_hz, self.kick_hz * 1.7],
+            [1.0, 0.25 * (self.kind != "electro")],
+            [life_s, life_s * 0.5],
+            self.kick_sweep * (0.7 + 0.3 * strength),
+        )
         slap = self._noise(0.05, dsp.band(3500, 1.6)) * dsp.decay(int(0.05 * self.rate_hz), 0.03, self.rate_hz)
         thud = self._noise(0.12, dsp.band(300, 3.0)) * dsp.decay(int(0.12 * self.rate_hz), 0.09, self.rate_hz)
         body[: len(slap)] += slap[: len(body)] * dsp.db(self.click_db) * strength * 3
@@ -81,8 +133,13 @@ class Kit:
     def _snare(self, strength: float) -> np.ndarray:
         life_s = self.snare_s * self.rng.uniform(0.93, 1.07)
         base = self.snare_hz * self.rng.uniform(0.99, 1.01)
-        body = self._modes(life_s * 1.6, [base, base * 1.6, base * 2.2, base * 2.9], [0.7, 0.55, 0.4, 0.3],
-                           [life_s, life_s * 0.7, life_s * 0.5, life_s * 0.4], 0.5)
+        body = self._modes(
+            life_s * 1.6,
+            [base, base * 1.6, base * 2.2, base * 2.9],
+            [0.7, 0.55, 0.4, 0.3],
+            [life_s, life_s * 0.7, life_s * 0.5, life_s * 0.4],
+            0.5,
+        )
         tone_hz = self.snare_tone_hz * (0.6 + 0.6 * strength)
         response = dsp.product(dsp.high_pass(self.wire_hz, 1.2), dsp.low_pass(tone_hz, 1.0))
         wires = self._noise(life_s * 1.6, response)
@@ -140,8 +197,13 @@ class Kit:
 
     def _drum(self, hz: float, strength: float) -> np.ndarray:
         life_s = float(self.rng.uniform(0.35, 0.5)) * (110.0 / hz) ** 0.4
-        body = self._modes(life_s * 1.3, [hz, hz * 1.59, hz * 2.14], [1.0, 0.35, 0.2],
-                           [life_s, life_s * 0.6, life_s * 0.4], 0.6 * strength)
+        body = self._modes(
+            life_s * 1.3,
+            [hz, hz * 1.59, hz * 2.14],
+            [1.0, 0.35, 0.2],
+            [life_s, life_s * 0.6, life_s * 0.4],
+            0.6 * strength,
+        )
         stick = self._noise(0.03, dsp.band(2400, 2.0)) * dsp.decay(int(0.03 * self.rate_hz), 0.02, self.rate_hz)
         body[: len(stick)] += 1.2 * strength * stick[: len(body)]
         return body

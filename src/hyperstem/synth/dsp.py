@@ -57,7 +57,7 @@ def scan(phase: np.ndarray, spectra: np.ndarray, hop: int) -> np.ndarray:
     bins = np.zeros((needed, size // 2 + 1), np.complex64)
     harmonics = min(spectra.shape[1], size // 2 - 1)
     bins[:, 1 : harmonics + 1] = spectra[:needed, :harmonics] * (size / 2)
-    tables = np.empty((needed, size + 1), np.float32)   # (frame, point), the first point repeated at the end
+    tables = np.empty((needed, size + 1), np.float32)  # (frame, point), the first point repeated at the end
     tables[:, :size] = np.fft.irfft(bins, size, axis=1)
     tables[:, size] = tables[:, 0]
     position = (phase - np.floor(phase)) * size
@@ -96,7 +96,7 @@ def shaped_noise(magnitudes: np.ndarray, hop: int, samples: int, rng: np.random.
         at = np.linspace(0, magnitudes.shape[1] - 1, size // 2 + 1)
         low = np.minimum(at.astype(int), magnitudes.shape[1] - 2)
         magnitudes = magnitudes[:, low] + (at - low) * (magnitudes[:, low + 1] - magnitudes[:, low])
-    window = np.sqrt(np.hanning(2 * hop + 1)[:-1]).astype(np.float32)   # overlapping powers add to one
+    window = np.sqrt(np.hanning(2 * hop + 1)[:-1]).astype(np.float32)  # overlapping powers add to one
     blocks = rng.standard_normal((len(sounding), 2 * hop), dtype=np.float32) * window
     spectrum = np.fft.rfft(blocks, size, axis=1) * magnitudes.astype(np.float32)
     shaped = np.fft.irfft(spectrum, size, axis=1)[:, : 2 * hop]
@@ -143,10 +143,12 @@ def impulse_of(response: Response, rate_hz: int, taps: int = 1024) -> np.ndarray
 
 def low_pass(cutoff_hz: float, order: float = 2.0, resonance: float = 0.0) -> Response:
     """Magnitude of a low-pass: falls by ``6 * order`` dB per octave, with a bump of `resonance` at the cut-off."""
+
     def response(frequency: np.ndarray) -> np.ndarray:
         ratio = frequency / cutoff_hz
         bump = 1.0 + resonance * np.exp(-((np.log2(np.maximum(ratio, 1e-4)) / 0.25) ** 2))
         return bump / np.sqrt(1.0 + ratio ** (2.0 * order))
+
     return response
 
 
@@ -157,9 +159,11 @@ def high_pass(cutoff_hz: float, order: float = 2.0) -> Response:
 
 def band(centre_hz: float, octaves: float, gain: float = 1.0) -> Response:
     """Magnitude of a bell on a logarithmic frequency axis, `octaves` wide at half its height."""
+
     def response(frequency: np.ndarray) -> np.ndarray:
         distance = np.log2(np.maximum(frequency, 1.0) / centre_hz) / (0.6 * octaves)
         return gain * np.exp(-(distance**2))
+
     return response
 
 
@@ -170,11 +174,13 @@ def product(*responses: Response) -> Response:
 
 def peaks(*settings: tuple[float, float, float]) -> Response:
     """An equaliser: (centre in Hz, width in octaves, gain in dB) for each bell."""
+
     def response(frequency: np.ndarray) -> np.ndarray:
         level_db = np.zeros_like(frequency)
         for centre_hz, octaves, gain_db in settings:
             level_db = level_db + band(centre_hz, octaves, gain_db)(frequency)
         return 10.0 ** (level_db / 20.0)
+
     return response
 
 
@@ -229,8 +235,9 @@ def compress(wave: np.ndarray, rate_hz: int, threshold_db: float, ratio: float, 
     return (wave * over ** (1.0 / ratio - 1.0)).astype(np.float32)
 
 
-def room(seconds: float, rate_hz: int, rng: np.random.Generator, brightness: float = 0.5,
-         gap_s: float = 0.01) -> np.ndarray:
+def room(
+    seconds: float, rate_hz: int, rng: np.random.Generator, brightness: float = 0.5, gap_s: float = 0.01
+) -> np.ndarray:
     """A stereo room's impulse response without the direct sound: early echoes, then a tail that darkens.
 
     Returns:

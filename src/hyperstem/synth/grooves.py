@@ -4,7 +4,7 @@ import numpy as np
 
 from hyperstem.synth.score import Hit, Section, Song, stream
 
-_FIGURES = {   # strokes per beat as (step within the beat in quarters, piece, velocity)
+_FIGURES = {  # strokes per beat as (step within the beat in quarters, piece, velocity)
     "quarters": ((0.0, "hat", 0.8),),
     "eighths": ((0.0, "hat", 0.8), (0.5, "hat", 0.5)),
     "sixteenths": ((0.0, "hat", 0.8), (0.25, "hat", 0.35), (0.5, "hat", 0.6), (0.75, "hat", 0.35)),
@@ -39,8 +39,14 @@ def play_drums(song: Song) -> list[Hit]:
         extra = percussion if section.kind == "chorus" or rng.random() < 0.2 else "none"
         hits += _section(song, section, grooves[kind], figures[kind], extra, rng)
     loose_s = float(rng.uniform(0.001, 0.009)) if song.style.name not in ("house", "trap") else 0.0005
-    moved = [Hit(max(0.0, hit.start_s + float(rng.normal(0, loose_s))), hit.piece,
-                 float(np.clip(hit.velocity * rng.uniform(0.85, 1.1), 0.05, 1.0))) for hit in hits]
+    moved = [
+        Hit(
+            max(0.0, hit.start_s + float(rng.normal(0, loose_s))),
+            hit.piece,
+            float(np.clip(hit.velocity * rng.uniform(0.85, 1.1), 0.05, 1.0)),
+        )
+        for hit in hits
+    ]
     return sorted(moved)
 
 
@@ -57,13 +63,22 @@ def _groove(song: Song, rng: np.random.Generator) -> list[tuple[float, str, floa
                 strokes.append((i / song.style.steps, piece, 0.95 if strong else float(rng.uniform(0.35, 0.8))))
     ghosts = float(rng.choice([0.0, 0.0, 0.06, 0.15]))
     steps = len(song.style.kick)
-    strokes += [(i / song.style.steps, "snare", float(rng.uniform(0.1, 0.25)))
-                for i in range(1, steps, 2) if rng.random() < ghosts]
+    strokes += [
+        (i / song.style.steps, "snare", float(rng.uniform(0.1, 0.25)))
+        for i in range(1, steps, 2)
+        if rng.random() < ghosts
+    ]
     return strokes
 
 
-def _section(song: Song, section: Section, groove: list[tuple[float, str, float]], figure: str, extra: str,
-             rng: np.random.Generator) -> list[Hit]:
+def _section(
+    song: Song,
+    section: Section,
+    groove: list[tuple[float, str, float]],
+    figure: str,
+    extra: str,
+    rng: np.random.Generator,
+) -> list[Hit]:
     """A section's bars: groove, time-keeping, a crash at its start and a fill at its end."""
     beats = song.style.beats
     hits: list[Hit] = []

@@ -97,8 +97,9 @@ def render_one(folder: Path, config: SynthConfig, number: int, found: Sources) -
     return Rendered(target, config.seconds, _busy_s() - began, False)
 
 
-def render_songs(folder: Path, config: SynthConfig, found: Sources, jobs: int = 1,
-                 progress: Callable[[Rendered], None] | None = None) -> list[Rendered]:
+def render_songs(
+    folder: Path, config: SynthConfig, found: Sources, jobs: int = 1, progress: Callable[[Rendered], None] | None = None
+) -> list[Rendered]:
     """Renders every song of `config` into `folder`, which is made if needed.
 
     The result does not depend on `jobs`. What is done stays when it is interrupted, and is kept by the next run.

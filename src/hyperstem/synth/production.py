@@ -17,8 +17,8 @@ from hyperstem.synth.singer import Singer
 class Production(NamedTuple):
     """A finished song."""
 
-    stems: dict[str, np.ndarray]   # float32 (channel=2, time) each
-    manifest: dict[str, Any]       # plain values: how it was made, of what, under which licences
+    stems: dict[str, np.ndarray]  # float32 (channel=2, time) each
+    manifest: dict[str, Any]  # plain values: how it was made, of what, under which licences
 
 
 class _Score(NamedTuple):
@@ -30,8 +30,9 @@ class _Score(NamedTuple):
     other: list[Track]
 
 
-def produce(seed: int, seconds: float, rate_hz: int, found: sources.Sources,
-            absent: tuple[str, ...] = ()) -> Production:
+def produce(
+    seed: int, seconds: float, rate_hz: int, found: sources.Sources, absent: tuple[str, ...] = ()
+) -> Production:
     """Plays a song on what was found.
 
     Args:
@@ -57,10 +58,17 @@ def produce(seed: int, seconds: float, rate_hz: int, found: sources.Sources,
     }
     stems = {stem: np.zeros((2, count), np.float32) if stem in absent else players[stem]() for stem in STEMS}
     manifest = {
-        "seed": seed, "seconds": seconds, "rate_hz": rate_hz, "style": song.style.name, "bpm": round(song.bpm, 3),
-        "key": song.key, "mode": song.mode, "groove": score.groove if score else "built-in",
+        "seed": seed,
+        "seconds": seconds,
+        "rate_hz": rate_hz,
+        "style": song.style.name,
+        "bpm": round(song.bpm, 3),
+        "key": song.key,
+        "mode": song.mode,
+        "groove": score.groove if score else "built-in",
         "sections": [section.kind for section in song.sections],
-        "absent": list(absent), "stems": used,
+        "absent": list(absent),
+        "stems": used,
     }
     return Production(band.balance(stems, seed, rate_hz), manifest)
 
@@ -87,8 +95,15 @@ def _noted(used: dict[str, dict[str, str]], stem: str, score: _Score) -> _Score:
     return score
 
 
-def _drums(song: Song, score: _Score | None, found: sources.Sources, count: int, rate_hz: int,
-           rng: np.random.Generator, used: dict[str, dict[str, str]]) -> np.ndarray:
+def _drums(
+    song: Song,
+    score: _Score | None,
+    found: sources.Sources,
+    count: int,
+    rate_hz: int,
+    rng: np.random.Generator,
+    used: dict[str, dict[str, str]],
+) -> np.ndarray:
     hits = play_drums(song)
     if score and len(score.drums) > 8 and rng.random() < 0.6:
         hits = _noted(used, "drums", score).drums
@@ -112,8 +127,15 @@ def _drums(song: Song, score: _Score | None, found: sources.Sources, count: int,
     return band.finish_drums(song, wave, rate_hz)
 
 
-def _bass(song: Song, score: _Score | None, found: sources.Sources, count: int, rate_hz: int,
-          rng: np.random.Generator, used: dict[str, dict[str, str]]) -> np.ndarray:
+def _bass(
+    song: Song,
+    score: _Score | None,
+    found: sources.Sources,
+    count: int,
+    rate_hz: int,
+    rng: np.random.Generator,
+    used: dict[str, dict[str, str]],
+) -> np.ndarray:
     notes = play_bass(song)[1]
     if score and len(score.bass) > 4 and rng.random() < 0.5:
         notes = _noted(used, "bass", score).bass
@@ -131,8 +153,15 @@ def _bass(song: Song, score: _Score | None, found: sources.Sources, count: int, 
     return band.finish_bass(song, dsp.convolve(wave, dsp.impulse_of(speaker, rate_hz)), rate_hz)
 
 
-def _other(song: Song, score: _Score | None, found: sources.Sources, count: int, rate_hz: int,
-           rng: np.random.Generator, used: dict[str, dict[str, str]]) -> np.ndarray:
+def _other(
+    song: Song,
+    score: _Score | None,
+    found: sources.Sources,
+    count: int,
+    rate_hz: int,
+    rng: np.random.Generator,
+    used: dict[str, dict[str, str]],
+) -> np.ndarray:
     written = score is not None and len(score.other) > 0 and rng.random() < 0.65
     if not found.soundfonts or (not written and rng.random() < 0.5):
         _note(used, "other", "built-in", sources.licence_of("built-in"))
@@ -140,8 +169,10 @@ def _other(song: Song, score: _Score | None, found: sources.Sources, count: int,
     if written and score is not None:
         tracks = [_recast(track, rng) for track in _noted(used, "other", score).other[:8]]
     else:
-        tracks = [Track(part.instrument, int(rng.choice(soundfont.INSTRUMENTS[part.instrument])), 0, part.notes)
-                  for part in play_others(song)]
+        tracks = [
+            Track(part.instrument, int(rng.choice(soundfont.INSTRUMENTS[part.instrument])), 0, part.notes)
+            for part in play_others(song)
+        ]
     mix = np.zeros((2, count), np.float32)
     groups = [tracks[0::2], tracks[1::2]] if len(tracks) > 2 else [tracks]
     for group in groups:
@@ -152,7 +183,7 @@ def _other(song: Song, score: _Score | None, found: sources.Sources, count: int,
             width = np.float32(rng.uniform(-0.6, 0.6))
             placed = wave * np.stack([1 - width, 1 + width])[:, None] / np.float32(level)
             mix += _in_room(placed, rate_hz, rng, 0.25) * np.float32(2.0 ** rng.normal(0, 0.4))
-    if rng.random() < 0.45:   # one built-in player sits in
+    if rng.random() < 0.45:  # one built-in player sits in
         parts: list[Part] = play_others(song)[:1]
         own = band.own_other(song, count, rate_hz, parts)
         _note(used, "other", "built-in", sources.licence_of("built-in"))
@@ -171,8 +202,14 @@ def _recast(track: Track, rng: np.random.Generator) -> Track:
     return track._replace(channel=0)
 
 
-def _vocals(song: Song, found: sources.Sources, count: int, rate_hz: int, rng: np.random.Generator,
-            used: dict[str, dict[str, str]]) -> np.ndarray:
+def _vocals(
+    song: Song,
+    found: sources.Sources,
+    count: int,
+    rate_hz: int,
+    rng: np.random.Generator,
+    used: dict[str, dict[str, str]],
+) -> np.ndarray:
     sound = _pick(rng, {"speech": 0.6 * bool(found.speakers), "espeak": 0.1 * found.espeak, "built-in": 0.3})
     spoken = None
     if sound != "built-in":

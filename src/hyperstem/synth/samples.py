@@ -16,17 +16,33 @@ from hyperstem.synth import dsp
 from hyperstem.synth.score import METAL, Hit
 
 FOLDERS = (Path("/usr/share/hydrogen/data/drumkits"),)
-_NAMES = (   # the first pattern that fits an instrument's name tells what it is
-    ("rim", r"side|rim|stick|click"), ("kick", r"kick|bass ?drum|^bd"), ("clap", r"clap"), ("snare", r"snare"),
-    ("open", r"(hat|hh|hi-?hat).*(op|free|swish)|open|ohh"), ("hat", r"hat|hh"), ("china", r"china|splash"),
-    ("crash", r"crash"), ("ride", r"ride|bell|cymbal"), ("floor", r"floor|tom.*low|low.*tom|drum 1|bass$"),
-    ("mid", r"tom.*(mid|2)|mid.*tom|drum 2"), ("tom", r"tom"), ("tambourine", r"tambo"),
-    ("cowbell", r"cowbell|agogo|wood|clave"), ("conga", r"conga|bongo|cajon|tone|slap"), ("shaker", r"shak|marac"),
+_NAMES = (  # the first pattern that fits an instrument's name tells what it is
+    ("rim", r"side|rim|stick|click"),
+    ("kick", r"kick|bass ?drum|^bd"),
+    ("clap", r"clap"),
+    ("snare", r"snare"),
+    ("open", r"(hat|hh|hi-?hat).*(op|free|swish)|open|ohh"),
+    ("hat", r"hat|hh"),
+    ("china", r"china|splash"),
+    ("crash", r"crash"),
+    ("ride", r"ride|bell|cymbal"),
+    ("floor", r"floor|tom.*low|low.*tom|drum 1|bass$"),
+    ("mid", r"tom.*(mid|2)|mid.*tom|drum 2"),
+    ("tom", r"tom"),
+    ("tambourine", r"tambo"),
+    ("cowbell", r"cowbell|agogo|wood|clave"),
+    ("conga", r"conga|bongo|cajon|tone|slap"),
+    ("shaker", r"shak|marac"),
 )
 
 
-_MUTES = {"hat": ("hat", "open"), "open": ("hat", "open"), "ride": ("ride",), "tambourine": ("tambourine",),
-          "shaker": ("shaker",)}
+_MUTES = {
+    "hat": ("hat", "open"),
+    "open": ("hat", "open"),
+    "ride": ("ride",),
+    "tambourine": ("tambourine",),
+    "shaker": ("shaker",),
+}
 """Which strokes end which: cymbals that ring into one another drown the rest."""
 
 
@@ -71,7 +87,7 @@ def read_kit(path: Path) -> Kit:
     except ElementTree.ParseError as error:
         raise DataError(f"{path}: not a drum kit: {error}") from None
     for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]   # without its namespace
+        element.tag = element.tag.rpartition("}")[2]  # without its namespace
     pieces: dict[str, list[tuple[Layer, ...]]] = {}
     for instrument in root.iter("instrument"):
         name = (instrument.findtext("name") or "").lower()
@@ -80,8 +96,9 @@ def read_kit(path: Path) -> Kit:
         for layer in [*instrument.iter("layer")] or [instrument]:
             file = path.parent / (layer.findtext("filename") or "")
             if file.is_file():
-                low, high = (_number(layer.findtext(name) or default, path) for name, default in
-                             (("min", "0"), ("max", "1")))
+                low, high = (
+                    _number(layer.findtext(name) or default, path) for name, default in (("min", "0"), ("max", "1"))
+                )
                 layers.append(Layer(file, low, high))
         if piece and layers:
             pieces.setdefault(piece, []).append(tuple(sorted(layers, key=lambda layer: layer.low)))
@@ -104,9 +121,21 @@ def render_kit(hits: Sequence[Hit], kit: Kit, samples: int, rate_hz: int, rng: n
     Returns:
         float32 (2, samples).
     """
-    kin = {"rim": "snare", "clap": "snare", "open": "hat", "china": "crash", "crash": "ride", "ride": "hat",
-           "floor": "tom", "mid": "tom", "tom": "mid", "conga": "mid", "tambourine": "hat", "shaker": "hat",
-           "cowbell": "rim"}
+    kin = {
+        "rim": "snare",
+        "clap": "snare",
+        "open": "hat",
+        "china": "crash",
+        "crash": "ride",
+        "ride": "hat",
+        "floor": "tom",
+        "mid": "tom",
+        "tom": "mid",
+        "conga": "mid",
+        "tambourine": "hat",
+        "shaker": "hat",
+        "cowbell": "rim",
+    }
     chosen: dict[str, tuple[Layer, ...]] = {}
     tune = {piece: float(2.0 ** rng.normal(0, 0.05)) for piece in kin} | {"kick": float(2.0 ** rng.normal(0, 0.07))}
     levels: dict[str, float] = {}

@@ -166,12 +166,20 @@ def _form(bars: int, style: Style, mode: str, key: int, rng: np.random.Generator
         last = whole and at + length >= bars
         chords = _chords(progressions.get(kind, progressions["verse"]), at, length, style.beats)
         energy = {"intro": 0.4, "verse": 0.6, "chorus": 0.95, "bridge": 0.7, "break": 0.3, "outro": 0.5}[kind]
-        sections.append(Section(
-            "outro" if last else kind, at, length, chords, float(np.clip(energy + rng.normal(0, 0.08), 0.1, 1.0)),
-            drums=kind not in ("intro", "break") or rng.random() < 0.5,
-            bass=kind not in ("intro", "break") or rng.random() < 0.5,
-            vocals=kind in ("verse", "chorus") or (kind == "break" and rng.random() < 0.6)
-            or (kind == "bridge" and rng.random() < 0.5)))
+        sections.append(
+            Section(
+                "outro" if last else kind,
+                at,
+                length,
+                chords,
+                float(np.clip(energy + rng.normal(0, 0.08), 0.1, 1.0)),
+                drums=kind not in ("intro", "break") or rng.random() < 0.5,
+                bass=kind not in ("intro", "break") or rng.random() < 0.5,
+                vocals=kind in ("verse", "chorus")
+                or (kind == "break" and rng.random() < 0.6)
+                or (kind == "bridge" and rng.random() < 0.5),
+            )
+        )
         at, turn = at + length, turn + 1
     return tuple(sections)
 
@@ -179,8 +187,15 @@ def _form(bars: int, style: Style, mode: str, key: int, rng: np.random.Generator
 def _progression(style: Style, mode: str, key: int, rng: np.random.Generator) -> list[tuple[int, tuple[int, ...]]]:
     """Four or eight chords as (root, tones), found by a walk over scale degrees that likes to come home."""
     scale = SCALES["minor" if mode == "blues" else mode]
-    pulls = {0: (3, 4, 5, 1, 2, 6), 1: (4, 3, 6, 0), 2: (5, 3, 1), 3: (4, 0, 1, 5), 4: (0, 5, 3, 0), 5: (3, 1, 4, 2),
-             6: (0, 3, 5, 2)}
+    pulls = {
+        0: (3, 4, 5, 1, 2, 6),
+        1: (4, 3, 6, 0),
+        2: (5, 3, 1),
+        3: (4, 0, 1, 5),
+        4: (0, 5, 3, 0),
+        5: (3, 1, 4, 2),
+        6: (0, 3, 5, 2),
+    }
     count = int(rng.choice([2, 4, 4, 4, 8]))
     degree = int(rng.choice([0, 0, 0, 5, 3, 1]))
     degrees = [degree]
@@ -198,10 +213,10 @@ def _progression(style: Style, mode: str, key: int, rng: np.random.Generator) ->
         if not plain and rng.random() < rich * 0.4:
             steps.append(degree + 8)
         if rng.random() < 0.08:
-            steps[1] = degree + 3   # suspended
+            steps[1] = degree + 3  # suspended
         tones = [key + scale[step % 7] + 12 * (step // 7) for step in steps]
         if mode == "minor" and degree == 4 and rng.random() < 0.5:
-            tones[1] = tones[0] + 4   # the leading note
+            tones[1] = tones[0] + 4  # the leading note
         result.append((tones[0] % 12, tuple(tone % 12 for tone in tones)))
     return result
 
@@ -210,5 +225,6 @@ def _chords(progression: list[tuple[int, tuple[int, ...]]], bar: int, bars: int,
     """The progression laid over a section, a chord a bar, or two a bar where there are eight."""
     per_bar = 2 if len(progression) == 8 and beats == 4 else 1
     length = beats / per_bar
-    return tuple(Chord(*progression[i % len(progression)], bar * beats + i * length, length)
-                 for i in range(bars * per_bar))
+    return tuple(
+        Chord(*progression[i % len(progression)], bar * beats + i * length, length) for i in range(bars * per_bar)
+    )

@@ -43,27 +43,34 @@ class Singer(NamedTuple):
 
 def draw_singer(rng: np.random.Generator, manner: str = "lyric") -> Singer:
     """A singer by chance: from bass to soprano or child, from breathy to pressed, straight or with vibrato."""
-    height = float(rng.uniform(0, 1))   # 0 a bass, 1 a soprano
+    height = float(rng.uniform(0, 1))  # 0 a bass, 1 a soprano
     low = 38 + 22 * height + float(rng.normal(0, 1.5))
     trained = float(rng.choice([0.0, 0.5, 1.0, 1.6]))
-    tuned = rng.random() < 0.15   # corrected pitch: steps and no vibrato
+    tuned = rng.random() < 0.15  # corrected pitch: steps and no vibrato
     rough = float(rng.uniform(0.2, 0.6)) if manner == "shouted" or rng.random() < 0.08 else 0.0
     return Singer(
-        low=low, high=low + float(rng.uniform(13, 19)), tract=0.93 + 0.27 * height + float(rng.normal(0, 0.03)),
+        low=low,
+        high=low + float(rng.uniform(13, 19)),
+        tract=0.93 + 0.27 * height + float(rng.normal(0, 0.03)),
         tilt_hz=float(2.0 ** rng.uniform(np.log2(900), np.log2(5000))) * (1.6 if manner == "shouted" else 1.0),
-        open_quotient=float(rng.uniform(0.4, 0.75)), breath=float(10 ** rng.uniform(-2.0, -0.7)),
-        vibrato_hz=float(rng.uniform(4.5, 6.8)), vibrato_cents=0.0 if tuned else float(rng.uniform(8, 35)) * trained,
-        vibrato_delay_s=float(rng.uniform(0.1, 0.45)), portamento_s=0.008 if tuned else float(rng.uniform(0.02, 0.11)),
+        open_quotient=float(rng.uniform(0.4, 0.75)),
+        breath=float(10 ** rng.uniform(-2.0, -0.7)),
+        vibrato_hz=float(rng.uniform(4.5, 6.8)),
+        vibrato_cents=0.0 if tuned else float(rng.uniform(8, 35)) * trained,
+        vibrato_delay_s=float(rng.uniform(0.1, 0.45)),
+        portamento_s=0.008 if tuned else float(rng.uniform(0.02, 0.11)),
         scoop_cents=0.0 if tuned else float(rng.choice([20, 60, 120, 200])),
         unsteady=0.2 if tuned else float(rng.uniform(0.5, 1.6)),
-        ring=0.5 * float(rng.uniform(0, 1)) * trained, growl=rough)
+        ring=0.5 * float(rng.uniform(0, 1)) * trained,
+        growl=rough,
+    )
 
 
 class Contour(NamedTuple):
     """A phrase's melody as sung, per frame."""
 
-    pitch: np.ndarray      # (frame,) MIDI
-    swell: np.ndarray      # (frame,) level, near 1: it moves with vibrato and unsteadiness
+    pitch: np.ndarray  # (frame,) MIDI
+    swell: np.ndarray  # (frame,) level, near 1: it moves with vibrato and unsteadiness
 
 
 def smooth(curve: np.ndarray, frames: float) -> np.ndarray:
@@ -80,8 +87,9 @@ def smooth(curve: np.ndarray, frames: float) -> np.ndarray:
     return out[length - 1 : length - 1 + len(flat)].reshape(curve.shape)
 
 
-def _gesture(pitch: np.ndarray, at: np.ndarray, syllable: Syllable, stop_s: float, singer: Singer,
-             rng: np.random.Generator) -> None:
+def _gesture(
+    pitch: np.ndarray, at: np.ndarray, syllable: Syllable, stop_s: float, singer: Singer, rng: np.random.Generator
+) -> None:
     """Bends a note's pitch in place, as singers do: a scoop into it, a fall at its end, a bend in its middle."""
     reach = singer.scoop_cents / 100
     if not reach:
@@ -101,8 +109,15 @@ def _gesture(pitch: np.ndarray, at: np.ndarray, syllable: Syllable, stop_s: floa
         pitch[inside] += reach * rng.normal(0, 0.8) * np.sin(np.pi * (at[inside] - syllable.start_s) / length_s) ** 2
 
 
-def contour(phrase: list[Syllable], start_s: float, frames: int, frame_hz: float, singer: Singer,
-            rng: np.random.Generator, talk: bool = False) -> Contour:
+def contour(
+    phrase: list[Syllable],
+    start_s: float,
+    frames: int,
+    frame_hz: float,
+    singer: Singer,
+    rng: np.random.Generator,
+    talk: bool = False,
+) -> Contour:
     """The phrase's pitch with a body's inertia: glides, gestures, vibrato, unsteadiness.
 
     Args:

@@ -4,8 +4,30 @@ import numpy as np
 
 from hyperstem.synth.score import Section, Song, Syllable, stream
 
-CONSONANTS = ("", "", "m", "n", "l", "r", "w", "y", "s", "sh", "f", "h", "t", "k", "p", "d", "g", "b", "v", "z", "th",
-              "ch")
+CONSONANTS = (
+    "",
+    "",
+    "m",
+    "n",
+    "l",
+    "r",
+    "w",
+    "y",
+    "s",
+    "sh",
+    "f",
+    "h",
+    "t",
+    "k",
+    "p",
+    "d",
+    "g",
+    "b",
+    "v",
+    "z",
+    "th",
+    "ch",
+)
 VOWELS = ("a", "e", "i", "o", "u", "ae", "uh", "er", "oo", "aw")
 
 
@@ -32,8 +54,9 @@ def play_vocals(song: Song, low: float, high: float) -> tuple[str, list[list[Syl
             if bar and rng.random() < 0.06:
                 continue
             which = (bar // 2) % 2
-            phrase = _phrase(song, section, bar, motifs[which], [words[i] for i in texts[which]], manner,
-                             low, high, lift, rng)
+            phrase = _phrase(
+                song, section, bar, motifs[which], [words[i] for i in texts[which]], manner, low, high, lift, rng
+            )
             if phrase:
                 phrases.append(phrase)
     return manner, phrases
@@ -46,8 +69,12 @@ def _word(rng: np.random.Generator) -> list[tuple[str, str]]:
 def _motif(song: Song, manner: str, rng: np.random.Generator) -> list[tuple[float, float, int]]:
     """Two bars of melody rhythm and contour: (beat, beats, step of the scale to go)."""
     beats = song.style.beats * 2
-    lengths = {"lyric": (0.5, 0.5, 0.5, 1.0, 1.0, 1.5, 2.0), "held": (1.0, 2.0, 2.0, 3.0, 4.0),
-               "shouted": (0.5, 0.5, 1.0, 1.0, 1.5), "rap": (0.25, 0.25, 0.25, 0.5, 0.5)}[manner]
+    lengths = {
+        "lyric": (0.5, 0.5, 0.5, 1.0, 1.0, 1.5, 2.0),
+        "held": (1.0, 2.0, 2.0, 3.0, 4.0),
+        "shouted": (0.5, 0.5, 1.0, 1.0, 1.5),
+        "rap": (0.25, 0.25, 0.25, 0.5, 0.5),
+    }[manner]
     if song.style.steps == 3:
         lengths = tuple(round(length * 3) / 3 for length in lengths if length >= 0.3) or (1 / 3, 2 / 3)
     at = float(rng.choice([0.0, 0.0, 0.5, 1.0]))
@@ -65,9 +92,18 @@ def _motif(song: Song, manner: str, rng: np.random.Generator) -> list[tuple[floa
     return motif
 
 
-def _phrase(song: Song, section: Section, bar: int, motif: list[tuple[float, float, int]],
-            words: list[list[tuple[str, str]]], manner: str, low: float, high: float, lift: float,
-            rng: np.random.Generator) -> list[Syllable]:
+def _phrase(
+    song: Song,
+    section: Section,
+    bar: int,
+    motif: list[tuple[float, float, int]],
+    words: list[list[tuple[str, str]]],
+    manner: str,
+    low: float,
+    high: float,
+    lift: float,
+    rng: np.random.Generator,
+) -> list[Syllable]:
     """The motif on this place's chords: strong beats take chord tones, the rest moves along the scale."""
     first = (section.start_bar + bar) * song.style.beats
     last = (section.start_bar + section.bars) * song.style.beats
@@ -91,7 +127,7 @@ def _phrase(song: Song, section: Section, bar: int, motif: list[tuple[float, flo
         loud = float(np.clip((0.65 + 0.3 * section.energy) * rng.uniform(0.8, 1.1), 0.2, 1.0))
         if start < song.duration_s:
             phrase.append(Syllable(start, max(0.06, length), float(pitch), loud, consonant, vowel, i == 0))
-        if beats >= 1.5 and rng.random() < 0.15 and phrase:   # a turn on one vowel
+        if beats >= 1.5 and rng.random() < 0.15 and phrase:  # a turn on one vowel
             half = phrase[-1]
             step = ladder[int(np.clip(at + rng.choice([-1, 1]), 0, len(ladder) - 1))]
             phrase[-1] = half._replace(duration_s=half.duration_s * 0.6)
@@ -104,8 +140,11 @@ def harmony(song: Song, phrases: list[list[Syllable]], steps: int, low: float, h
     """The same words, `steps` steps of the scale away, in choruses only."""
     ladder = [pitch for pitch in range(24, 100) if pitch % 12 in song.scale]
     bar_s = song.style.beats * 60.0 / song.bpm
-    spans = [(section.start_bar * bar_s, (section.start_bar + section.bars) * bar_s) for section in song.sections
-             if section.kind in ("chorus", "bridge")]
+    spans = [
+        (section.start_bar * bar_s, (section.start_bar + section.bars) * bar_s)
+        for section in song.sections
+        if section.kind in ("chorus", "bridge")
+    ]
     result = []
     for phrase in phrases:
         if not any(start <= phrase[0].start_s < end for start, end in spans):

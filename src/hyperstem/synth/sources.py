@@ -10,11 +10,15 @@ from pathlib import Path
 from hyperstem.errors import DataError
 from hyperstem.synth import accompany, samples, soundfont, speech
 
-_LICENCES = {   # by a file's or program's name, as the Debian packages state them
-    "FluidR3_GM.sf2": "MIT (fluid-soundfont-gm)", "MuseScore_General_Full.sf2": "MIT (musescore-general-soundfont)",
-    "MuseScore_General.sf3": "MIT (musescore-general-soundfont)", "TimGM6mb.sf2": "GPL-2 (timgm6mb-soundfont)",
-    "mma": "GPL-2+ (the program; its grooves are its own)", "fillets": "GPL-2 (fillets-ng-data)",
-    "espeak-ng": "GPL-3+ (the program that speaks)", "built-in": "none needed: synthesised from nothing",
+_LICENCES = {  # by a file's or program's name, as the Debian packages state them
+    "FluidR3_GM.sf2": "MIT (fluid-soundfont-gm)",
+    "MuseScore_General_Full.sf2": "MIT (musescore-general-soundfont)",
+    "MuseScore_General.sf3": "MIT (musescore-general-soundfont)",
+    "TimGM6mb.sf2": "GPL-2 (timgm6mb-soundfont)",
+    "mma": "GPL-2+ (the program; its grooves are its own)",
+    "fillets": "GPL-2 (fillets-ng-data)",
+    "espeak-ng": "GPL-3+ (the program that speaks)",
+    "built-in": "none needed: synthesised from nothing",
 }
 
 
@@ -64,8 +68,9 @@ def speech_licence(speaker: speech.Speaker) -> str:
     return licence_of("fillets" if "fillets-ng" in str(speaker.files[0]) else speaker.name)
 
 
-def find_sources(soundfonts: Sequence[Path] | None = None, voices: Sequence[Path] | None = None,
-                 kits: Sequence[Path] | None = None) -> Sources:
+def find_sources(
+    soundfonts: Sequence[Path] | None = None, voices: Sequence[Path] | None = None, kits: Sequence[Path] | None = None
+) -> Sources:
     """Looks for sound libraries and programs.
 
     Args:
@@ -82,8 +87,9 @@ def find_sources(soundfonts: Sequence[Path] | None = None, voices: Sequence[Path
         raise DataError(f"no .sf2 or .sf3 file in {', '.join(map(str, soundfonts))}")
     if not shutil.which("fluidsynth"):
         if soundfonts:
-            raise DataError("SoundFonts need the program fluidsynth, which is not installed "
-                            "(Debian: apt install fluidsynth)")
+            raise DataError(
+                "SoundFonts need the program fluidsynth, which is not installed (Debian: apt install fluidsynth)"
+            )
         missing.append("SoundFonts (install the program fluidsynth and a SoundFont, e.g. fluid-soundfont-gm)")
         fonts = []
     elif not fonts:

@@ -27,8 +27,24 @@ FOLDERS = (Path("/usr/share/games/fillets-ng/sound"),)
 _SOUNDS = (".ogg", ".wav", ".flac", ".opus", ".mp3")
 _SPEECH_HZ, _VOICE_HZ = 22050, 44100
 _FFT, _FRAME_MS = 1024, 5.0
-_VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "f5", "croak", "klatt", "klatt2",
-             "klatt3")
+_VARIANTS = (
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m6",
+    "m7",
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "f5",
+    "croak",
+    "klatt",
+    "klatt2",
+    "klatt3",
+)
 _LANGUAGES = ("en", "en-us", "de", "it", "es", "fr", "pt", "sv", "fi", "pl", "nl", "cs", "id", "eo")
 
 
@@ -42,10 +58,10 @@ class Speaker(NamedTuple):
 class Spoken(NamedTuple):
     """Speech taken apart by WORLD, five milliseconds a frame, and its syllables."""
 
-    f0: np.ndarray          # (frame,) Hz, 0 where unvoiced
-    envelope: np.ndarray    # (frame, bin) power
-    aperiodic: np.ndarray   # (frame, bin) 0 to 1
-    syllables: np.ndarray   # (syllable, 4): frames of start, core's start, core's end, end
+    f0: np.ndarray  # (frame,) Hz, 0 where unvoiced
+    envelope: np.ndarray  # (frame, bin) power
+    aperiodic: np.ndarray  # (frame, bin) 0 to 1
+    syllables: np.ndarray  # (syllable, 4): frames of start, core's start, core's end, end
 
 
 def find_speakers(folders: Sequence[Path] = FOLDERS) -> list[Speaker]:
@@ -56,8 +72,11 @@ def find_speakers(folders: Sequence[Path] = FOLDERS) -> list[Speaker]:
             letter = re.search(r"-([a-z])-", path.name)
             name = f"{path.parent.name}-{letter.group(1)}" if letter else str(path.parent.relative_to(folder))
             groups.setdefault(name, []).append(path)
-    return [Speaker(name, tuple(files)) for name, files in sorted(groups.items())
-            if len(files) >= 3 and sum(path.stat().st_size for path in files) > 60_000]
+    return [
+        Speaker(name, tuple(files))
+        for name, files in sorted(groups.items())
+        if len(files) >= 3 and sum(path.stat().st_size for path in files) > 60_000
+    ]
 
 
 def gather(speaker: Speaker, seconds: float, rng: np.random.Generator) -> np.ndarray:
@@ -92,12 +111,24 @@ def speak(seconds: float, rng: np.random.Generator) -> tuple[str, np.ndarray]:
     """
     voice = f"{rng.choice(_LANGUAGES)}+{rng.choice(_VARIANTS)}"
     onsets, cores = list("bdfghklmnprstvw"), ["a", "e", "i", "o", "u", "ai", "au", "ei"]
-    words = ["".join(str(rng.choice(onsets)) + str(rng.choice(cores)) for _ in range(int(rng.integers(1, 4))))
-             for _ in range(int(seconds * 2))]
+    words = [
+        "".join(str(rng.choice(onsets)) + str(rng.choice(cores)) for _ in range(int(rng.integers(1, 4))))
+        for _ in range(int(seconds * 2))
+    ]
     with tempfile.TemporaryDirectory(prefix="hyperstem-") as folder:
         target = Path(folder, "voice.wav")
-        command = ["espeak-ng", "-v", voice, "-s", str(int(rng.integers(110, 160))),
-                   "-p", str(int(rng.integers(30, 70))), "-w", str(target), " ".join(words)]
+        command = [
+            "espeak-ng",
+            "-v",
+            voice,
+            "-s",
+            str(int(rng.integers(110, 160))),
+            "-p",
+            str(int(rng.integers(30, 70))),
+            "-w",
+            str(target),
+            " ".join(words),
+        ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         except (FileNotFoundError, subprocess.TimeoutExpired) as error:
@@ -142,10 +173,13 @@ def _syllables(f0: np.ndarray, envelope: np.ndarray) -> np.ndarray:
     loud_db = np.convolve(np.pad(loud_db, 6, mode="edge"), kernel / kernel.sum(), mode="valid")
     voiced = f0 > 0
     floor = np.percentile(loud_db[voiced], 20) if voiced.any() else np.inf
-    peaks = [i for i in range(5, len(loud_db) - 5)
-             if voiced[i] and loud_db[i] > floor and loud_db[i] == loud_db[i - 5 : i + 6].max()]
+    peaks = [
+        i
+        for i in range(5, len(loud_db) - 5)
+        if voiced[i] and loud_db[i] > floor and loud_db[i] == loud_db[i - 5 : i + 6].max()
+    ]
     kept: list[int] = []
-    for peak in peaks:   # two peaks without a dip of 2 dB between them are one
+    for peak in peaks:  # two peaks without a dip of 2 dB between them are one
         if kept and min(loud_db[kept[-1]], loud_db[peak]) - loud_db[kept[-1] : peak + 1].min() < 2.0:
             if loud_db[peak] > loud_db[kept[-1]]:
                 kept[-1] = peak
@@ -193,8 +227,16 @@ def _timing(phrase: list[Syllable], rows: np.ndarray, start_s: float, frames: in
     return np.interp(np.arange(frames), order, speech_frames), core, loud
 
 
-def sing_spoken(phrase: list[Syllable], spoken: Spoken, first: int, singer: Singer, rng: np.random.Generator,
-                talk: bool = False, colour: np.ndarray | None = None, shift: float = 1.0) -> tuple[float, np.ndarray]:
+def sing_spoken(
+    phrase: list[Syllable],
+    spoken: Spoken,
+    first: int,
+    singer: Singer,
+    rng: np.random.Generator,
+    talk: bool = False,
+    colour: np.ndarray | None = None,
+    shift: float = 1.0,
+) -> tuple[float, np.ndarray]:
     """Sings a phrase with syllables of the recording, from syllable `first` on.
 
     Args:
@@ -230,9 +272,9 @@ def sing_spoken(phrase: list[Syllable], spoken: Spoken, first: int, singer: Sing
     gain = np.convolve(np.pad(gain, 5, mode="edge"), kernel / kernel.sum(), mode="valid")
     envelope = np.exp(envelope + gain[:, None])
     hissing = np.convolve(np.pad(~voiced * 1.0, 5, mode="edge"), kernel / kernel.sum(), mode="valid")[:, None]
-    if colour is not None:   # what is sung louder is brighter; what hisses is not, and mixes tame it
+    if colour is not None:  # what is sung louder is brighter; what hisses is not, and mixes tame it
         envelope *= np.square(colour * (1 - hissing) + 0.7 * hissing)
-    clear = (1.0 if talk else 2.2) * (1.0 - 0.5 * min(1.0, 6 * singer.breath))   # sung tones are purer than spoken ones
+    clear = (1.0 if talk else 2.2) * (1.0 - 0.5 * min(1.0, 6 * singer.breath))  # sung tones are purer than spoken ones
     aperiodic = aperiodic ** np.where(core, 1.0 + clear, 1.0)[:, None]
     aperiodic = np.clip(aperiodic * np.where(core, 0.9, 1.0)[:, None], 0.001, 0.999)
     f0 = np.where(voiced & (loud > 0), np.asarray(dsp.hz(melody.pitch)), 0.0)
@@ -240,8 +282,9 @@ def sing_spoken(phrase: list[Syllable], spoken: Spoken, first: int, singer: Sing
     return start_s, wave.astype(np.float32)
 
 
-def _stretch(envelope: np.ndarray, aperiodic: np.ndarray, shift: float,
-             fall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _stretch(
+    envelope: np.ndarray, aperiodic: np.ndarray, shift: float, fall: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """From 22.05 kHz to 44.1 kHz, resonances moved up by `shift`; what the recording lacks fades by `fall`."""
     bins = _FFT + 1
     last = int(8600 / _SPEECH_HZ * _FFT)
@@ -264,8 +307,16 @@ def tract_shift(spoken: Spoken, phrases: list[list[Syllable]], rng: np.random.Ge
     return float(np.clip(1.0 + 0.1 * away + rng.normal(0, 0.05), 0.82, 1.3))
 
 
-def render_spoken(phrases: list[list[Syllable]], spoken: Spoken, singer: Singer, seed: int, part: int, samples: int,
-                  rate_hz: int, talk: bool = False) -> np.ndarray:
+def render_spoken(
+    phrases: list[list[Syllable]],
+    spoken: Spoken,
+    singer: Singer,
+    seed: int,
+    part: int,
+    samples: int,
+    rate_hz: int,
+    talk: bool = False,
+) -> np.ndarray:
     """A voice's phrases at their places, the same words for the same text: mono float32 (samples,)."""
     track = np.zeros(samples, np.float32)
     if not phrases:
@@ -273,7 +324,7 @@ def render_spoken(phrases: list[list[Syllable]], spoken: Spoken, singer: Singer,
     rng, person = stream(seed, 61, part), stream(seed, 62)
     shift = tract_shift(spoken, phrases, person)
     frequency = np.linspace(0, _VOICE_HZ / 2, _FFT + 1)
-    tilt_db = float(person.uniform(-2, 4))   # sung louder, so brighter, than spoken
+    tilt_db = float(person.uniform(-2, 4))  # sung louder, so brighter, than spoken
     bright = 10 ** (tilt_db * np.clip(np.log2(np.maximum(frequency, 1) / 700), 0, 3) / 20)
     colour = bright * (1 + singer.ring * dsp.band(2900 * shift, 0.6)(frequency)) * dsp.high_pass(70)(frequency)
     words: dict[tuple, int] = {}

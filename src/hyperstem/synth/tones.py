@@ -100,8 +100,9 @@ def source(wave: str, harmonics: int, pluck: float) -> np.ndarray:
     return 1.0 / number
 
 
-def _note(timbre: Timbre, note: Note, rate_hz: int, rng: np.random.Generator, glide_from: float | None,
-          knock: np.ndarray) -> np.ndarray:
+def _note(
+    timbre: Timbre, note: Note, rate_hz: int, rng: np.random.Generator, glide_from: float | None, knock: np.ndarray
+) -> np.ndarray:
     """One note, float32 (time,)."""
     held_s = min(note.duration_s, 20.0)
     frequency = float(dsp.hz(note.pitch)) * 2.0 ** (rng.normal(0, 2) / 1200)
@@ -114,7 +115,7 @@ def _note(timbre: Timbre, note: Note, rate_hz: int, rng: np.random.Generator, gl
     frames = total // HOP + 2
     time_s = np.arange(frames)[:, None] * (HOP / rate_hz)
     cutoff = timbre.cutoff * (0.45 + 0.75 * note.velocity) * (frequency / 110.0) ** -0.25
-    opened = timbre.sweep * (0.5 + 0.5 * note.velocity) * np.exp(-time_s / timbre.sweep_s)   # octaves
+    opened = timbre.sweep * (0.5 + 0.5 * note.velocity) * np.exp(-time_s / timbre.sweep_s)  # octaves
     moving = np.maximum(cutoff * 2.0**opened, 1.2)
     ratio = number / moving
     gain = 1.0 / (1.0 + ratio**4)
@@ -136,8 +137,15 @@ def _note(timbre: Timbre, note: Note, rate_hz: int, rng: np.random.Generator, gl
     return wave * np.float32(note.velocity)
 
 
-def _phase(timbre: Timbre, note: Note, frequency: float, total: int, rate_hz: int, rng: np.random.Generator,
-           glide_from: float | None) -> np.ndarray:
+def _phase(
+    timbre: Timbre,
+    note: Note,
+    frequency: float,
+    total: int,
+    rate_hz: int,
+    rng: np.random.Generator,
+    glide_from: float | None,
+) -> np.ndarray:
     """The note's running phase in cycles, with glide and vibrato: float64 (total,)."""
     if glide_from is None and not timbre.vibrato:
         return np.arange(total) * (frequency / rate_hz)
@@ -162,19 +170,30 @@ def _knocks(timbre: Timbre, rate_hz: int, rng: np.random.Generator) -> list[np.n
 
 def vary(timbre: Timbre, rng: np.random.Generator) -> Timbre:
     """The timbre with every quality moved a little: no two instruments of a kind are the same."""
+
     def moved(value: float, spread: float) -> float:
         return float(value * 2.0 ** rng.normal(0, spread))
+
     return timbre._replace(
-        attack_s=moved(timbre.attack_s, 0.4), release_s=moved(timbre.release_s, 0.4), life_s=moved(timbre.life_s, 0.4),
-        damping=moved(timbre.damping, 0.4), cutoff=moved(timbre.cutoff, 0.4),
+        attack_s=moved(timbre.attack_s, 0.4),
+        release_s=moved(timbre.release_s, 0.4),
+        life_s=moved(timbre.life_s, 0.4),
+        damping=moved(timbre.damping, 0.4),
+        cutoff=moved(timbre.cutoff, 0.4),
         sweep=timbre.sweep * float(rng.uniform(0.6, 1.3)),
-        resonance=moved(timbre.resonance, 0.4), pluck=float(np.clip(moved(timbre.pluck, 0.3), 0.04, 0.45)),
-        detune=moved(timbre.detune, 0.4), vibrato=moved(timbre.vibrato, 0.4), drive=moved(timbre.drive, 0.5),
-        knock=moved(timbre.knock, 0.5), body_hz=moved(timbre.body_hz, 0.35))
+        resonance=moved(timbre.resonance, 0.4),
+        pluck=float(np.clip(moved(timbre.pluck, 0.3), 0.04, 0.45)),
+        detune=moved(timbre.detune, 0.4),
+        vibrato=moved(timbre.vibrato, 0.4),
+        drive=moved(timbre.drive, 0.5),
+        knock=moved(timbre.knock, 0.5),
+        body_hz=moved(timbre.body_hz, 0.35),
+    )
 
 
-def render_notes(notes: Sequence[Note], timbre: Timbre, seed: int, part: int, samples: int, rate_hz: int,
-                 glide: bool = False) -> np.ndarray:
+def render_notes(
+    notes: Sequence[Note], timbre: Timbre, seed: int, part: int, samples: int, rate_hz: int, glide: bool = False
+) -> np.ndarray:
     """A part's notes through its amplifier: mono float32 (samples,), about unit level while it plays."""
     rng = stream(seed, 20, part)
     dry = np.zeros(samples, np.float32)

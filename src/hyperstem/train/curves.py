@@ -50,7 +50,13 @@ def _scores(axis: Any, records: list[dict[str, Any]]) -> None:
         for kind, style in (("sdr", "-"), ("si_snr", "--")):
             points = [(record["step"], record[kind][stem]) for record in records if record[kind].get(stem) is not None]
             if points:
-                axis.plot(*zip(*points, strict=True), style, color=f"C{i}", marker=".", linewidth=1,
-                          label=stem if kind == "sdr" else None)
+                axis.plot(
+                    *zip(*points, strict=True),
+                    style,
+                    color=f"C{i}",
+                    marker=".",
+                    linewidth=1,
+                    label=stem if kind == "sdr" else None,
+                )
     if records:
         axis.legend(loc="best", fontsize="small")

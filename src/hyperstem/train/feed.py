@@ -31,9 +31,16 @@ class Feed:
         self, batches: Batches, start: int, stop: int, workers: int = 0, prefetch: int = 4, pin: bool = False
     ) -> None:
         ahead: dict[str, Any] = {"prefetch_factor": prefetch, "worker_init_fn": _leave_signals} if workers else {}
-        self._batches: Iterator[Batch] = iter(DataLoader(
-            batches, sampler=range(start, stop), batch_size=None, num_workers=workers, pin_memory=pin, **ahead  # type: ignore
-        ))
+        self._batches: Iterator[Batch] = iter(
+            DataLoader(
+                batches,
+                sampler=range(start, stop),
+                batch_size=None,
+                num_workers=workers,
+                pin_memory=pin,
+                **ahead,  # type: ignore
+            )
+        )
         self.waited_s = 0.0
 
     def next(self) -> Batch:

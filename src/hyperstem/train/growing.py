@@ -15,8 +15,8 @@ class Taken(NamedTuple):
     """What became of two sets of names: the network's own and the file's."""
 
     taken: list[str]
-    kept: list[str]      # tensors of the network that stay as they were initialised, each with the reason
-    unused: list[str]    # tensors of the file that the network has no place for
+    kept: list[str]  # tensors of the network that stay as they were initialised, each with the reason
+    unused: list[str]  # tensors of the file that the network has no place for
 
 
 def begin_from(network: nn.Module, path: Path, strict: bool = False) -> Taken:

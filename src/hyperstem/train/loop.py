@@ -113,7 +113,8 @@ class Trainer:
             now = time.monotonic()
             self.tally.seconds = before_s + now - begun
             halted, spent, check, save = self._agreed(
-                stop(), now - begun + self._reserve_s(budget_s) >= budget_s,
+                stop(),
+                now - begun + self._reserve_s(budget_s) >= budget_s,
                 self._validation_due(now - begun, now - validated),
                 self._due(now - saved, self.config.checkpoint_minutes, self.config.checkpoint_steps),
             )
@@ -135,8 +136,14 @@ class Trainer:
 
     def _feed(self, steps: int) -> Feed:
         data, each = self.settings.data, self.config.accumulate
-        return Feed(self.batches, self.tally.step * each, steps * each, data.workers, data.prefetch,
-                    pin=self.device.type == "cuda")
+        return Feed(
+            self.batches,
+            self.tally.step * each,
+            steps * each,
+            data.workers,
+            data.prefetch,
+            pin=self.device.type == "cuda",
+        )
 
     def _step(self, feed: Feed) -> Stepped:
         """One optimiser step; without a finite loss and gradient the weights stay as they are."""
@@ -179,11 +186,17 @@ class Trainer:
             return
         self.tally.skipped += 1
         if self._skipped_in_row == 1:
-            self._note("skipped", f"step {self.tally.step}: loss or gradient is not finite; the step is skipped "
-                                  f"({self.tally.skipped} so far)", skipped=self.tally.skipped)
+            self._note(
+                "skipped",
+                f"step {self.tally.step}: loss or gradient is not finite; the step is skipped "
+                f"({self.tally.skipped} so far)",
+                skipped=self.tally.skipped,
+            )
         if self._skipped_in_row >= self.config.max_skipped:
-            raise ModelError(f"training broke down: {self._skipped_in_row} steps in a row up to step {self.tally.step} "
-                             f"had no finite gradient; resume from {self.folder} at a lower learning rate")
+            raise ModelError(
+                f"training broke down: {self._skipped_in_row} steps in a row up to step {self.tally.step} "
+                f"had no finite gradient; resume from {self.folder} at a lower learning rate"
+            )
 
     def _agreed(self, *flags: bool) -> list[bool]:
         """Flags that hold in any process, so that all of them do the same."""

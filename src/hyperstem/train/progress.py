@@ -22,8 +22,8 @@ class Progress(NamedTuple):
     gradient_norm: float
     step_s: float
     audio_s_per_s: float
-    data_wait: float     # share of the time spent waiting for data, 0 to 1
-    skipped: int         # steps without a finite gradient, since the start of the run
+    data_wait: float  # share of the time spent waiting for data, 0 to 1
+    skipped: int  # steps without a finite gradient, since the start of the run
 
 
 class Observer(Protocol):
@@ -70,7 +70,7 @@ class Stepped(NamedTuple):
     names: list[str]
     norm: float
     audio_s: float
-    finite: bool     # False: the step was skipped
+    finite: bool  # False: the step was skipped
 
 
 class Window:
@@ -99,8 +99,13 @@ class Window:
         loss, *parts = (distributed.total(sums) / distributed.processes() / max(1, len(counted))).tolist()
         norm = sum(step.norm for step in counted) / max(1, len(counted))
         return Progress(
-            step=tally.step, loss=loss, parts=dict(zip(names, parts, strict=True)), learning_rate=learning_rate,
-            gradient_norm=norm, step_s=took / len(self._steps),
+            step=tally.step,
+            loss=loss,
+            parts=dict(zip(names, parts, strict=True)),
+            learning_rate=learning_rate,
+            gradient_norm=norm,
+            step_s=took / len(self._steps),
             audio_s_per_s=sum(step.audio_s for step in self._steps) / took,
-            data_wait=(self._feed.waited_s - self._waited_s) / took, skipped=tally.skipped,
+            data_wait=(self._feed.waited_s - self._waited_s) / took,
+            skipped=tally.skipped,
         )

@@ -89,6 +89,8 @@ def resumable_changes(old: Mapping[str, Any], new: RunSettings, where: Path) -> 
     found = changes(before, new.mapping())
     for change in found:
         if not _RESUMABLE.fullmatch(change.key):
-            raise ConfigError(f"{where} is a checkpoint of another config: {change}; set it back, or start a new run "
-                              f"(from these weights if wanted: [train] init)")
+            raise ConfigError(
+                f"{where} is a checkpoint of another config: {change}; set it back, or start a new run "
+                f"(from these weights if wanted: [train] init)"
+            )
     return found

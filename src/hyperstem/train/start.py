@@ -74,7 +74,12 @@ class _Setup:
     """Puts a trainer together, for a new run or a resumed one."""
 
     def __init__(
-        self, settings: RunSettings, folder: Path, device: torch.device, here: World, journal: Journal,
+        self,
+        settings: RunSettings,
+        folder: Path,
+        device: torch.device,
+        here: World,
+        journal: Journal,
         observer: Observer | None,
     ) -> None:
         self.settings, self.folder, self.device, self.here = settings, folder, device, here
@@ -94,11 +99,20 @@ class _Setup:
         taken = begin_from(self.network, init, config.init_strict) if config.init else None
         trainer = self._trainer()
         self._write_config()
-        self.journal.write("started", 0, config=self.settings.mapping(), parameters=self._parameters(),
-                           device=str(self.device), processes=self.here.size, torch=torch.__version__)
+        self.journal.write(
+            "started",
+            0,
+            config=self.settings.mapping(),
+            parameters=self._parameters(),
+            device=str(self.device),
+            processes=self.here.size,
+            torch=torch.__version__,
+        )
         if taken is not None:
-            self._note(f"{config.init}: {len(taken.taken)} tensors taken, {len(taken.kept)} left as initialised, "
-                       f"{len(taken.unused)} without a place here (listed in log.jsonl)")
+            self._note(
+                f"{config.init}: {len(taken.taken)} tensors taken, {len(taken.kept)} left as initialised, "
+                f"{len(taken.unused)} without a place here (listed in log.jsonl)"
+            )
             self.journal.write("init", 0, path=config.init, **taken._asdict())
         self._note(f"{self._parameters():,} parameters on {self.device}, {self.here.size} process(es)")
         return trainer
@@ -113,10 +127,22 @@ class _Setup:
     def _trainer(self) -> Trainer:
         network = self.network.to(self.device)
         freeze(network, self.settings.train.freeze)
-        scores = None if self.clips is None else partial(validate, clips=self.clips, config=self.settings.model,
-                                                         device=self.device)
-        return Trainer(self.settings, self.folder, network, Objective(self.settings.loss), self.batches, scores,
-                       self.journal, self.observer, self.here)
+        scores = (
+            None
+            if self.clips is None
+            else partial(validate, clips=self.clips, config=self.settings.model, device=self.device)
+        )
+        return Trainer(
+            self.settings,
+            self.folder,
+            network,
+            Objective(self.settings.loss),
+            self.batches,
+            scores,
+            self.journal,
+            self.observer,
+            self.here,
+        )
 
     def _parameters(self) -> int:
         return sum(weight.numel() for weight in self.network.parameters())

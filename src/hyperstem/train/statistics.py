@@ -28,9 +28,9 @@ def spectrogram_statistics(network: MetaTasNet, batches: Batches, count: int) ->
     sums = [torch.zeros(3, spectrogram.bins, dtype=torch.float64) for spectrogram in spectrograms]
     for index in range(count):
         for spectrogram, wave, total in zip(spectrograms, batches[index].mixture, sums, strict=True):
-            wave = wave if wave.ndim == 3 else wave.unsqueeze(1)                # (batch, channel, time)
+            wave = wave if wave.ndim == 3 else wave.unsqueeze(1)  # (batch, channel, time)
             power = spectrogram.log_power(wave.to(spectrogram.mean.device)).double().cpu()
-            power = power.unflatten(1, (-1, spectrogram.bins))                  # (batch, channel, bins, spectrum)
+            power = power.unflatten(1, (-1, spectrogram.bins))  # (batch, channel, bins, spectrum)
             powers = torch.stack([torch.ones_like(power), power, power.square()])
             total += powers.sum((1, 2, 4))
     return [_statistics(*distributed.total(total)) for total in sums]

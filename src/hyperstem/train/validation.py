@@ -53,15 +53,13 @@ def validate(
     network.train(was_training)
     if stop():
         return None
-    table = np.asarray(rows)                                                    # (clip, score, stem)
+    table = np.asarray(rows)  # (clip, score, stem)
     medians = [{stem: _median(table[:, score, i]) for i, stem in enumerate(config.stems)} for score in range(3)]
     return Scores(*medians)
 
 
 @torch.no_grad()
-def separated(
-    network: nn.Module, waves: Sequence[Tensor], rates_hz: Sequence[int], device: torch.device
-) -> Tensor:
+def separated(network: nn.Module, waves: Sequence[Tensor], rates_hz: Sequence[int], device: torch.device) -> Tensor:
     """The last stage's stems of one clip, in parts of `PART_S` that overlap by a quarter.
 
     Args:
@@ -106,7 +104,7 @@ def clip_scores(estimates: Tensor, stems: Tensor, mixture: Tensor, rate_hz: int)
     """
     finite = bool(torch.isfinite(estimates).all())
     delivered = consistent(estimates[None], mixture[None], rate_hz)[0] if finite else estimates
-    delivered = delivered.flatten(1).double().numpy()                           # (stem, time): channels join time
+    delivered = delivered.flatten(1).double().numpy()  # (stem, time): channels join time
     estimate = estimates.flatten(1).double().numpy()
     stem, mix = stems.flatten(1).double().numpy(), mixture.flatten().double().numpy()
     factors = np.linalg.lstsq(estimate.T, mix, rcond=None)[0] if finite else np.ones(len(stem))

@@ -133,9 +133,7 @@ async def _received(request: Request, chunks: AsyncIterator[bytes], path: Path, 
     return Upload(clean_name(form.name), form.size, form.fields)
 
 
-async def _feed(
-    chunks: AsyncIterator[bytes], parser: MultipartParser, max_bytes: int, too_large: UploadError
-) -> None:
+async def _feed(chunks: AsyncIterator[bytes], parser: MultipartParser, max_bytes: int, too_large: UploadError) -> None:
     total = 0
     while True:
         try:
