@@ -16,7 +16,7 @@ from _results import machine, write_section
 from hyperstem import audio
 from hyperstem.config import STEMS
 from hyperstem.evaluate.songs import find_songs, read_song
-from hyperstem.separator import Separator
+from hyperstem.separation.separator import Separator
 from hyperstem.synth import render_song
 
 BAND_SEEDS = (5, 6, 7)

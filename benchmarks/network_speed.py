@@ -18,10 +18,10 @@ from typing import NamedTuple
 import torch
 from _results import machine, write_section
 
-from hyperstem import runtime
 from hyperstem.config import ModelConfig, StageConfig, from_mapping, load_toml
-from hyperstem.export import export
-from hyperstem.model import MetaTasNet
+from hyperstem.models import onnx_engine
+from hyperstem.models.export import export
+from hyperstem.network import MetaTasNet
 
 
 class Product(NamedTuple):
@@ -105,7 +105,7 @@ def measure(config: ModelConfig, seconds: float, threads: Sequence[int], rounds:
         export(network, path)
         megabytes = path.stat().st_size / 1e6
         begun = time.perf_counter()
-        runtime.load(path, threads=1)
+        onnx_engine.load(path, threads=1)
         load_s = time.perf_counter() - begun
         rows = [row for count in threads for row in rows_for(network, path, seconds, count, rounds)]
     lines = [
@@ -124,7 +124,7 @@ def measure(config: ModelConfig, seconds: float, threads: Sequence[int], rounds:
 def rows_for(network: MetaTasNet, path: Path, seconds: float, threads: int, rounds: int) -> list[str]:
     """The table's rows for one number of threads."""
     torch.set_num_threads(threads)
-    config, folded, session = network.config, network.folded(), runtime.load(path, threads=threads)
+    config, folded, session = network.config, network.folded(), onnx_engine.load(path, threads=threads)
     lengths = [round(seconds * config.base_rate_hz) << i for i in range(config.stages)]
     channel = () if config.audio_channels == 1 else (config.audio_channels,)
     pyramid = [torch.randn(1, *channel, length) for length in lengths]

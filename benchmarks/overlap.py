@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--overlaps", type=float, nargs="+", default=[0.0, 0.05, 0.1, 0.2, 0.4, 0.75])
     args = parser.parse_args()
-    from hyperstem.separator import Separator
+    from hyperstem.separation.separator import Separator
 
     mixture, rate_hz, truth = load(args.song, args.seconds)
     results = {

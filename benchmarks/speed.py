@@ -22,9 +22,10 @@ import sys, time
 begun = time.perf_counter()
 import json, threading
 from pathlib import Path
-from hyperstem import audio, batch
-from hyperstem.outputs import OutputSettings
-from hyperstem.separator import Separator
+from hyperstem import audio
+from hyperstem.separation import batch
+from hyperstem.separation.stem_files import OutputSettings
+from hyperstem.separation.separator import Separator
 song, model, quality, threads, out, form, overlap = sys.argv[1:]
 separator = Separator.load(model, quality, threads=int(threads), overlap=float(overlap))
 engine, lock, network = separator._loaded.engine, threading.Lock(), {"cpu_s": 0.0, "calls": 0}

@@ -14,8 +14,8 @@ from _results import write_section
 from torch.utils.flop_counter import FlopCounterMode
 
 from hyperstem.config import LossConfig, ModelConfig, from_mapping, load_toml
-from hyperstem.losses import Objective
-from hyperstem.model import MetaTasNet
+from hyperstem.network import MetaTasNet
+from hyperstem.training.losses import Objective
 
 CONFIG = Path(__file__).parents[1] / "configs" / "default-stage0.toml"
 BATCH = 4

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hyperstem.config import ModelConfig
-from hyperstem.model import MetaTasNet
+from hyperstem.network import MetaTasNet
 
 SMALL = ModelConfig(
     stages=2,

@@ -8,8 +8,8 @@ import av
 import numpy as np
 
 from hyperstem.config import ModelConfig
-from hyperstem.engines import Loaded
-from hyperstem.separator import Separator
+from hyperstem.models.engines import Loaded
+from hyperstem.separation.separator import Separator
 
 GAINS = (0.4, 0.3, 0.2, 0.05)
 
@@ -85,7 +85,7 @@ COMMAND = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import separation_standin
-from hyperstem import engines
+from hyperstem.models import engines
 engine = separation_standin.StandIn(segment_s=0.5, delay_s=float(sys.argv[2]))
 engines.load = lambda *_: separation_standin.loaded(engine)
 from hyperstem.cli import main

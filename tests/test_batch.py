@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from hyperstem import audio, batch
-from hyperstem.batch import BatchSettings, find_sources, plan
+from hyperstem import audio
 from hyperstem.errors import ConfigError
-from hyperstem.outputs import OutputSettings
-from hyperstem.separator import Cancelled
+from hyperstem.separation import batch
+from hyperstem.separation.batch import BatchSettings, find_sources, plan
+from hyperstem.separation.separator import Cancelled
+from hyperstem.separation.stem_files import OutputSettings
 from separation_standin import noise, separator
 
 STEMS = ("drums", "bass", "other", "vocals")

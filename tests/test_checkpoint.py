@@ -3,8 +3,8 @@ import pickle
 import pytest
 import torch
 
-from hyperstem import checkpoint
 from hyperstem.errors import ModelError
+from hyperstem.training import checkpoint
 
 
 def test_round_trip(tmp_path):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import authors_format as authors
-from hyperstem import weights
 from hyperstem.cli import main
-from hyperstem.convert import load_authors_checkpoint
+from hyperstem.models import store
+from hyperstem.models.authors import load_authors_checkpoint
 from networks import noise_pyramid
 
 ARGS = authors.ARGS | {"stages_num": 1, "layers": 1, "stack": 1}
@@ -22,7 +22,7 @@ def test_converts_and_says_what_matched(checkpoint, tmp_path, capsys):
     assert main(["convert", str(checkpoint), str(tmp_path / "new" / "ours.safetensors")]) == 0
     count = len(authors.random_state(ARGS))
     assert f"all {count} tensors matched: 1 stages, generated parameters" in capsys.readouterr().out
-    ours, theirs = weights.load(tmp_path / "new" / "ours.safetensors"), load_authors_checkpoint(checkpoint)
+    ours, theirs = store.load(tmp_path / "new" / "ours.safetensors"), load_authors_checkpoint(checkpoint)
     pyramid = noise_pyramid(ours.config, 800)
     assert torch.equal(ours(pyramid)[0].stems, theirs(pyramid)[0].stems)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hyperstem import runtime, weights
 from hyperstem.cli import main
+from hyperstem.models import onnx_engine, store
 from networks import TINY, small_network
 
 pytest.importorskip("onnx")
@@ -11,15 +11,15 @@ pytest.importorskip("onnx")
 
 @pytest.fixture
 def model(tmp_path):
-    weights.save(tmp_path / "model.safetensors", small_network(config=TINY))
+    store.save(tmp_path / "model.safetensors", small_network(config=TINY))
     return str(tmp_path / "model.safetensors")
 
 
 def test_exports_and_says_size_and_hash(model, tmp_path, capsys):
     output = tmp_path / "new" / "model.onnx"
     assert main(["export", model, str(output)]) == 0
-    assert weights.sha256(output) in capsys.readouterr().out
-    assert runtime.load(output).config == TINY
+    assert store.sha256(output) in capsys.readouterr().out
+    assert onnx_engine.load(output).config == TINY
 
 
 def test_stages_stems_and_precision(model, tmp_path):
@@ -27,7 +27,7 @@ def test_stages_stems_and_precision(model, tmp_path):
     assert (
         main(["export", model, str(output), "--stages", "1", "--stems", "vocals, drums", "--precision", "float16"]) == 0
     )
-    session = runtime.load(output)
+    session = onnx_engine.load(output)
     assert (session.stages, session.stems) == (1, ("vocals", "drums"))
 
 

@@ -2,14 +2,14 @@ import json
 
 import pytest
 
-from hyperstem import weights
 from hyperstem.cli import main
+from hyperstem.models import store
 
 
 @pytest.fixture
 def models(tmp_path, monkeypatch):
     """An empty folder for named models; tests/test_engines.py lists and shows real ones."""
-    monkeypatch.setattr(weights, "MODELS", tmp_path)
+    monkeypatch.setattr(store, "MODELS", tmp_path)
     return tmp_path
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperstem import audio, engines
+from hyperstem import audio
 from hyperstem.cli import main
+from hyperstem.models import engines
 from separation_standin import COMMAND, StandIn, clicks, encode, lag, loaded, noise
 
 STEMS = ("drums", "bass", "other", "vocals")

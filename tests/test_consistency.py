@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from hyperstem.consistency import consistent
-from hyperstem.residual import share_by_frequency
+from hyperstem.dsp.residual import share_by_frequency
+from hyperstem.training.consistency import consistent
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 11_025, 32_000])

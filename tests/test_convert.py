@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import authors_format as authors
-from hyperstem.convert import convert, load_authors_checkpoint
 from hyperstem.errors import ModelError
-from hyperstem.losses import Objective, dissimilarity, si_snr, similarity
+from hyperstem.models.authors import convert, load_authors_checkpoint
+from hyperstem.training.losses import Objective, dissimilarity, si_snr, similarity
 from networks import worst
 
 TOLERANCE = 1e-4

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.distributed.distributed_c10d import BackendConfig
 
-from hyperstem import distributed
 from hyperstem.config import ModelConfig
-from hyperstem.distributed import World, find_device, launched, world
 from hyperstem.errors import ConfigError
-from hyperstem.model import MetaTasNet
+from hyperstem.network import MetaTasNet
+from hyperstem.training import distributed
+from hyperstem.training.distributed import World, find_device, launched, world
 
 MODEL = {
     "base_rate_hz": 4000,
@@ -37,11 +37,11 @@ from pathlib import Path
 import torch
 from hyperstem.config import STEMS
 from hyperstem.data.dataset import Batch
-from hyperstem.distributed import launched, world
-from hyperstem.losses import Objective
-from hyperstem.model import MetaTasNet
-from hyperstem.train.loop import Trainer
-from hyperstem.train.settings import from_tables
+from hyperstem.training.distributed import launched, world
+from hyperstem.training.losses import Objective
+from hyperstem.network import MetaTasNet
+from hyperstem.training.trainer import Trainer
+from hyperstem.training.settings import from_tables
 
 torch.set_num_threads(1)
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperstem import audio, engines, weights
+from hyperstem import audio
 from hyperstem.cli import main
 from hyperstem.config import ModelConfig
 from hyperstem.errors import ModelError
-from hyperstem.separator import Separator
+from hyperstem.models import engines, store
+from hyperstem.separation.separator import Separator
 from separation_standin import noise
 
 SMALL = {
@@ -29,16 +30,16 @@ def model(request, tmp_path_factory) -> Path:
     """A folder with a small untrained network, exported."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnx")
-    from hyperstem.export import export
-    from hyperstem.model import MetaTasNet
+    from hyperstem.models.export import export
+    from hyperstem.network import MetaTasNet
 
     torch.manual_seed(0)
     network = MetaTasNet(ModelConfig(audio_channels=request.param, **SMALL)).eval()
     folder = tmp_path_factory.mktemp("models") / "small"
     folder.mkdir()
-    weights.save(folder / "model.safetensors", network)
+    store.save(folder / "model.safetensors", network)
     export(network, folder / "model.onnx")
-    hashes = {name: weights.sha256(folder / name) for name in ("model.onnx", "model.safetensors")}
+    hashes = {name: store.sha256(folder / name) for name in ("model.onnx", "model.safetensors")}
     (folder / "card.json").write_text(json.dumps({"trained": False, "licence": "CC0", "sha256": hashes}))
     return folder
 
@@ -49,7 +50,7 @@ def test_the_exported_network_and_torch_agree(model, channels, quality):
     wave = noise(channels, 60_000)
     exported = Separator.load(model, quality, device="cpu")
     torch_one = Separator.load(model / "model.safetensors", quality, device="cpu")
-    assert exported.model_sha256 == weights.sha256(model / "model.onnx")
+    assert exported.model_sha256 == store.sha256(model / "model.onnx")
     assert not exported.trained
     a, b = exported.separate(wave, 44100), torch_one.separate(wave, 44100)
     assert tuple(a) == ("drums", "bass", "other", "vocals")
@@ -96,15 +97,15 @@ def test_cuda_where_there_is_none(model):
 
 
 def test_a_model_that_decodes_only_some_stems_is_refused(model, tmp_path):
-    from hyperstem.export import export
+    from hyperstem.models.export import export
 
-    export(weights.load(model / "model.safetensors"), tmp_path / "vocals.onnx", stems=["vocals"])
+    export(store.load(model / "model.safetensors"), tmp_path / "vocals.onnx", stems=["vocals"])
     with pytest.raises(ModelError, match="decodes only vocals; separation needs drums, bass, other, vocals"):
         Separator.load(tmp_path / "vocals.onnx")
 
 
 def test_models_are_listed_and_shown(model, monkeypatch, capsys):
-    monkeypatch.setattr(weights, "MODELS", model.parent)
+    monkeypatch.setattr(store, "MODELS", model.parent)
     assert main(["models", "list"]) == 0
     assert capsys.readouterr().out.startswith("small        drums, bass, other, vocals; 32000 Hz, ")
     assert main(["models", "list", "--json"]) == 0
@@ -113,11 +114,11 @@ def test_models_are_listed_and_shown(model, monkeypatch, capsys):
     assert main(["models", "show", "small"]) == 0
     shown = capsys.readouterr().out
     assert "licence" in shown
-    assert weights.sha256(model / "model.onnx") in shown
+    assert store.sha256(model / "model.onnx") in shown
     assert main(["models", "show", str(model / "model.safetensors"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["segment_s"] == 0.5
 
 
 def test_named_models_are_found(model, monkeypatch, tmp_path):
-    monkeypatch.setattr(weights, "MODELS", model.parent)
+    monkeypatch.setattr(store, "MODELS", model.parent)
     assert Separator.load("small").model_name == "small"

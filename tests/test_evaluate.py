@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from evaluate_signals import noise
 from hyperstem.cli import main
 from hyperstem.config import STEMS
+from hyperstem.dsp.resample import resample
 from hyperstem.errors import DataError
 from hyperstem.evaluate import Settings, bss, change, methods, oracle, report, runner, score_dataset, scores, songs
-from hyperstem.resample import resample
 
 RATE_HZ = 8000
 SECONDS = 2

@@ -18,10 +18,10 @@ from networks import SMALL, noise_pyramid, small_network, worst
 
 onnx = pytest.importorskip("onnx")
 
-from hyperstem import runtime, weights  # noqa: E402  (after the check for onnx)
 from hyperstem.config import ConfigError, ModelConfig  # noqa: E402
 from hyperstem.errors import ModelError  # noqa: E402
-from hyperstem.export import build, export  # noqa: E402
+from hyperstem.models import onnx_engine, store  # noqa: E402  (after the check for onnx)
+from hyperstem.models.export import build, export  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "examples" / "demo.ogg"
@@ -61,7 +61,7 @@ def load_model(model):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(model.SerializeToString())
-        return runtime.load(path, threads=1)
+        return onnx_engine.load(path, threads=1)
 
 
 def arrays(pyramid):
@@ -153,17 +153,17 @@ def test_real_music():
     if not DEMO.is_file():
         pytest.skip("the demo song is not here")
     wave, rate_hz = soundfile.read(DEMO, frames=44100, start=44100, dtype="float32", always_2d=True)
-    from hyperstem.resample import normalise, pyramid
+    from hyperstem.dsp.resample import normalise, pyramid
 
     normal = normalise(pyramid(wave.T, rate_hz, network.config.rates_hz))
     compare(network, session, [torch.from_numpy(np.ascontiguousarray(part[:1], np.float32)) for part in normal.waves])
 
 
 def test_the_shipped_model_if_it_is_here():
-    files = weights.find("default") if "default" in weights.names() else None
+    files = store.find("default") if "default" in store.names() else None
     if files is None or files.onnx is None or files.safetensors is None:
         pytest.skip("no model comes with this checkout")
-    network, session = weights.load(files.safetensors), runtime.load(files.onnx, threads=2)
+    network, session = store.load(files.safetensors), onnx_engine.load(files.onnx, threads=2)
     assert session.config == network.config
     # Its file stores the folded weights in half precision, the other one what they are generated from.
     compare(network, session, noise_pyramid(network.config, 8000, batch=1), tolerance=1e-2)
@@ -175,7 +175,7 @@ def test_the_papers_size(tmp_path):
     export(network, tmp_path / "paper.onnx")
     folded = sum(tensor.numel() for tensor in network.folded().state_dict().values())
     assert (tmp_path / "paper.onnx").stat().st_size < 1.1 * 4 * folded
-    compare(network, runtime.load(tmp_path / "paper.onnx", threads=2), noise_pyramid(network.config, 4000, batch=1))
+    compare(network, onnx_engine.load(tmp_path / "paper.onnx", threads=2), noise_pyramid(network.config, 4000, batch=1))
 
 
 def nodes_of(graph):
@@ -254,7 +254,7 @@ def test_weights_that_were_rounded_survive_half_precision_exactly():
 def test_first_stages_and_some_stems(tmp_path):
     network = small_network(stages=3, blocks=1)
     export(network, tmp_path / "cut.onnx", stages=2, stems=["vocals", "bass"])
-    session = runtime.load(tmp_path / "cut.onnx")
+    session = onnx_engine.load(tmp_path / "cut.onnx")
     assert session.stems == ("vocals", "bass")
     assert session.stages == 2
     assert session.config == network.config.first_stages(2)
@@ -335,7 +335,7 @@ def test_loading_is_quick(tmp_path):
     times = []
     for _ in range(3):
         begun = time.process_time()
-        runtime.load(tmp_path / "model.onnx", threads=1)
+        onnx_engine.load(tmp_path / "model.onnx", threads=1)
         times.append(time.process_time() - begun)
     assert min(times) < 1.0
 
@@ -348,8 +348,8 @@ class NoTorch:
             raise ModuleNotFoundError(f"no {name} here", name=name)
 sys.meta_path.insert(0, NoTorch())
 import numpy as np
-from hyperstem import runtime
-session = runtime.load(sys.argv[1], threads=1)
+from hyperstem.models import onnx_engine
+session = onnx_engine.load(sys.argv[1], threads=1)
 outputs = session([np.ones((1, 500 << i), np.float32) for i in range(2)])
 assert [output.stems.shape for output in outputs] == [(1, 4, 500), (1, 4, 1000)]
 print(",".join(session.stems), "torch" in sys.modules)
@@ -414,7 +414,7 @@ def test_an_interrupted_export_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_each_weight_is_generated_once(monkeypatch):
-    from hyperstem.model.generator import Generated
+    from hyperstem.network.generator import Generated
 
     seen, original = {}, Generated.forward
 

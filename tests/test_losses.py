@@ -12,9 +12,9 @@ from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from hyperstem.config import ConfigError, LossConfig, ModelConfig
-from hyperstem.consistency import consistent
-from hyperstem.losses import Objective, dissimilarity, si_snr, similarity, snr, spectral_distance
-from hyperstem.model import StageOutput
+from hyperstem.network import StageOutput
+from hyperstem.training.consistency import consistent
+from hyperstem.training.losses import Objective, dissimilarity, si_snr, similarity, snr, spectral_distance
 from networks import TINY, small_network
 
 KINDS = ["si_snr", "snr", "l1", "l1+mrstft"]

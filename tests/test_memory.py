@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperstem import audio, weights
+from hyperstem import audio
+from hyperstem.models import store
 from separation_standin import COMMAND
 
 pytest.importorskip("resource")
@@ -73,4 +74,4 @@ def test_ten_times_the_length_takes_no_more_memory(tmp_path):
 
 @pytest.mark.slow
 def test_an_hour_stays_under_500_mb(tmp_path):
-    assert peak_mb(tmp_path, 3600, REAL if "default" in weights.names() else COMMAND) < 500
+    assert peak_mb(tmp_path, 3600, REAL if "default" in store.names() else COMMAND) < 500

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from hyperstem.config import LossConfig
-from hyperstem.losses import Objective, si_snr
-from hyperstem.model import MetaTasNet
-from hyperstem.model.carry import TAPS, carried, doubled, doubling_filter, octaves
-from hyperstem.resample import normalise, pyramid
+from hyperstem.dsp.resample import normalise, pyramid
+from hyperstem.network import MetaTasNet
+from hyperstem.network.octaves import TAPS, carried, doubled, doubling_filter, octaves
+from hyperstem.training.losses import Objective, si_snr
 from networks import SMALL, worst
 
 

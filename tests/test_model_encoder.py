@@ -10,9 +10,9 @@ from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from hyperstem.config import ModelConfig
-from hyperstem.model.decoder import Decoder, _OverlapAdd
-from hyperstem.model.encoder import Encoder, frame_padding
-from hyperstem.model.spectrogram import Spectrogram, log_power
+from hyperstem.network.decoder import Decoder, _OverlapAdd
+from hyperstem.network.encoder import Encoder, frame_padding
+from hyperstem.network.spectrogram import Spectrogram, log_power
 from networks import TINY, worst
 
 SIZES = {

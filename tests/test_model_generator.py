@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from hyperstem.model.generator import (
+from hyperstem.network.generator import (
     Generated,
     Norm,
     _Depthwise,

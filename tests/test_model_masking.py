@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from hyperstem.model.masking import Masking
+from hyperstem.network.masking import Masking
 from networks import TINY, small_network
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperstem.config import ConfigError, ModelConfig, from_mapping, load_toml
-from hyperstem.model import MetaTasNet
-from hyperstem.model.generator import Generated, Independent
+from hyperstem.network import MetaTasNet
+from hyperstem.network.generator import Generated, Independent
 from networks import SMALL, TINY, noise_pyramid, small_network, worst
 
 SHAPES = {

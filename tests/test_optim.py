@@ -10,7 +10,7 @@ from torch import nn
 import networks
 from hyperstem.config import TrainConfig
 from hyperstem.errors import ConfigError
-from hyperstem.optim import (
+from hyperstem.training.optim import (
     Ranger,
     build_optimizer,
     clip_gradients,

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyperstem.dsp.overlap import Cut, OverlapAdd, Segmenter, mirrored
 from hyperstem.errors import ConfigError
-from hyperstem.overlap import Cut, OverlapAdd, Segmenter, mirrored
 
 
 def cut_up(wave: np.ndarray, cut: Cut, block: int) -> list:

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from hyperstem.pipeline import ordered_map, prefetch
+from hyperstem.separation.pipeline import ordered_map, prefetch
 
 
 def counted(limit: int, seen: list, closed: list):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hyperstem import audio, engines
+from hyperstem import audio
 from hyperstem.cli import main
+from hyperstem.models import engines
 from separation_standin import StandIn, loaded, noise
 
 PAGE = Path(__file__).parent.parent / "docs" / "quickstart.md"

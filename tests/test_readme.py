@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from hyperstem import weights
 from hyperstem.cli import build_parser, command_names, main
+from hyperstem.models import store
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def test_constraints_are_exact_and_hold_torch():
 
 
 def test_the_main_job_separates_the_demo(tmp_path, capsys):
-    if "default" not in weights.names():
+    if "default" not in store.names():
         pytest.skip("the default model is not built")
     words = shlex.split(setup_lines()[0].split(" && ")[-1])
     assert words[:3] == [".venv/bin/hyperstem", "separate", "examples/demo.ogg"]

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyperstem.dsp.resample import Resampler, fit, normalise, pyramid, resample, resampled_length
 from hyperstem.errors import AudioError
-from hyperstem.resample import Resampler, fit, normalise, pyramid, resample, resampled_length
 
 RATES = (4000, 8000, 16000, 22050, 32000, 44100, 48000, 96000, 192000)
 

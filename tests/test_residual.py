@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperstem.residual import CELL, ResidualSharing, share_by_frequency
+from hyperstem.dsp.residual import CELL, ResidualSharing, share_by_frequency
 
 
 def share(mixture: np.ndarray, stems: np.ndarray, block: int):

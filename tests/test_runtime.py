@@ -11,17 +11,17 @@ from networks import TINY, small_network
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper  # noqa: E402  (after the check for onnx)
 
-from hyperstem import runtime  # noqa: E402
 from hyperstem.config import ConfigError, ModelConfig, to_mapping  # noqa: E402
 from hyperstem.errors import ModelError  # noqa: E402
-from hyperstem.export import build, export  # noqa: E402
+from hyperstem.models import onnx_engine  # noqa: E402
+from hyperstem.models.export import build, export  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["mono", "stereo"])
 def session(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "tiny.onnx"
     export(small_network(config=TINY, audio_channels=request.param), str(path))
-    return runtime.load(str(path), threads=1)
+    return onnx_engine.load(str(path), threads=1)
 
 
 def test_what_a_model_says_of_itself(session):
@@ -112,17 +112,17 @@ def test_files_that_are_none_of_ours(content, word, tmp_path):
     path = tmp_path / "foreign.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=f"foreign.onnx.*{word}"):
-        runtime.load(path)
+        onnx_engine.load(path)
 
 
 def test_a_truncated_model(tmp_path):
     path = tmp_path / "cut.onnx"
     path.write_bytes(build(small_network(config=TINY)).SerializeToString()[:-2000])
     with pytest.raises(ModelError, match=r"cut.onnx"):
-        runtime.load(path)
+        onnx_engine.load(path)
 
 
 def test_no_file_and_a_folder(tmp_path):
     for path in (tmp_path / "none.onnx", tmp_path):
         with pytest.raises(ModelError, match="no model file"):
-            runtime.load(path)
+            onnx_engine.load(path)

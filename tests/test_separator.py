@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hyperstem import audio, engines
+from hyperstem import audio
 from hyperstem.errors import AudioError, ConfigError, ModelError
-from hyperstem.outputs import OutputSettings, StemFiles
-from hyperstem.separator import Cancelled, Separator, Stems, separate
+from hyperstem.models import engines
+from hyperstem.separation.separator import Cancelled, Separator, Stems, separate
+from hyperstem.separation.stem_files import OutputSettings, StemFiles
 from separation_standin import GAINS, StandIn, clicks, encode, lag, loaded, noise, separator
 
 STEMS = ("drums", "bass", "other", "vocals")
@@ -422,7 +423,8 @@ import hyperstem, hyperstem.cli.separate
 assert "numpy" not in sys.modules, "import hyperstem must be instant"
 import separation_standin
 separation_standin.separator().separate(separation_standin.noise(1, 10), 8000)
-from hyperstem import batch, runtime
+from hyperstem.separation import batch
+from hyperstem.models import onnx_engine
 print("torch" in sys.modules)
 """
 

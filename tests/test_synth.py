@@ -7,16 +7,17 @@ from hypothesis import strategies as st
 
 from hyperstem.config import STEMS
 from hyperstem.errors import ConfigError
-from hyperstem.synth import grooves, lines, render_song
+from hyperstem.synth import render_song
 from hyperstem.synth.band import own_drums
-from hyperstem.synth.grooves import play_drums
-from hyperstem.synth.lines import play_bass, play_others
-from hyperstem.synth.score import Note, Syllable, compose, stream
-from hyperstem.synth.singer import draw_singer
-from hyperstem.synth.singing import play_vocals
-from hyperstem.synth.styles import STYLES
-from hyperstem.synth.tones import TIMBRES, render_notes
-from hyperstem.synth.voice import render_voice, sing_phrase
+from hyperstem.synth.compose import grooves, lines
+from hyperstem.synth.compose.grooves import play_drums
+from hyperstem.synth.compose.lines import play_bass, play_others
+from hyperstem.synth.compose.score import Note, Syllable, compose, stream
+from hyperstem.synth.compose.styles import STYLES
+from hyperstem.synth.play.singer import draw_singer
+from hyperstem.synth.play.singing import play_vocals
+from hyperstem.synth.play.tones import TIMBRES, render_notes
+from hyperstem.synth.play.voice import render_voice, sing_phrase
 
 RATE_HZ = 16000
 SEEDS = st.integers(0, 2**63 - 1)

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from hyperstem import audio
 from hyperstem.errors import DataError
-from hyperstem.synth import accompany, production, samples, soundfont, sources, speech
-from hyperstem.synth.midi import DRUM_CHANNEL, Track, read_midi, write_midi
+from hyperstem.synth import production, sources
+from hyperstem.synth.compose import accompany
+from hyperstem.synth.compose.midi import DRUM_CHANNEL, Track, read_midi, write_midi
+from hyperstem.synth.compose.score import Chord, Hit, Note, Syllable, compose
+from hyperstem.synth.play import samples, soundfont, speech
+from hyperstem.synth.play.singer import draw_singer
+from hyperstem.synth.play.voice import render_voice
 from hyperstem.synth.production import produce
-from hyperstem.synth.score import Chord, Hit, Note, Syllable, compose
-from hyperstem.synth.singer import draw_singer
-from hyperstem.synth.voice import render_voice
 
 RATE_HZ = 22050
 GROOVES = """

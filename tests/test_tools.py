@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from hyperstem import audio, weights
+from hyperstem import audio
+from hyperstem.models import store
 from networks import TINY, small_network
 
 TOOLS = Path(__file__).parent.parent / "tools"
@@ -21,13 +22,13 @@ def run(monkeypatch, name: str, *arguments: object) -> dict:
 @pytest.fixture
 def networks(tmp_path):
     for i in range(3):
-        weights.save(tmp_path / f"{i}.safetensors", small_network(i, TINY))
-    weights.save(tmp_path / "first-stage.safetensors", small_network(3, TINY, stages=1))
+        store.save(tmp_path / f"{i}.safetensors", small_network(i, TINY))
+    store.save(tmp_path / "first-stage.safetensors", small_network(3, TINY, stages=1))
     return tmp_path
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
-    return weights.load(path).state_dict()
+    return store.load(path).state_dict()
 
 
 def test_an_average_is_the_mean_of_every_tensor(networks, monkeypatch):
@@ -49,7 +50,7 @@ def test_what_only_some_hold_stays_as_it_is(networks, monkeypatch):
 
 
 def test_weights_of_other_sizes_are_not_averaged(networks, monkeypatch):
-    weights.save(networks / "wide.safetensors", small_network(0, TINY, hidden_dim=32))
+    store.save(networks / "wide.safetensors", small_network(0, TINY, hidden_dim=32))
     with pytest.raises(SystemExit, match=r"wide\.safetensors: stages\.0\..* has the sizes \("):
         run(
             monkeypatch,

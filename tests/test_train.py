@@ -14,22 +14,23 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import networks
-from hyperstem import checkpoint, cli, weights
+from hyperstem import cli
 from hyperstem.config import STEMS, TrainConfig, assigned, load_toml
 from hyperstem.data.dataset import Batch, ValidationData
 from hyperstem.data.prepare import prepare
+from hyperstem.dsp.resample import normalise
 from hyperstem.errors import ConfigError, ModelError
-from hyperstem.losses import LossReport, Objective
-from hyperstem.model import MetaTasNet
-from hyperstem.resample import normalise
-from hyperstem.train import journal, validation
-from hyperstem.train.growing import begin_from
-from hyperstem.train.loop import Trainer
-from hyperstem.train.settings import from_tables, read, resumable_changes
-from hyperstem.train.start import train
-from hyperstem.train.statistics import spectrogram_statistics
-from hyperstem.train.step import TrainingStep
-from hyperstem.train.validation import clip_scores, separated, validate
+from hyperstem.models import store
+from hyperstem.network import MetaTasNet
+from hyperstem.training import checkpoint, journal, validation
+from hyperstem.training.initial_weights import begin_from
+from hyperstem.training.losses import LossReport, Objective
+from hyperstem.training.run import train
+from hyperstem.training.settings import from_tables, read, resumable_changes
+from hyperstem.training.statistics import spectrogram_statistics
+from hyperstem.training.step import TrainingStep
+from hyperstem.training.trainer import Trainer
+from hyperstem.training.validation import clip_scores, separated, validate
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -135,7 +136,7 @@ def test_a_run_leaves_its_files(config, tmp_path, capsys):
     assert {"stage0/si_snr/0", "stage1/reconstruction"} <= records[2]["parts"].keys()
     assert set(records[3]["sdr"]) == set(STEMS)
     assert records[3]["best"] is True
-    network = weights.load(tmp_path / "run" / "best.safetensors")
+    network = store.load(tmp_path / "run" / "best.safetensors")
     assert isinstance(network, MetaTasNet)
     assert "4 of 4 steps" in capsys.readouterr().out
     state, saved = (
@@ -420,7 +421,7 @@ def test_growing_takes_what_fits(config, tmp_path):
     settings = read(config)
     torch.manual_seed(1)
     small, whole = MetaTasNet(settings.model.first_stages(1)), MetaTasNet(settings.model)
-    weights.save(tmp_path / "small.safetensors", small)
+    store.save(tmp_path / "small.safetensors", small)
     before = {name: value.clone() for name, value in whole.state_dict().items()}
     taken = begin_from(whole, tmp_path / "small.safetensors")
     assert set(taken.taken) == small.state_dict().keys()
@@ -446,7 +447,7 @@ def test_growing_takes_what_fits(config, tmp_path):
 def test_a_grown_run_keeps_frozen_parts(config, tmp_path):
     settings = read(config)
     start = tmp_path / "small.safetensors"
-    weights.save(start, MetaTasNet(settings.model.first_stages(1)))
+    store.save(start, MetaTasNet(settings.model.first_stages(1)))
     options = ["--set", f"train.init={start}", "--set", 'train.freeze=["stages.0"]']
     run(config, tmp_path / "run", "--steps", "2", *options)
     init = next(record for record in journal.read(tmp_path / "run") if record["event"] == "init")

@@ -511,18 +511,18 @@ def test_api_page_and_token_dialog(browser, folder):
 
 def some_model(folder):
     """The shipped model, or, in a checkout without one, a tiny untrained one."""
-    from hyperstem import weights
+    from hyperstem.models import store
 
-    if "default" in weights.names():
+    if "default" in store.names():
         return "default"
     torch = pytest.importorskip("torch")
     from hyperstem.config import ModelConfig
-    from hyperstem.model import MetaTasNet
+    from hyperstem.network import MetaTasNet
 
     torch.manual_seed(0)
     sizes = {"latent_dim": 16, "mels": 8, "bottleneck_dim": 16, "hidden_dim": 16, "blocks": 1, "stacks": 1}
     config = ModelConfig(kernels=(80, 160), hop=80, audio_channels=2, segment_s=2.0, **sizes)
-    weights.save(folder / "tiny.safetensors", MetaTasNet(config))
+    store.save(folder / "tiny.safetensors", MetaTasNet(config))
     return str(folder / "tiny.safetensors")
 
 

@@ -15,8 +15,8 @@ pytest.importorskip("httpx")
 
 import httpx
 
-from hyperstem.web.jobs import Job, JobStore, new_id
-from hyperstem.web.progress import Clock, overall
+from hyperstem.web.jobs.progress import Clock, overall
+from hyperstem.web.jobs.store import Job, JobStore, new_id
 from web_studio import HERE, Studio, write_song
 
 SLOW = {"HYPERSTEM_TEST_DELAY_S": "0.4"}

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperstem.errors import AudioError
-from hyperstem.web.archive import stream_zip
-from hyperstem.web.mix import Lane, blocks, pan_matrix, render, wav_bytes
-from hyperstem.web.peaks import STEP, Outliner, coarser, outline
-from hyperstem.web.spectrogram import FLOOR_DB, picture
-from hyperstem.web.takes import Sound, TakeWriter, find_sound, raw_sound, read_outline, to_int16, wav_sound
+from hyperstem.web.sound.archive import stream_zip
+from hyperstem.web.sound.mix import Lane, blocks, pan_matrix, render, wav_bytes
+from hyperstem.web.sound.peaks import STEP, Outliner, coarser, outline
+from hyperstem.web.sound.spectrogram import FLOOR_DB, picture
+from hyperstem.web.sound.takes import Sound, TakeWriter, find_sound, raw_sound, read_outline, to_int16, wav_sound
 
 
 def noise(frames, channels=2, seed=0, level=8000):

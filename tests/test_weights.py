@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hyperstem import weights
 from hyperstem.errors import ModelError
+from hyperstem.models import store
 from networks import TINY, noise_pyramid, small_network
 
 
@@ -19,8 +19,8 @@ def network():
 @pytest.mark.parametrize("parameters", ["generated", "independent", "shared"])
 def test_what_is_saved_comes_back(tmp_path, parameters):
     network = small_network(config=TINY, parameters=parameters, stems=("voice", "rest ü"))
-    weights.save(str(tmp_path / "model.safetensors"), network)
-    back = weights.load(str(tmp_path / "model.safetensors"))
+    store.save(str(tmp_path / "model.safetensors"), network)
+    back = store.load(str(tmp_path / "model.safetensors"))
     assert back.config == network.config
     assert not back.training
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in back.state_dict().items())
@@ -29,11 +29,11 @@ def test_what_is_saved_comes_back(tmp_path, parameters):
 @torch.no_grad()
 def test_half_precision_halves_the_file(tmp_path, network):
     for precision in ("float32", "float16"):
-        weights.save(tmp_path / f"{precision}.safetensors", network, precision)
+        store.save(tmp_path / f"{precision}.safetensors", network, precision)
     sizes = [(tmp_path / f"{precision}.safetensors").stat().st_size for precision in ("float32", "float16")]
     tensors = sum(tensor.numel() for tensor in network.state_dict().values())
     assert sizes[0] - sizes[1] == pytest.approx(2 * tensors, abs=64)
-    back = weights.load(tmp_path / "float16.safetensors")
+    back = store.load(tmp_path / "float16.safetensors")
     assert {tensor.dtype for tensor in back.state_dict().values()} == {torch.float32}
     assert all(
         torch.equal(tensor, network.state_dict()[name].half().float()) for name, tensor in back.state_dict().items()
@@ -45,13 +45,13 @@ def test_a_number_beyond_half_precision_is_told(tmp_path, network):
     with torch.no_grad():
         network.stages[0].encoder.mix.weight[0, 0] = 1e6
     with pytest.raises(ModelError, match=r"stages.0.encoder.mix.weight.*float16"):
-        weights.save(tmp_path / "model.safetensors", network, "float16")
+        store.save(tmp_path / "model.safetensors", network, "float16")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_save_leaves_the_old_file(tmp_path, network, monkeypatch):
     path = tmp_path / "model.safetensors"
-    weights.save(path, network)
+    store.save(path, network)
     old = path.read_bytes()
 
     def dies_halfway(tensors, where, metadata):
@@ -60,7 +60,7 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, network, monkeypatch)
 
     monkeypatch.setattr("safetensors.torch.save_file", dies_halfway)
     with pytest.raises(KeyboardInterrupt):
-        weights.save(path, network)
+        store.save(path, network)
     assert path.read_bytes() == old
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
@@ -77,7 +77,7 @@ def rewrite(path, change=lambda tensors: tensors, **metadata):
 
 @pytest.fixture
 def saved(tmp_path, network):
-    weights.save(tmp_path / "model.safetensors", network)
+    store.save(tmp_path / "model.safetensors", network)
     return tmp_path / "model.safetensors"
 
 
@@ -85,7 +85,7 @@ def saved(tmp_path, network):
 def test_damaged_files(saved, cut):
     saved.write_bytes(saved.read_bytes()[:cut])
     with pytest.raises(ModelError, match=r"model.safetensors is no safetensors file"):
-        weights.load(saved)
+        store.load(saved)
 
 
 def test_missing_extra_and_misshapen_tensors_are_named(saved):
@@ -99,7 +99,7 @@ def test_missing_extra_and_misshapen_tensors_are_named(saved):
         changed = {key: value for key, value in (whole | change).items() if value is not None}
         rewrite(saved, lambda _, changed=changed: changed)
         with pytest.raises(ModelError, match=f"does not fit.*{word}"):
-            weights.load(saved)
+            store.load(saved)
 
 
 @pytest.mark.parametrize(
@@ -117,13 +117,13 @@ def test_missing_extra_and_misshapen_tensors_are_named(saved):
 def test_foreign_metadata(saved, metadata, word):
     rewrite(saved, **metadata)
     with pytest.raises(ModelError, match=f"model.safetensors.*{word}"):
-        weights.load(saved)
+        store.load(saved)
 
 
 def test_no_file(tmp_path):
     for path in (tmp_path / "none.safetensors", tmp_path):
         with pytest.raises(ModelError, match="no weights"):
-            weights.load(path)
+            store.load(path)
 
 
 @pytest.fixture
@@ -133,49 +133,49 @@ def folder(saved, monkeypatch):
     home.mkdir(parents=True)
     saved.rename(home / "model.safetensors")
     (home / "card.json").write_text(
-        json.dumps({"sha256": {"model.safetensors": weights.sha256(home / "model.safetensors")}})
+        json.dumps({"sha256": {"model.safetensors": store.sha256(home / "model.safetensors")}})
     )
-    monkeypatch.setattr(weights, "MODELS", home.parent)
+    monkeypatch.setattr(store, "MODELS", home.parent)
     return home
 
 
 def test_models_are_found_by_name_folder_and_file(folder):
-    assert weights.names() == ["mine"]
+    assert store.names() == ["mine"]
     for what in ("mine", folder, str(folder)):
-        files = weights.find(what)
+        files = store.find(what)
         assert files.safetensors == folder / "model.safetensors"
         assert files.onnx is None
         assert files.card["sha256"]
-    assert weights.find(folder / "model.safetensors").card == {}
+    assert store.find(folder / "model.safetensors").card == {}
 
 
 def test_a_changed_file_is_refused(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(ModelError, match=r"model.safetensors is damaged or foreign: its SHA-256 is .*, its card says"):
-        weights.find("mine")
+        store.find("mine")
 
 
 @pytest.mark.parametrize("card", ["{", "[]", "3", '{"sha256": 3}', '{"sha256": {}}', "{}", '{"sha256": null}'])
 def test_damaged_cards(folder, card):
     (folder / "card.json").write_text(card)
     with pytest.raises(ModelError, match="mine"):
-        weights.find("mine")
+        store.find("mine")
 
 
 def test_a_card_alone(folder):
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="neither"):
-        weights.find("mine")
+        store.find("mine")
 
 
 @pytest.mark.parametrize("name", ["none", "../mine", "", "no/such/model.onnx"])
 def test_unknown_names_list_the_known(folder, name):
     with pytest.raises(ModelError, match=r"no model .*mine"):
-        weights.find(name)
+        store.find(name)
 
 
 def test_other_files_are_told(tmp_path):
     (tmp_path / "song.wav").write_bytes(b"RIFF")
     with pytest.raises(ModelError, match=r"song.wav is no model file"):
-        weights.find(tmp_path / "song.wav")
+        store.find(tmp_path / "song.wav")

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from hyperstem.web import worker
+from hyperstem.web.worker.__main__ import main
 
 
 def misbehave(how):
@@ -36,4 +36,4 @@ if __name__ == "__main__":
         print(json.dumps({"event": "format", "state": "done", "id": "../../x", "stems": []}), flush=True)
         print("}{ no JSON", flush=True)
         sys.exit(0)
-    sys.exit(worker.main(misbehave(how)))
+    sys.exit(main(misbehave(how)))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperstem import audio
-from hyperstem.web.worker import main
+from hyperstem.web.worker.__main__ import main
 
 SHARES = {"drums": 0.4, "bass": 0.3, "other": 0.2, "vocals": 0.1}
 

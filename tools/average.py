@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from hyperstem import weights
+from hyperstem.models import store
 
 
 def main() -> None:
@@ -21,8 +21,8 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("weights", type=Path, nargs="+")
     args = parser.parse_args()
-    network = weights.load(args.base)
-    states = {path: weights.load(path).state_dict() for path in args.weights}
+    network = store.load(args.base)
+    states = {path: store.load(path).state_dict() for path in args.weights}
     averaged = 0
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
@@ -35,7 +35,7 @@ def main() -> None:
                         )
                 tensor.copy_(torch.stack([state[name].float() for state in states.values()]).mean(0))
                 averaged += 1
-    weights.save(args.out, network)
+    store.save(args.out, network)
     print(f"{args.out}: {averaged} of {len(network.state_dict())} tensors are means of {len(states)}")
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from hyperstem import audio
+from hyperstem.dsp.resample import resample
 from hyperstem.errors import AudioError
-from hyperstem.resample import resample
 
 MUSIC, SPEECH = "usr/share/games/wesnoth/1.16/data/core/music", "usr/share/games/fillets-ng/sound"
 PIECES = (

@@ -7,10 +7,10 @@ import argparse
 import json
 from pathlib import Path
 
-from hyperstem import weights
 from hyperstem.config import to_mapping
-from hyperstem.export import export
 from hyperstem.files import write_text
+from hyperstem.models import store
+from hyperstem.models.export import export
 
 
 def main() -> None:
@@ -22,14 +22,14 @@ def main() -> None:
     args = parser.parse_args()
 
     safetensors, onnx = args.folder / "model.safetensors", args.folder / "model.onnx"
-    weights.save(safetensors, weights.load(args.weights), "float16")
-    network = weights.load(safetensors)  # what was rounded is what is exported
+    store.save(safetensors, store.load(args.weights), "float16")
+    network = store.load(safetensors)  # what was rounded is what is exported
     export(network, onnx, precision="float16")
     card = json.loads(args.card.read_text(encoding="utf-8")) if args.card else {}
     card |= {
         "config": to_mapping(network.config),
         "parameters": sum(tensor.numel() for tensor in network.parameters()),
-        "sha256": {path.name: weights.sha256(path) for path in (onnx, safetensors)},
+        "sha256": {path.name: store.sha256(path) for path in (onnx, safetensors)},
     }
     write_text(args.folder / "card.json", json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     for path in (onnx, safetensors):

@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Separator": "hyperstem.separator",
-    "Stems": "hyperstem.separator",
-    "separate": "hyperstem.separator",
+    "Separator": "hyperstem.separation.separator",
+    "Stems": "hyperstem.separation.separator",
+    "separate": "hyperstem.separation.separator",
 }
 
 __all__ = ["Separator", "Stems", "__version__", "separate"]

@@ -4,7 +4,8 @@ soundfile reads and writes the simple formats, PyAV all others. Encoder delays a
 """
 
 from hyperstem.audio.formats import FORMATS, Format, format_of, named_format
-from hyperstem.audio.reading import AudioInfo, probe, read, sound_streams, stream
+from hyperstem.audio.reading import probe, read, sound_streams, stream
+from hyperstem.audio.source import AudioInfo
 from hyperstem.audio.writing import MultitrackWriter, Writer, write
 
 __all__ = [

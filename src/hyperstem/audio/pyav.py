@@ -9,7 +9,7 @@ import numpy as np
 from av.audio.frame import format_dtypes
 
 from hyperstem.audio import containers, ogg
-from hyperstem.audio.reading import AudioInfo, ends_early, seconds
+from hyperstem.audio.source import AudioInfo, ends_early, seconds
 from hyperstem.errors import AudioError
 
 _TAGS = ("title", "artist", "album", "date", "track", "genre", "comment", "copyright")

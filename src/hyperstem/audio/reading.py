@@ -2,50 +2,19 @@
 
 import math
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
 from hyperstem.audio import containers
+from hyperstem.audio.pyav import AvSource
+from hyperstem.audio.sndfile import SoundFileSource, UnreadableError
+from hyperstem.audio.source import AudioInfo, Source
 from hyperstem.errors import AudioError
 
 BLOCK_FRAMES = 1 << 16
 LOUDEST = 1e15
 """Largest sample (300 dBFS) that is taken for sound; the squares of what lies far above do not fit into float32."""
-
-
-class AudioInfo(NamedTuple):
-    """What a file says of itself."""
-
-    rate_hz: int
-    channels: int
-    frames: int | None
-    """Samples per channel as the header says, in MP4 within a millisecond; None where only decoding tells."""
-    duration_s: float | None
-    tags: dict[str, str]
-    """title, artist, album, date, track, genre, comment, copyright: those that are there."""
-    format: str
-
-
-class Source(Protocol):
-    """An open file."""
-
-    info: AudioInfo
-
-    def seek(self, frame: int) -> None:
-        """Makes `frame` the next one read; called once, before the first read."""
-
-    def blocks(self, frames: int) -> Iterator[np.ndarray]:
-        """(channel, time) float32 blocks of about `frames` samples to the end."""
-
-    def close(self) -> None:
-        """Lets the file go."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def _open(path: str | Path, stream: int) -> Source:
@@ -59,14 +28,10 @@ def _open(path: str | Path, stream: int) -> Source:
     if not head:
         raise AudioError(f"{path} is empty")
     if stream == 0 and containers.simple(head):
-        from hyperstem.audio.sndfile import SoundFileSource, UnreadableError
-
         try:
             return SoundFileSource(path, head)
         except UnreadableError:
             pass  # PyAV knows more codecs
-    from hyperstem.audio.pyav import AvSource
-
     return AvSource(path, stream)
 
 
@@ -181,17 +146,3 @@ def _check_finite(block: np.ndarray, path: str | Path, position: int, rate_hz: i
     at, value = position + index, block[channel, index]
     must = f"be at most {LOUDEST:g}" if np.isfinite(value) else "be finite"
     raise AudioError(f"{path}: sample {at} ({at / rate_hz:.3f} s) of channel {channel} is {value}; it must {must}")
-
-
-def ends_early(path: Path, frames: int, promised: int | None, rate_hz: int) -> AudioError:
-    """The error for a file with fewer samples than it says."""
-    of = "" if promised is None else f"of {promised / rate_hz:.2f} s "
-    return AudioError(
-        f"{path} is damaged or cut short: {frames / rate_hz:.2f} s {of}can be decoded "
-        "(ask for a duration below that to use them)"
-    )
-
-
-def seconds(frames: int | None, rate_hz: int) -> float | None:
-    """Samples as seconds."""
-    return None if frames is None else float(Fraction(frames, rate_hz))

@@ -9,8 +9,8 @@ import numpy as np
 import soundfile
 
 from hyperstem.audio import containers, ogg
-from hyperstem.audio.reading import AudioInfo, ends_early, seconds
 from hyperstem.audio.samples import planar
+from hyperstem.audio.source import AudioInfo, ends_early, seconds
 from hyperstem.errors import AudioError
 
 _TAGS = {

@@ -14,14 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts, and reports what matched."""
-    from hyperstem import weights
-    from hyperstem.convert import convert
     from hyperstem.errors import ModelError
+    from hyperstem.models import store
+    from hyperstem.models.authors import convert
 
     if args.output.suffix != ".safetensors":
         raise ModelError(f"{args.output}: the file to write must end in .safetensors")
     network, matched = convert(args.checkpoint)
-    weights.save(args.output, network)
+    store.save(args.output, network)
     config, parameters = network.config, sum(tensor.numel() for tensor in network.parameters())
     print(
         f"{args.checkpoint}: all {matched} tensors matched: {config.stages} stages, {config.parameters} parameters, "

@@ -22,16 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exports."""
-    from hyperstem import weights
     from hyperstem.errors import ModelError
-    from hyperstem.export import export
+    from hyperstem.models import store
+    from hyperstem.models.export import export
 
     if args.output.suffix != ".onnx":
         raise ModelError(f"{args.output}: the file to write must end in .onnx")
-    source = weights.find(args.model).safetensors
+    source = store.find(args.model).safetensors
     if source is None:
         raise ModelError(f"{args.model} has no .safetensors weights, which an export starts from")
     stems = [stem.strip() for stem in args.stems.split(",")] if args.stems else None
-    export(weights.load(source), args.output, args.stages, stems, args.precision)
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, SHA-256 {weights.sha256(args.output)}")
+    export(store.load(source), args.output, args.stages, stems, args.precision)
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, SHA-256 {store.sha256(args.output)}")
     return 0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hyperstem.config import ModelConfig
-    from hyperstem.weights import ModelFiles
+    from hyperstem.models.store import ModelFiles
 
 HELP = "list the models, or show one"
 
@@ -44,11 +44,11 @@ def _all_facts() -> tuple[list[dict], int]:
     """What is known of every model; a damaged one is told of and left out."""
     import sys
 
-    from hyperstem import weights
     from hyperstem.errors import ModelError
+    from hyperstem.models import store
 
     facts, status = [], 0
-    for name in weights.names():
+    for name in store.names():
         try:
             facts.append(_facts(name))
         except ModelError as error:
@@ -67,10 +67,10 @@ def _line(fact: dict) -> str:
 
 def _facts(name: str) -> dict:
     """What the model's files and card say."""
-    from hyperstem import weights
-    from hyperstem.engines import is_trained
+    from hyperstem.models import store
+    from hyperstem.models.engines import is_trained
 
-    files = weights.find(name)
+    files = store.find(name)
     config = _config(files)
     paths = [path for path in (files.onnx, files.safetensors) if path is not None]
     return {
@@ -82,20 +82,20 @@ def _facts(name: str) -> dict:
         "segment_s": config.segment_s,
         "trained": is_trained(files.card),
         "bytes": paths[0].stat().st_size,
-        "files": {path.name: weights.sha256(path) for path in paths},
+        "files": {path.name: store.sha256(path) for path in paths},
         "card": files.card,
     }
 
 
 def _config(files: "ModelFiles") -> "ModelConfig":
     if files.onnx is not None:
-        from hyperstem import runtime
+        from hyperstem.models import onnx_engine
 
-        return runtime.load(files.onnx, threads=1).config
-    from hyperstem import weights
+        return onnx_engine.load(files.onnx, threads=1).config
+    from hyperstem.models import store
 
     assert files.safetensors is not None
-    return weights.load(files.safetensors).config
+    return store.load(files.safetensors).config
 
 
 def _table(facts: dict) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hyperstem.batch import BatchSettings, Result
-    from hyperstem.separator import Separator
+    from hyperstem.separation.batch import BatchSettings, Result
+    from hyperstem.separation.separator import Separator
 
 HELP = "separate songs into their stems"
 _LONGEST_S = 1e9
@@ -89,12 +89,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Separates every input; 0 all done, 1 some failed, 2 wrong usage."""
     _check_usage(args)
-    from hyperstem import batch
     from hyperstem.errors import ConfigError
-    from hyperstem.separator import OVERLAP, Separator
+    from hyperstem.separation import batch
+    from hyperstem.separation.separator import OVERLAP, Separator
 
     if args.plot:
-        from hyperstem.plot import require_matplotlib
+        from hyperstem.separation.picture import require_matplotlib
 
         require_matplotlib()
     overlap = OVERLAP if args.overlap is None else args.overlap
@@ -135,9 +135,9 @@ def _check_usage(args: argparse.Namespace) -> None:
 
 def _settings(args: argparse.Namespace) -> "BatchSettings":
     from hyperstem.audio import named_format
-    from hyperstem.batch import BatchSettings
     from hyperstem.errors import ConfigError
-    from hyperstem.outputs import OutputSettings
+    from hyperstem.separation.batch import BatchSettings
+    from hyperstem.separation.stem_files import OutputSettings
 
     kind = named_format(args.format)
     rate_hz = None if args.rate == "input" else int(args.rate)
@@ -174,8 +174,8 @@ def _with_groups(args: argparse.Namespace, settings: "BatchSettings", separator:
 def _separate_all(
     args: argparse.Namespace, separator: "Separator", settings: "BatchSettings", tasks: list, failures: list
 ) -> int:
-    from hyperstem import batch
     from hyperstem.cli._progress import SongProgress
+    from hyperstem.separation import batch
 
     cancel = threading.Event()
     with SongProgress(len(tasks) + len(failures), show=not args.quiet) as progress:

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         ) from None
     from pathlib import Path
 
-    from hyperstem import weights
+    from hyperstem.models import store
     from hyperstem.web.settings import StudioSettings, default_folder
 
     settings = StudioSettings(
@@ -83,6 +83,6 @@ def run(args: argparse.Namespace) -> int:
         keep_days=args.keep_days,
         quota_bytes=int(args.quota_gb * 2**30),
     )
-    weights.find(args.model)
+    store.find(args.model)
     ports = (DEFAULT_PORT, 0) if args.port is None else (args.port,)
     return serve(settings, ports, open_browser=not args.no_browser)

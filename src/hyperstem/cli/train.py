@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hyperstem.cli._numbers import positive, positive_int
 
 if TYPE_CHECKING:
-    from hyperstem.train.progress import Progress
+    from hyperstem.training.progress import Progress
 
 HELP = "train a network, or go on with a run"
 
@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains; gives 130 after Ctrl-C, else 0."""
-    from hyperstem.train.settings import read
-    from hyperstem.train.start import train
+    from hyperstem.training.run import train
+    from hyperstem.training.settings import read
 
     folder = args.output or Path("runs") / args.config.stem
     settings = read(args.config, args.assignments)
@@ -95,7 +95,7 @@ class _Bar:
     def __init__(self, steps: int, quiet: bool) -> None:
         from tqdm import tqdm
 
-        from hyperstem.distributed import world
+        from hyperstem.training.distributed import world
 
         self.leads = world().leads
         self._bar = tqdm(

@@ -6,7 +6,7 @@ Waves are float32 (..., channel, time).
 import numpy as np
 
 from hyperstem.config import AugmentConfig
-from hyperstem.resample import fit, resample
+from hyperstem.dsp.resample import fit, resample
 
 WINDOW_MS = 64
 """Longest window of the pitch shifter."""

@@ -18,9 +18,9 @@ import numpy as np
 from hyperstem import audio
 from hyperstem.config import DataConfig, SourceConfig
 from hyperstem.data.tracks import Part, Track, find_tracks
+from hyperstem.dsp.resample import resample
 from hyperstem.errors import DataError
 from hyperstem.files import remove_leftovers, replacing, write_text
-from hyperstem.resample import resample
 
 FORMAT = 1
 BLOCK_S = 0.5

@@ -9,7 +9,7 @@ import numpy as np
 from hyperstem.config import DataConfig, ModelConfig
 from hyperstem.data.library import Library, load_library
 from hyperstem.data.mixing import Example, Mixer
-from hyperstem.resample import normalise, pyramid
+from hyperstem.dsp.resample import normalise, pyramid
 
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 """Its multiples fill the space between two whole numbers evenly."""

@@ -10,10 +10,10 @@ import numpy as np
 
 from hyperstem import audio
 from hyperstem.data.tracks import SUFFIXES
+from hyperstem.dsp.resample import fit, resample
 from hyperstem.errors import DataError
 from hyperstem.evaluate import oracle
 from hyperstem.evaluate.songs import Song, spread
-from hyperstem.resample import fit, resample
 
 Quality = Literal["preview", "standard", "full"]
 
@@ -61,7 +61,7 @@ class ModelMethod:
 
 @lru_cache(maxsize=1)
 def _separator(model: str, quality: Quality, threads: int | None) -> Any:
-    from hyperstem.separator import Separator
+    from hyperstem.separation.separator import Separator
 
     return Separator.load(model, quality=quality, threads=threads)
 

@@ -7,14 +7,14 @@ import numpy as np
 from hyperstem.config import STEMS
 from hyperstem.errors import ConfigError
 from hyperstem.synth import dsp
-from hyperstem.synth.drumkit import render_drums
-from hyperstem.synth.grooves import play_drums
-from hyperstem.synth.lines import Part, play_bass, play_others
-from hyperstem.synth.score import Note, Song, Syllable, compose, stream
-from hyperstem.synth.singer import Singer, draw_singer
-from hyperstem.synth.singing import choir, harmony, play_vocals
-from hyperstem.synth.tones import TIMBRES, render_notes, vary
-from hyperstem.synth.voice import render_voice
+from hyperstem.synth.compose.grooves import play_drums
+from hyperstem.synth.compose.lines import Part, play_bass, play_others
+from hyperstem.synth.compose.score import Note, Song, Syllable, compose, stream
+from hyperstem.synth.play.drumkit import render_drums
+from hyperstem.synth.play.singer import Singer, draw_singer
+from hyperstem.synth.play.singing import choir, harmony, play_vocals
+from hyperstem.synth.play.tones import TIMBRES, render_notes, vary
+from hyperstem.synth.play.voice import render_voice
 
 
 def render_song(
@@ -26,7 +26,7 @@ def render_song(
         seed: decides everything: the same seed, length and rate give the same samples.
         seconds: length of the song.
         rate_hz: sampling rate, from 8000 on.
-        style: name of a style (see `hyperstem.synth.styles`); drawn from the seed if not given.
+        style: name of a style (see `hyperstem.synth.compose.styles`); drawn from the seed if not given.
         absent: stems that stay silent.
 
     Returns:

@@ -18,8 +18,8 @@ from hyperstem import audio
 from hyperstem.config import STEMS, require
 from hyperstem.errors import ConfigError, DataError
 from hyperstem.files import remove_leftovers, temporary_beside
+from hyperstem.synth.compose.score import stream
 from hyperstem.synth.production import produce
-from hyperstem.synth.score import stream
 from hyperstem.synth.sources import Sources
 
 MANIFEST = "song.json"

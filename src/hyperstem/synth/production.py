@@ -6,12 +6,14 @@ import numpy as np
 
 from hyperstem.config import STEMS
 from hyperstem.errors import DataError
-from hyperstem.synth import accompany, band, dsp, samples, soundfont, sources, speech
-from hyperstem.synth.grooves import play_drums
-from hyperstem.synth.lines import Part, play_bass, play_others
-from hyperstem.synth.midi import Track
-from hyperstem.synth.score import Hit, Note, Song, compose, stream
-from hyperstem.synth.singer import Singer
+from hyperstem.synth import band, dsp, sources
+from hyperstem.synth.compose import accompany
+from hyperstem.synth.compose.grooves import play_drums
+from hyperstem.synth.compose.lines import Part, play_bass, play_others
+from hyperstem.synth.compose.midi import Track
+from hyperstem.synth.compose.score import Hit, Note, Song, compose, stream
+from hyperstem.synth.play import samples, soundfont, speech
+from hyperstem.synth.play.singer import Singer
 
 
 class Production(NamedTuple):

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hyperstem.errors import DataError
-from hyperstem.synth import accompany, samples, soundfont, speech
+from hyperstem.synth.compose import accompany
+from hyperstem.synth.play import samples, soundfont, speech
 
 _LICENCES = {  # by a file's or program's name, as the Debian packages state them
     "FluidR3_GM.sf2": "MIT (fluid-soundfont-gm)",

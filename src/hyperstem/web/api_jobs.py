@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from hyperstem.web.jobs import Job, new_id
-from hyperstem.web.runner import Runner
+from hyperstem.web.jobs.runner import Runner
+from hyperstem.web.jobs.store import Job, new_id
 from hyperstem.web.schema import JobView, Limits, errors, job_view
 from hyperstem.web.settings import QUALITIES
 from hyperstem.web.uploads import UploadError, receive, suffix_of

@@ -9,13 +9,13 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from hyperstem.web.api_jobs import JobId, find_job, runner_of
-from hyperstem.web.archive import stream_zip
-from hyperstem.web.jobs import Job
-from hyperstem.web.mix import Lane, out_channels, render, wav_bytes
-from hyperstem.web.peaks import STEP
+from hyperstem.web.jobs.store import Job
 from hyperstem.web.schema import errors
-from hyperstem.web.spectrogram import picture
-from hyperstem.web.takes import ORIGINAL, STEMS, Sound, find_sound, read_outline
+from hyperstem.web.sound.archive import stream_zip
+from hyperstem.web.sound.mix import Lane, out_channels, render, wav_bytes
+from hyperstem.web.sound.peaks import STEP
+from hyperstem.web.sound.spectrogram import picture
+from hyperstem.web.sound.takes import ORIGINAL, STEMS, Sound, find_sound, read_outline
 
 MAX_FRAMES = 1 << 21
 VOCALS = "vocals"

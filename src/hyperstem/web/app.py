@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from hyperstem.web import api_jobs, api_sound, pages
 from hyperstem.web.guard import Guard
-from hyperstem.web.runner import Runner
+from hyperstem.web.jobs.runner import Runner
 from hyperstem.web.settings import StudioSettings
 from hyperstem.web.uploads import UploadError
 

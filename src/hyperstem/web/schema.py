@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from hyperstem.web.jobs import Job
+from hyperstem.web.jobs.store import Job
 
 JobId = Field(pattern="^[0-9a-f]{16}$", description="The job's id.")
 

@@ -1,0 +1,97 @@
+"""What runs the network: the exported one on onnxruntime, or torch for a GPU and for models that have no export."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from hyperstem.config import ModelConfig
+from hyperstem.errors import ConfigError, ModelError
+from hyperstem.models import store
+
+DEVICES = ("auto", "cpu", "cuda")
+MOST_WORKERS = 8
+"""Segments in flight on processors with many cores; each needs its own memory."""
+
+
+class Engine(Protocol):
+    """A loaded network; thread-safe."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's sizes."""
+        ...
+
+    def separate(self, pyramid: list[np.ndarray]) -> np.ndarray:
+        """Runs one stage per rate given.
+
+        Args:
+            pyramid: normalised (batch, channel, time_i) float32 per stage.
+
+        Returns:
+            (batch, stem, channel, time) float32 at the last rate given.
+        """
+        ...
+
+
+class Loaded(NamedTuple):
+    """An engine and what is known of it."""
+
+    engine: Engine
+    workers: int
+    """Segments to run at once."""
+    name: str
+    """Of the model, as asked for."""
+    sha256: str
+    """Of the model file."""
+    trained: bool
+
+
+def available_threads() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load(name_or_path: str | Path, device: str = "auto", threads: int | None = None) -> Loaded:
+    """Finds and loads a model.
+
+    On a processor each segment runs on one thread and several segments run at once: that is faster than one segment
+    on all threads, and the result does not depend on their number.
+
+    Raises:
+        ModelError: no such model, a damaged one, or no CUDA device where one is asked for.
+        ConfigError: `device` or `threads` is out of range.
+    """
+    if device not in DEVICES:
+        raise ConfigError(f"device is {device!r}; allowed are {', '.join(DEVICES)}")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads is {threads}; at least 1 is needed")
+    files = store.find(name_or_path)
+    workers = min(threads or available_threads(), MOST_WORKERS)
+    trained = is_trained(files.card)
+    if files.onnx is not None and device != "cuda":
+        from hyperstem.models import onnx_engine
+
+        return Loaded(onnx_engine.load(files.onnx, threads=1), workers, files.name, _sha256(files, files.onnx), trained)
+    if files.safetensors is None:
+        raise ModelError(f"model {files.name} has no safetensors file, which device 'cuda' needs")
+    try:
+        from hyperstem.models.torch_engine import TorchEngine
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"model {files.name} needs torch on this device ({error}): pip install 'hyperstem[train]'"
+        ) from None
+    engine = TorchEngine(files.safetensors, device)
+    workers = workers if engine.device == "cpu" else 1
+    return Loaded(engine, workers, files.name, _sha256(files, files.safetensors), trained)
+
+
+def _sha256(files: store.ModelFiles, path: Path) -> str:
+    """From the card, against which the file has been checked, or else from the file."""
+    return files.card.get("sha256", {}).get(path.name) or store.sha256(path)
+
+
+def is_trained(card: dict[str, Any]) -> bool:
+    """Whether a model card does not say that the model is a stand-in."""
+    return bool(card.get("trained", True))

@@ -1,0 +1,166 @@
+"""Models on disk: named models that come with the package, and weights as safetensors with the config inside.
+
+A named model is a folder in ``hyperstem/models`` with ``model.onnx``, ``model.safetensors`` and ``card.json``; the card
+holds the SHA-256 of both files, and a file that differs is refused.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from hyperstem.config import ModelConfig, from_mapping, to_mapping
+from hyperstem.errors import ModelError
+from hyperstem.files import replacing
+
+if TYPE_CHECKING:
+    from hyperstem.network import MetaTasNet
+
+MODELS = Path(__file__).parent
+FORMAT = "hyperstem-1"
+
+
+class ModelFiles(NamedTuple):
+    """Where a model's files are.
+
+    Attributes:
+        name: what the user asked for.
+        onnx: the exported network, if there is one.
+        safetensors: the trainable weights, if there are any.
+        card: the model card's facts; empty for a bare file.
+    """
+
+    name: str
+    onnx: Path | None
+    safetensors: Path | None
+    card: dict[str, Any]
+
+
+def names() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.parent.name for path in MODELS.glob("*/card.json"))
+
+
+def find(name_or_path: str | Path) -> ModelFiles:
+    """The files of a model, given its name, its folder, or one ``.onnx`` or ``.safetensors`` file.
+
+    Raises:
+        ModelError: there is no such model, or a file's SHA-256 is not the one in its card.
+    """
+    folder = MODELS / str(name_or_path)
+    if str(name_or_path) in names():
+        return _from_folder(str(name_or_path), folder)
+    path = Path(name_or_path)
+    if (path / "card.json").is_file():
+        return _from_folder(path.name, path)
+    if path.is_file() and path.suffix == ".onnx":
+        return ModelFiles(str(path), path, None, {})
+    if path.is_file() and path.suffix == ".safetensors":
+        return ModelFiles(str(path), None, path, {})
+    if path.is_file():
+        raise ModelError(f"{path} is no model file; allowed are .onnx, .safetensors, or a folder with card.json")
+    raise ModelError(
+        f"no model {str(name_or_path)!r}; models here are {', '.join(names()) or '(none)'}, or give a file's path"
+    )
+
+
+def _from_folder(name: str, folder: Path) -> ModelFiles:
+    try:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        hashes = dict(card.get("sha256", {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder / 'card.json'} is damaged: {error}") from None
+    found: dict[str, Path | None] = {"model.onnx": None, "model.safetensors": None}
+    for file_name in found:
+        path = folder / file_name
+        if not path.is_file():
+            continue
+        digest = sha256(path)
+        if digest != hashes.get(file_name):
+            raise ModelError(
+                f"{path} is damaged or foreign: its SHA-256 is {digest}, its card says "
+                f"{hashes.get(file_name, 'nothing')}"
+            )
+        found[file_name] = path
+    if not any(found.values()):
+        raise ModelError(f"{folder} has a card but neither model.onnx nor model.safetensors")
+    return ModelFiles(name, found["model.onnx"], found["model.safetensors"], card)
+
+
+def sha256(path: Path) -> str:
+    """A file's SHA-256 as hexadecimal text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def config_to_json(config: ModelConfig) -> str:
+    """A model's config as the JSON that travels in model files."""
+    return json.dumps(to_mapping(config))
+
+
+def config_from_json(text: str, where: str) -> ModelConfig:
+    """The inverse of `config_to_json`; errors name `where`.
+
+    Raises:
+        ModelError: `text` is no config.
+    """
+    try:
+        return from_mapping(ModelConfig, json.loads(text), where)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ModelError(f"{where}: its config is damaged: {error}") from None
+
+
+def save(path: str | Path, network: "MetaTasNet", precision: Literal["float32", "float16"] = "float32") -> None:
+    """Writes a network's weights and config, whole or not at all.
+
+    Args:
+        path: the ``.safetensors`` file.
+        network: a MetaTasNet.
+        precision: how weights are stored; float16 halves the file.
+
+    Raises:
+        ModelError: a weight is too large for float16.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    dtype = getattr(torch, precision)
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in network.state_dict().items()}
+    for name, tensor in network.state_dict().items():
+        if not tensors[name].isfinite().all() and tensor.isfinite().all():
+            raise ModelError(f"{name} has numbers up to {tensor.abs().max().item():g}, too large for {precision}")
+    with replacing(Path(path)) as temporary:
+        save_file(tensors, temporary, metadata={"format": FORMAT, "config": config_to_json(network.config)})
+        temporary.chmod(0o644)  # the library makes files that only their owner can read
+
+
+def load(path: str | Path) -> "MetaTasNet":
+    """The network in a ``.safetensors`` file written by `save`, in float32 and evaluation mode.
+
+    Raises:
+        ModelError: the file is missing, damaged or foreign, or its tensors are not those of its config.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from hyperstem.network import MetaTasNet
+
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"no weights {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is no safetensors file: {error}") from None
+    if metadata.get("format") != FORMAT or "config" not in metadata:
+        raise ModelError(
+            f"{path} is no hyperstem model: its metadata says {metadata.get('format', 'nothing')!r}, "
+            f"expected {FORMAT!r}"
+        )
+    network = MetaTasNet(config_from_json(metadata["config"], str(path)))
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise ModelError(f"{path} does not fit its own config: {' '.join(str(error).split())}") from None
+    return network.eval()

@@ -1,0 +1,53 @@
+"""Waveform and spectrogram to latent (section 2.2)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hyperstem.config import StageConfig
+from hyperstem.network.generator import mix_channels
+from hyperstem.network.spectrogram import Spectrogram
+
+
+def frame_padding(kernel: int, hop: int) -> tuple[int, int]:
+    """Samples to add before and after a whole number of hops so that each hop gives one frame; may be negative."""
+    before = (kernel - hop) // 2
+    return before, kernel - hop - before
+
+
+class Encoder(nn.Module):
+    """Strided convolutions with several kernel sizes, joined by the spectrogram, mixed by two 1x1 convolutions.
+
+    Source:
+        The paper, section 2.2 and figure 2.
+    """
+
+    filters: Sequence[nn.Conv1d]
+
+    def __init__(self, config: StageConfig, audio_channels: int) -> None:
+        super().__init__()
+        self.hop = config.hop
+        self.filters = nn.ModuleList(  # type: ignore[assignment]
+            nn.Conv1d(audio_channels, config.encoder_channels, kernel, stride=config.hop, bias=False)
+            for kernel in config.kernels
+        )
+        self.spectrogram = Spectrogram(config, audio_channels)
+        joined = len(config.kernels) * config.encoder_channels + config.mels
+        self.join = nn.Conv1d(joined, config.latent_dim, 1, bias=False)
+        self.mix = nn.Conv1d(config.latent_dim, config.latent_dim, 1, bias=False)
+
+    def forward(self, wave: Tensor, octave: Tensor | None = None) -> Tensor:
+        """Waveforms (batch, channel, frames * hop) to latents (batch, latent, frame); filters hear `octave`, if any."""
+        frames = wave.shape[-1] // self.hop
+        heard = wave if octave is None else octave
+        features = [F.relu(self._convolve(heard, layer)) for layer in self.filters]
+        features.append(self.spectrogram(wave, frames).to(features[0].dtype))
+        joined = F.relu(mix_channels(self.join.weight.squeeze(-1), torch.cat(features, 1)))
+        return mix_channels(self.mix.weight.squeeze(-1), joined)
+
+    def _convolve(self, wave: Tensor, layer: nn.Conv1d) -> Tensor:
+        kernel = layer.kernel_size[0]
+        padded = F.pad(wave, frame_padding(kernel, self.hop))
+        return layer(padded)  # (batch, encoder_channels, frame)

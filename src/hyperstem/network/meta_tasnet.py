@@ -1,0 +1,112 @@
+"""Meta-TasNet: the stages in a row (section 2.3)."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hyperstem.config import ConfigError, ModelConfig
+from hyperstem.network.generator import Folded, Generated, Independent
+from hyperstem.network.octaves import carried, octaves
+from hyperstem.network.stage import Stage, StageOutput
+
+
+class MetaTasNet(nn.Module):
+    """The whole network; sizes come from the config, whose defaults are the paper's.
+
+    Levels are the caller's: each rate of the pyramid is expected with a standard deviation near one.
+
+    Source:
+        Samuel, Ganeshan, Naradowsky, "Meta-learning Extractors for Music Source Separation", ICASSP 2020.
+    """
+
+    stages: Sequence[Stage]
+
+    def __init__(self, config: ModelConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or ModelConfig()
+        stages = (Stage(self.config, index) for index in range(self.config.stages))
+        self.stages = nn.ModuleList(stages)  # type: ignore[assignment]
+
+    def forward(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
+        """Separates a mixture given at every stage's rate.
+
+        Args:
+            pyramid: one (batch, time_i) float tensor per stage, or (batch, channel, time_i) for a model with two audio
+                channels; time_i is time_0 doubled i times, give or take rounding. Fewer rates run fewer stages.
+
+        Returns:
+            One StageOutput per rate, its waveforms exactly time_i long.
+
+        Raises:
+            ConfigError: wrong number of rates, shapes or lengths, or samples that are not finite.
+        """
+        outputs = self.apart(pyramid)
+        if self.config.octaves:
+            for i in range(1, len(outputs)):
+                outputs[i] = _added(outputs[i], outputs[i - 1], pyramid[i - 1], pyramid[i])
+        return outputs
+
+    def apart(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
+        """What each stage separates by itself: of a model that works by octaves only what its rate adds, of others what
+        `forward` gives.
+        """
+        frames = check_pyramid(self.config, pyramid)
+        heard = [None, *octaves(pyramid)[1:]] if self.config.octaves else [None] * len(pyramid)
+        outputs: list[StageOutput] = []
+        for stage, wave, octave in zip(self.stages, pyramid, heard, strict=False):
+            outputs.append(stage(wave, frames, outputs[-1].latent if outputs else None, octave))
+        return outputs
+
+    def aims(self, pyramid: Sequence[Tensor], stems: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The mixtures and the stems (batch, stem, [channel,] time_i) that `apart` ought to give, per stage."""
+        return (octaves(pyramid), octaves(pyramid, stems)) if self.config.octaves else (pyramid, stems)
+
+    def set_spectrogram_statistics(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Takes, per stage, mean and standard deviation of the log power per bin, each (bins,)."""
+        if len(statistics) != self.config.stages:
+            raise ConfigError(f"statistics of {len(statistics)} stages; this model has {self.config.stages}")
+        for stage, (mean, std) in zip(self.stages, statistics, strict=True):
+            stage.encoder.spectrogram.set_statistics(torch.as_tensor(mean), torch.as_tensor(std))
+
+    @torch.no_grad()
+    def folded(self) -> "MetaTasNet":
+        """A copy for inference whose stem weights are constants: no generator, no embeddings."""
+        network = copy.deepcopy(self).eval().requires_grad_(False)
+        for stage in network.stages:
+            for module in stage.masking.modules():
+                for name, child in list(module.named_children()):
+                    if isinstance(child, Generated | Independent):
+                        setattr(module, name, Folded(child(stage.embedding)))
+            stage.embedding = None
+        return network
+
+
+def _added(output: StageOutput, before: StageOutput, lower: Tensor, mixture: Tensor) -> StageOutput:
+    """A stage's output with the waveforms of the stage before added to its own."""
+    waves = carried(torch.cat([before.stems, before.mixture.unsqueeze(1)], 1), lower, mixture)
+    return StageOutput(output.stems + waves[:, :-1], output.latent, output.mixture + waves[:, -1])
+
+
+def check_pyramid(config: ModelConfig, pyramid: Sequence[Tensor]) -> int:
+    """Checks a mixture's shapes against the model and gives the number of latent frames.
+
+    Raises:
+        ConfigError: wrong number of rates, shapes, lengths or batch sizes, or samples that are not finite.
+    """
+    stereo = config.audio_channels > 1
+    expected = f"(batch, {config.audio_channels}, time)" if stereo else "(batch, time)"
+    batch = pyramid[0].shape[0] if pyramid and pyramid[0].dim() else 0
+    for i, wave in enumerate(pyramid):
+        fits = wave.dim() == 3 and wave.shape[1] == config.audio_channels if stereo else wave.dim() == 2
+        if not fits or wave.shape[0] != batch or batch < 1:
+            raise ConfigError(
+                f"the waveform of stage {i} has shape {tuple(wave.shape)}; expected {expected} with "
+                f"batch {max(batch, 1)}"
+            )
+        if not wave.is_floating_point():
+            raise ConfigError(f"the waveform of stage {i} is {wave.dtype}; expected floating-point samples")
+        if not torch.compiler.is_compiling() and not bool(torch.isfinite(wave).all()):
+            raise ConfigError(f"the waveform of stage {i} has samples that are not finite (NaN or infinity)")
+    return config.frames(tuple(int(wave.shape[-1]) for wave in pyramid))

@@ -1,0 +1,316 @@
+"""Separates many files, and goes on when one fails."""
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, Self
+
+from hyperstem import audio
+from hyperstem.errors import AudioError, HyperstemError
+from hyperstem.files import replacing
+from hyperstem.separation.separator import Block, Cancelled, Progress, Separator
+from hyperstem.separation.stem_files import Output, StemFiles
+from hyperstem.separation.tasks import (
+    MANIFEST,
+    BatchSettings,
+    Found,
+    Result,
+    Task,
+    find_sources,
+    is_ours,
+    plan,
+    require_writable,
+    resolved,
+)
+
+__all__ = [
+    "MANIFEST",
+    "BatchSettings",
+    "Found",
+    "Report",
+    "Result",
+    "Task",
+    "find_sources",
+    "json_line",
+    "plan",
+    "require_writable",
+    "run",
+    "separate_file",
+]
+
+Report = Callable[[Result], None]
+_DIGEST_BYTES = 1 << 20
+_LOOK_UP_S = 0.1
+
+
+class _Folders:
+    """Makes folders for songs; those of them that are still empty when no song needs them any more vanish again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: set[Path] = set()
+        self._songs: Counter[Path] = Counter()
+
+    @contextlib.contextmanager
+    def held(self, folders: set[Path]) -> Iterator[None]:
+        """The folders are there until the block ends."""
+        above = {parent for folder in folders for parent in (folder, *folder.parents)}
+        try:
+            with self._lock:
+                self._songs.update(above)
+                self._made |= {folder for folder in above if not folder.exists()}
+                for folder in folders:
+                    folder.mkdir(parents=True, exist_ok=True)
+            yield
+        finally:
+            with self._lock:
+                self._songs.subtract(above)
+                for folder in sorted(above & self._made, reverse=True):
+                    if not self._songs[folder]:
+                        with contextlib.suppress(OSError):
+                            folder.rmdir()
+
+
+def run(
+    separator: Separator,
+    tasks: Sequence[Task],
+    settings: BatchSettings,
+    report: Report,
+    progress: Callable[[Task, float, float | None], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> list[Result]:
+    """Separates every file, several at once if the settings say so; one that fails does not stop the others.
+
+    Args:
+        separator: a loaded model.
+        tasks: what `plan` gave.
+        settings: how to write.
+        report: called with each result as it comes, from one thread at a time.
+        progress: called with a task, the seconds done and, where it is known, in all.
+        cancel: set it to stop; unfinished files vanish.
+
+    Raises:
+        Cancelled: `cancel` was set.
+    """
+    cancel = cancel or threading.Event()
+    lock = threading.Lock()
+    folders = _Folders()
+    inputs = {resolved(task.source) for task in tasks}
+
+    def one(task: Task) -> Result:
+        if cancel.is_set():
+            raise Cancelled("cancelled")
+        told = (lambda done, total: progress(task, done, total)) if progress else None
+        replaced = [path for path in (*task.paths.values(), task.manifest) if resolved(path) in inputs]
+        if replaced:
+            result = Result(task.source, "failed", f"{task.source}: would replace {replaced[0]}, which is an input")
+        else:
+            result = separate_file(separator, task, settings, told, cancel, folders)
+        with lock:
+            report(result)
+        return result
+
+    if settings.jobs == 1 or len(tasks) < 2:
+        return [one(task) for task in tasks]
+    with ThreadPoolExecutor(settings.jobs) as pool:
+        try:
+            futures = [pool.submit(one, task) for task in tasks]
+            return [_awaited(future) for future in futures]
+        except BaseException:
+            cancel.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _awaited(future: Future[Result]) -> Result:
+    """The future's result. Python acts on signals in the main thread alone, and one that has reached another does not
+    end this one's waiting: so it looks up from time to time."""
+    while not wait([future], _LOOK_UP_S).done:
+        pass
+    return future.result()
+
+
+def separate_file(
+    separator: Separator,
+    task: Task,
+    settings: BatchSettings,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+    folders: _Folders | None = None,
+) -> Result:
+    """Separates one file into its outputs; what is wrong with it is in the result.
+
+    Folders that had to be made and are still empty in the end vanish; `folders` knows them over several calls.
+
+    Raises:
+        Cancelled: `cancel` was set.
+    """
+    begun = time.perf_counter()
+    try:
+        present = [path for path in task.paths.values() if path.exists()]
+        if settings.existing == "skip" and len(present) == len(task.paths):
+            return Result(task.source, "skipped")
+        if settings.plot and task.picture.exists():
+            present.append(task.picture)
+        if settings.existing == "fail" and present:
+            raise AudioError(f"{present[0]} exists; --overwrite replaces it, --skip-existing passes it over")
+        if settings.existing != "overwrite" and task.manifest.exists() and not is_ours(task.manifest):
+            raise AudioError(f"{task.manifest} exists, and is not one of ours; --overwrite replaces it")
+        folder = next((path for path in (*present, task.manifest) if path.is_dir()), None)
+        if folder is not None:
+            raise AudioError(f"{folder} is a folder; a file of that name is to be written")
+        with (folders or _Folders()).held({path.parent for path in (*task.paths.values(), task.manifest)}):
+            output, seconds = _separate_into(separator, task, settings, progress, cancel)
+        result = Result(task.source, "done", output=output, seconds=seconds, elapsed_s=time.perf_counter() - begun)
+        if output.peak > 1 and settings.output.clip == "scale" and not settings.output.format.lossless:
+            result.warnings.append(f"peak {output.peak:.3f} is above 1; some players will clip it")
+        return result
+    except Cancelled:
+        raise
+    except (HyperstemError, OSError) as error:
+        return Result(task.source, "failed", _line(task.source, error))
+    except MemoryError:
+        return Result(task.source, "failed", f"{task.source}: out of memory")
+    except Exception as error:  # a mistake of ours in one song leaves the others their turn
+        if os.environ.get("HYPERSTEM_DEBUG"):
+            raise
+        internal = f"{task.source}: internal error: {type(error).__name__}: {error} (set HYPERSTEM_DEBUG=1 for more)"
+        return Result(task.source, "failed", " ".join(internal.splitlines()))
+
+
+def _separate_into(
+    separator: Separator, task: Task, settings: BatchSettings, progress: Progress | None, cancel: threading.Event | None
+) -> tuple[Output, float]:
+    info = audio.probe(task.source)
+    picture = None
+    if settings.plot:
+        from hyperstem.separation.picture import Picture
+
+        picture = Picture(info.rate_hz, ("mixture", *separator.stems))
+    with (
+        _Digest(task.source) as digest,
+        StemFiles(task.paths, settings.output, separator.stems, info.rate_hz, info.channels, info.tags) as files,
+    ):
+        blocks = separator.stream(task.source, settings.start_s, settings.duration_s, progress, cancel)
+        with contextlib.closing(blocks):
+            frames = 0
+            for block in blocks:
+                files.write(block.mixture, block.waves)
+                frames += block.mixture.shape[1]
+                if picture is not None:
+                    _show(picture, block)
+        seconds = frames / info.rate_hz
+        output = files.finish()
+        manifest = _manifest(separator, task, settings, output, digest.result(), seconds)
+        with replacing(task.manifest) as temporary:  # what can fail comes before the first file has its name
+            temporary.write_text(_json(manifest) + "\n", encoding="utf-8")
+            if picture is not None:
+                picture.save(task.picture, title=task.source.name)
+            files.close()
+    return output, seconds
+
+
+def _show(picture: Any, block: Block) -> None:
+    picture.add(block.mixture, *block.waves)
+
+
+class _Digest:
+    """A file's SHA-256, taken on a thread meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self._value: str | OSError = ""
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(path,), daemon=True)
+        self._thread.start()
+
+    def _run(self, path: Path) -> None:
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.sha256()
+                while not self._stopped.is_set() and (block := file.read(_DIGEST_BYTES)):
+                    digest.update(block)
+            self._value = digest.hexdigest()
+        except OSError as error:
+            self._value = error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+
+    def result(self) -> str:
+        self._thread.join()
+        if isinstance(self._value, OSError):
+            raise self._value
+        return self._value
+
+
+def _manifest(
+    separator: Separator, task: Task, settings: BatchSettings, output: Output, digest: str, seconds: float
+) -> dict[str, Any]:
+    """What was done, without times or places, so that the same work gives the same bytes."""
+    from importlib.metadata import version  # slow to load, and not needed before the first sound
+
+    chosen = settings.output
+    return {
+        "hyperstem": version("hyperstem"),
+        "source": {"name": task.source.name, "sha256": digest},
+        "model": {
+            "name": Path(separator.model_name).name,
+            "sha256": separator.model_sha256,
+            "trained": separator.trained,
+        },
+        "settings": {
+            "quality": separator.quality,
+            "segment_s": separator.segment_s,
+            "overlap": separator.overlap,
+            "format": chosen.format.name,
+            "subtype": chosen.subtype if chosen.format.lossless else None,
+            "clip": chosen.clip,
+            "mono": chosen.mono,
+            "start_s": settings.start_s,
+            "duration_s": settings.duration_s,
+        },
+        "stems": {
+            name: Path(os.path.relpath(path, task.manifest.parent)).as_posix() for name, path in output.paths.items()
+        },
+        "rate_hz": output.rate_hz,
+        "frames": output.frames,
+        "seconds": seconds,
+        "gain": output.gain,
+        "peak": output.peak,
+    }
+
+
+def _line(source: Path, error: Exception) -> str:
+    """File and cause in one line."""
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename and str(error.filename) != str(source) else ""
+        text = f"{error.strerror or error}{where}"
+    else:
+        text = str(error)
+    text = text if text.startswith(str(source)) else f"{source}: {text}"
+    return " ".join(text.splitlines())
+
+
+def json_line(values: Mapping[str, Any]) -> str:
+    """One line of JSON in ASCII, so that it stays JSON in whatever encoding it is printed."""
+    return json.dumps(values)
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    """JSON that can be written as UTF-8, even with names of files that are not (bytes as \\udcXX)."""
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(values, indent=2)
+    return text

@@ -1,0 +1,299 @@
+"""Separates songs: a file or an array in, the waves of its stems out, in memory that does not grow with the song."""
+
+import math
+import threading
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from hyperstem import audio
+from hyperstem.config import ModelConfig
+from hyperstem.dsp.overlap import Cut
+from hyperstem.dsp.resample import normalise, pyramid
+from hyperstem.dsp.residual import mute, share_by_frequency
+from hyperstem.errors import AudioError, ConfigError, HyperstemError, ModelError
+from hyperstem.models import engines
+from hyperstem.separation.flow import Piece, Separated, cut_up, put_together
+from hyperstem.separation.pipeline import ordered_map, prefetch
+from hyperstem.separation.stems import Block, Stems
+
+__all__ = ["Block", "Cancelled", "Progress", "Quality", "Separator", "Stems", "separate"]
+
+Quality = Literal["preview", "standard", "full"]
+QUALITIES: tuple[Quality, ...] = ("preview", "standard", "full")
+OVERLAP = 0.1
+"""Part of a segment that is cross-faded with the next: docs/separation.md has the measurement."""
+LARGEST_OVERLAP = 0.9
+QUIET = 1e-6
+"""A segment whose samples all lie below (-120 dBFS) is not given to the network; all stems share it."""
+_MOST_CHANNELS = 64
+T = TypeVar("T")
+
+Progress = Callable[[float, float | None], None]
+"""Called with the seconds done and, where it is known, the seconds in all."""
+
+
+class Cancelled(HyperstemError):
+    """The caller's `cancel` event was set."""
+
+
+class Separator:
+    """A loaded model that separates songs; load once, use many times, from any thread.
+
+    Attributes:
+        stems: names of the stems, in the model's order.
+        rate_hz: rate of the highest stage run; content above it is shared out by the stems' energy.
+        model_name: name or path of the model.
+        model_sha256: of the model file.
+        trained: False for a stand-in without training.
+    """
+
+    def __init__(
+        self,
+        loaded: engines.Loaded,
+        quality: Quality = "full",
+        segment_s: float | None = None,
+        overlap: float = OVERLAP,
+    ) -> None:
+        config = loaded.engine.config
+        if quality not in QUALITIES:
+            raise ConfigError(f"quality is {quality!r}; allowed are {', '.join(QUALITIES)}")
+        if not 0 <= overlap <= LARGEST_OVERLAP:
+            raise ConfigError(f"overlap is {overlap}; allowed are 0 to {LARGEST_OVERLAP}")
+        segment_s = config.segment_s if segment_s is None else segment_s
+        if not (math.isfinite(segment_s) and segment_s >= 0.1):
+            raise ConfigError(f"segment is {segment_s} s; at least 0.1 is needed")
+        decoded = getattr(loaded.engine, "stems", config.stems)
+        if tuple(decoded) != config.stems:
+            raise ModelError(
+                f"model {loaded.name} decodes only {', '.join(decoded)}; separation needs "
+                f"{', '.join(config.stems)}, for together they make up the song"
+            )
+        stages = min(config.stages, {"preview": 1, "standard": 2, "full": config.stages}[quality])
+        self.quality, self.stages, self.overlap = quality, stages, overlap
+        self.stems = config.stems
+        self.rate_hz = config.rates_hz[stages - 1]
+        self.model_name, self.model_sha256, self.trained = loaded.name, loaded.sha256, loaded.trained
+        self._loaded, self._config = loaded, config
+        self._slots = threading.BoundedSemaphore(loaded.workers)  # however many songs are separated at once
+        self._cut = _cut(config, stages, segment_s, overlap)
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path = "default",
+        quality: Quality = "full",
+        device: str = "auto",
+        threads: int | None = None,
+        segment_s: float | None = None,
+        overlap: float = OVERLAP,
+    ) -> "Separator":
+        """Loads a model.
+
+        Args:
+            name_or_path: a named model, its folder, or a model file.
+            quality: "preview", "standard" or "full": one, two or all stages are run.
+            device: "cpu" or "cuda"; "auto" takes the exported network on the processor where there is one.
+            threads: processor threads; None takes all cores.
+            segment_s: length of the cuts; None takes the model's own, which is what it was trained for.
+            overlap: part of a segment, 0 to 0.9, that is cross-faded with the next.
+
+        Raises:
+            ModelError: no such model, or a damaged one.
+            ConfigError: a setting is out of range.
+        """
+        return cls(engines.load(name_or_path, device, threads), quality, segment_s, overlap)
+
+    @property
+    def segment_s(self) -> float:
+        """Length of the cuts in seconds."""
+        return self._cut.length / self.rate_hz
+
+    def separate(
+        self, wave: np.ndarray, rate_hz: int, progress: Progress | None = None, cancel: threading.Event | None = None
+    ) -> Stems:
+        """Separates an array.
+
+        Args:
+            wave: (channel, time) float with full scale 1, at any level; or (time,) for one channel.
+            rate_hz: its sample rate.
+            progress: called with the seconds done and in all.
+            cancel: set it from another thread to stop.
+
+        Raises:
+            AudioError: no samples, too many channels, samples that are not finite, or no whole rate.
+            Cancelled: `cancel` was set.
+        """
+        wave = np.atleast_2d(np.asarray(wave, np.float32))
+        if wave.ndim != 2 or wave.size == 0:
+            raise AudioError(f"a wave of shape {wave.shape}; expected (channel, time) with at least one sample")
+        if len(wave) > _MOST_CHANNELS:
+            raise AudioError(
+                f"a wave of shape {wave.shape} has {len(wave)} channels; at most {_MOST_CHANNELS} are "
+                "allowed, and the axes are (channel, time)"
+            )
+        if rate_hz != int(rate_hz) or rate_hz < 1:
+            raise AudioError(f"sample rate {rate_hz} Hz; it must be a positive whole number")
+        rate_hz = int(rate_hz)
+        loudest = audio.reading.LOUDEST
+        if not (wave.max() <= loudest and wave.min() >= -loudest):
+            raise AudioError(
+                f"the wave has samples that are NaN or infinite; they must be finite, and at most {loudest:g}"
+            )
+        waves = np.empty((len(self.stems), *wave.shape), np.float32)
+        for block in self.stream_blocks(_array_blocks(wave), rate_hz, wave.shape[1] / rate_hz, progress, cancel):
+            waves[..., block.start : block.start + block.waves.shape[-1]] = block.waves
+        return Stems(self.stems, waves, wave, rate_hz)
+
+    def separate_file(
+        self,
+        path: str | Path,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Stems:
+        """Separates a file, or a part of it, into memory.
+
+        Raises:
+            AudioError: nothing can be decoded, or samples are not finite.
+            Cancelled: `cancel` was set.
+        """
+        info = audio.probe(path)
+        blocks = list(self.stream(path, start_s, duration_s, progress, cancel))
+        mixture = np.concatenate([block.mixture for block in blocks], axis=-1)
+        waves = np.concatenate([block.waves for block in blocks], axis=-1)
+        return Stems(self.stems, waves, mixture, info.rate_hz, info.tags)
+
+    def stream(
+        self,
+        path: str | Path,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Generator[Block, None, None]:
+        """Separates a file, or a part of it, in flat memory.
+
+        Yields:
+            Blocks, in order, as they are ready.
+
+        Raises:
+            AudioError: nothing can be decoded, or samples are not finite.
+            Cancelled: `cancel` was set.
+        """
+        info = audio.probe(path)
+        total_s = info.duration_s and max(0.0, info.duration_s - start_s)
+        if duration_s is not None:
+            total_s = min(duration_s, total_s or duration_s)
+        waves = audio.stream(path, start_s=start_s, duration_s=duration_s)
+        yield from self.stream_blocks(waves, info.rate_hz, total_s, progress, cancel)
+
+    def stream_blocks(
+        self,
+        waves: Iterator[np.ndarray],
+        rate_hz: int,
+        total_s: float | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Generator[Block, None, None]:
+        """Separates blocks of any length, (channel, time) float32 each, in flat memory: decoding, network and the rest
+        run at the same time.
+
+        Yields:
+            Blocks, in order, as they are ready.
+        """
+        pieces = prefetch(cut_up(_unless(cancel, waves), rate_hz, self.rate_hz, self._cut), depth=2)
+        separated = _unless(cancel, ordered_map(self._run, pieces, self._loaded.workers))
+        for block in prefetch(put_together(separated, self.stems, rate_hz, self.rate_hz, self._cut), depth=2):
+            yield block
+            if progress is not None:
+                progress((block.start + block.mixture.shape[1]) / rate_hz, total_s)
+
+    def _run(self, piece: Piece) -> Separated:
+        """The network on one segment, at the level it was trained for."""
+        segment = piece.segment
+        if piece.empty:
+            return Separated(piece, np.zeros((len(self.stems), *segment.wave.shape), np.float32))
+        items = _as_items(segment.wave, self._config.audio_channels)  # (batch, model channel, time)
+        loud = np.maximum(items.max(axis=(1, 2)), -items.min(axis=(1, 2))) >= QUIET
+        result = np.zeros((len(items), len(self.stems), *items.shape[1:]), np.float32)  # no memory until written to
+        if loud.any():
+            stages = normalise(pyramid(items[loud], self.rate_hz, self._config.rates_hz[: self.stages]))
+            with self._slots:
+                stems = self._loaded.engine.separate(stages.waves)  # (batch, stem, channel, time)
+            stems = stems[..., : items.shape[-1]]
+            if not math.isfinite(stems.max() - stems.min()):
+                raise ModelError(f"model {self.model_name} gave samples that are not finite")
+            heard = stages.waves[-1][..., : items.shape[-1]]
+            stems = share_by_frequency(heard, stems, self.rate_hz)
+            mute(heard, stems, self.rate_hz)
+            stems *= stages.scales[-1][:, None]
+            if loud.all():
+                result = stems
+            else:
+                result[loud] = stems
+        waves = _as_channels(result, len(segment.wave))  # (stem, channel, time)
+        return Separated(piece, waves[..., : segment.sound])
+
+
+def separate(path: str | Path, model: str | Path = "default", quality: Quality = "full") -> Stems:
+    """Separates a file into memory.
+
+    Args:
+        path: any file that soundfile or PyAV reads.
+        model: a named model, its folder, or a model file.
+        quality: "preview", "standard" or "full": one, two or all stages are run.
+
+    Returns:
+        Stem name to float32 (channel, time) at the file's rate, with `Stems.save`.
+
+    Raises:
+        AudioError: nothing can be decoded, or samples are not finite.
+        ModelError: no such model, or a damaged one.
+    """
+    audio.probe(path)
+    return Separator.load(model, quality).separate_file(path)
+
+
+def _cut(config: ModelConfig, stages: int, segment_s: float, overlap: float) -> Cut:
+    """Whole frames of every stage."""
+    frame = config.hop << (stages - 1)
+    length = max(1, round(segment_s * config.rates_hz[stages - 1] / frame)) * frame
+    step = 1 << (stages - 1)
+    return Cut(length, max(step, round(length * (1 - overlap) / step) * step))
+
+
+def _as_items(wave: np.ndarray, model_channels: int) -> np.ndarray:
+    """(channel, time) to (batch, model channel, time): one by one, or in pairs, an odd one doubled."""
+    if model_channels == 2 and len(wave) % 2:
+        wave = np.concatenate([wave, wave[-1:]])
+    return wave.reshape(-1, model_channels, wave.shape[-1])
+
+
+def _as_channels(result: np.ndarray, channels: int) -> np.ndarray:
+    """(batch, stem, model channel, time) to (stem, channel, time), the inverse of `_as_items`."""
+    waves = np.moveaxis(result, 0, 1)  # (stem, batch, model channel, time)
+    waves = waves.reshape(waves.shape[0], -1, waves.shape[-1])
+    if waves.shape[1] > channels:
+        waves[:, channels - 1] = (waves[:, channels - 1] + waves[:, channels]) / 2
+    return waves[:, :channels]
+
+
+def _array_blocks(wave: np.ndarray) -> Iterator[np.ndarray]:
+    for at in range(0, wave.shape[1], audio.reading.BLOCK_FRAMES):
+        yield wave[:, at : at + audio.reading.BLOCK_FRAMES]
+
+
+def _unless(cancel: threading.Event | None, items: Iterator[T]) -> Generator[T, None, None]:
+    """The items, until `cancel` is set; they are closed at the end."""
+    try:
+        for item in items:
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("cancelled")
+            yield item
+    finally:
+        if isinstance(items, Generator):
+            items.close()

@@ -1,0 +1,330 @@
+"""Writes the stems of one song: all files together, whole or not at all, with one gain."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+
+from hyperstem.audio import Format, MultitrackWriter, Writer
+from hyperstem.audio.samples import read_steps
+from hyperstem.dsp.resample import Resampler
+from hyperstem.errors import AudioError
+
+CLIPS = ("scale", "clamp", "error")
+_REWRITE_FRAMES = 1 << 17
+_LOUDEST_OVER = 512
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """How stems are written."""
+
+    format: Format
+    subtype: str = "pcm16"
+    clip: Literal["scale", "clamp", "error"] = "scale"
+    """What happens to peaks above 1: one gain for the song (in fixed-point formats), cut off, or an error; float files
+    keep them."""
+    rate_hz: int | None = None
+    """None keeps the input's; formats that cannot hold it take the next they can."""
+    mono: bool = False
+    """Write the mean of the channels."""
+    groups: tuple[tuple[str, tuple[str, ...]], ...] | None = None
+    """Name of each file and the stems summed in it; None writes each stem."""
+
+    def file_groups(self, stems: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Name and members of each file."""
+        return self.groups if self.groups is not None else tuple((stem, (stem,)) for stem in stems)
+
+    def output_rate_hz(self, rate_hz: int) -> int:
+        """The rate of the files for an input's rate."""
+        return self.format.rate_for(self.rate_hz or rate_hz)
+
+    @property
+    def bits(self) -> int:
+        """Of fixed-point samples; 0 for float and lossy formats."""
+        return {"pcm16": 16, "pcm24": 24}.get(self.subtype, 0) if self.format.lossless else 0
+
+    @property
+    def boundless(self) -> bool:
+        """Whether the files are float, so that no peak is too high."""
+        return self.format.lossless and not self.bits
+
+
+class Output(NamedTuple):
+    """What was written."""
+
+    paths: dict[str, Path]
+    gain: float
+    """What every sample was multiplied by; 1 unless a peak was above full scale in a fixed-point format."""
+    peak: float
+    """Largest absolute sample of any file before the gain; full scale is 1."""
+    frames: int
+    rate_hz: int
+
+
+class StemFiles:
+    """Open files of one song.
+
+    Fixed-point formats have one gain, known only at the end. Samples are written with the gain found so far; if it
+    sank, what was written is scaled once more into new files, where the sum is kept again.
+
+    Args:
+        paths: file of each group's name; for a multitrack format one file under any name. Folders must exist.
+        settings: how to write.
+        stems: names of the stems, in the order of the waves.
+        rate_hz: of the waves.
+        channels: of the waves.
+        tags: title, artist, ...
+
+    Raises:
+        AudioError: the format cannot hold this.
+        OSError: a file cannot be made.
+    """
+
+    def __init__(
+        self,
+        paths: Mapping[str, Path],
+        settings: OutputSettings,
+        stems: tuple[str, ...],
+        rate_hz: int,
+        channels: int,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        groups = settings.file_groups(stems)
+        self._settings, self._tags, self._paths = settings, dict(tags or {}), dict(paths)
+        self._members = [[stems.index(member) for member in members] for _, members in groups]
+        self._channels = 1 if settings.mono else channels
+        self.rate_hz = settings.output_rate_hz(rate_hz)
+        settings.format.check(self.rate_hz, self._channels, settings.subtype)
+        whole = sorted(i for members in self._members for i in members) == list(range(len(stems)))
+        self._sums = whole and settings.bits > 0 and self.rate_hz == rate_hz and not settings.mono
+        rows = (len(groups) + settings.format.multitrack) * self._channels
+        self._resampler = Resampler(rows, rate_hz, self.rate_hz)
+        self._gain, self._peak, self._frames = 1.0, 0.0, 0
+        self._sections: list[tuple[int, float]] = [(0, 1.0)]
+        self._writers: list[Writer] = []
+        self._multitrack: MultitrackWriter | None = None
+        self._output: Output | None = None
+        self._pool = ThreadPoolExecutor(min(4, len(groups)))
+        try:
+            if settings.format.multitrack:
+                tracks = ("mixture", *(name for name, _ in groups))
+                (path,) = self._paths.values()
+                self._multitrack = MultitrackWriter(path, self.rate_hz, self._channels, tracks, self._tags)
+            else:
+                self._writers = self._open([self._paths[name] for name, _ in groups])
+        except BaseException:
+            self.abort()
+            raise
+
+    def _open(self, paths: list[Path]) -> list[Writer]:
+        writers: list[Writer] = []
+        try:
+            for path in paths:
+                writers.append(
+                    Writer(
+                        path,
+                        self.rate_hz,
+                        self._channels,
+                        subtype=self._settings.subtype,
+                        tags=self._tags,
+                        format=self._settings.format,
+                    )
+                )
+        except BaseException:
+            for writer in writers:
+                writer.abort()
+            raise
+        return writers
+
+    def write(self, mixture: np.ndarray, waves: np.ndarray) -> None:
+        """Appends samples.
+
+        Args:
+            mixture: (channel, time) float32.
+            waves: (stem, channel, time) float32; they sum to the mixture.
+
+        Raises:
+            AudioError: a peak is above 1 and that is an error by the settings.
+            OSError: the disk is full, ...
+        """
+        self._write(mixture, waves, last=False)
+
+    def _write(self, mixture: np.ndarray, waves: np.ndarray, last: bool) -> None:
+        groups = self._grouped(mixture, waves)
+        if groups.shape[1] != self._channels:
+            groups = groups.mean(axis=1, keepdims=True)
+        if self._resampler.from_hz != self._resampler.to_hz:
+            rows = len(groups) * self._channels
+            flat = self._resampler.push(groups.reshape(rows, groups.shape[-1]), last)
+            groups = flat.reshape(len(groups), self._channels, flat.shape[-1])
+        if groups.shape[-1] == 0:
+            return
+        files = groups[1:] if self._multitrack else groups
+        peak = max(float(files.max()), -float(files.min()))
+        self._peak = max(self._peak, peak)
+        if peak > 1 and self._settings.clip == "error" and not self._settings.boundless:
+            raise AudioError(
+                f"peak {peak:.4f} is above 1 near {self._frames / self.rate_hz:.2f} s; "
+                "--clip scale or clamp, or wav of --subtype float, writes it"
+            )
+        self._put(groups if self._settings.bits == 0 else self._steps(mixture, groups, peak))
+        self._frames += groups.shape[-1]
+
+    def _grouped(self, mixture: np.ndarray, waves: np.ndarray) -> np.ndarray:
+        """(stem, channel, time) to (file, channel, time), for multitrack formats with the mixture first."""
+        if self._members == [[i] for i in range(len(waves))] and not self._multitrack:
+            return waves
+        groups = [waves[members[0]] if len(members) == 1 else waves[members].sum(axis=0) for members in self._members]
+        return np.stack([mixture, *groups] if self._multitrack else groups)
+
+    def _put(self, groups: np.ndarray) -> None:
+        if not self._settings.format.lossless and self._settings.clip == "clamp":
+            groups = np.clip(groups, -1, 1)
+        if self._multitrack:
+            self._multitrack.write(list(groups))
+        elif self._settings.format.name == "wav":  # no encoder: handing it to threads costs more than it gains
+            for writer, group in zip(self._writers, groups, strict=True):
+                writer.write(group)
+        else:
+            _all(self._pool, Writer.write, self._writers, groups)
+
+    def _steps(self, mixture: np.ndarray, groups: np.ndarray, peak: float) -> np.ndarray:
+        """(file, channel, time) float32 as fixed-point steps at the gain so far, which sinks if they do not fit."""
+        full = 1 << (self._settings.bits - 1)
+        steps = self._rounded(mixture, groups)
+        if peak * self._gain * full > full - 1 - len(groups) and not (steps.max() < full and steps.min() >= -full):
+            if self._settings.clip == "scale":
+                self._gain = (full - 1 - len(groups)) / (full * peak)
+                self._sections.append((self._frames, self._gain))
+                steps = self._rounded(mixture, groups)
+            np.clip(steps, -full, full - 1, out=steps)
+        return self._as_integers(steps)
+
+    def _as_integers(self, steps: np.ndarray) -> np.ndarray:
+        """(file, channel, time) as integers, in memory (file, time, channel), as files have them."""
+        files, channels, time = steps.shape
+        integers = np.empty((files, time, channels), np.int16 if self._settings.bits == 16 else np.int32)
+        result = integers.transpose(0, 2, 1)
+        for row in np.ndindex(files, channels):  # numpy would go through time last, six times slower
+            np.copyto(result[row], steps[row], casting="unsafe")
+        return result
+
+    def _rounded(self, mixture: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """Whole steps, still as floats; where the files make up the mixture, they sum to its steps."""
+        kind = np.float32 if self._settings.bits == 16 else np.float64  # float32 holds 24 bits, but not their products
+        factor = kind(self._gain * (1 << (self._settings.bits - 1)))
+        steps = groups * factor
+        np.rint(steps, out=steps)
+        if self._sums:
+            _keep_sum(steps, np.rint(mixture * factor))
+        return steps
+
+    def finish(self) -> Output:
+        """Completes the files under their temporary names; nothing can be written any more.
+
+        Raises:
+            OSError: the disk is full, ...
+        """
+        try:
+            if self._resampler.from_hz != self._resampler.to_hz:
+                channels = self._resampler.channels // (len(self._members) + (self._multitrack is not None))
+                empty = np.zeros((channels, 0), np.float32)
+                self._write(empty, np.zeros((1 + max(map(max, self._members)), channels, 0), np.float32), last=True)
+            if self._multitrack:
+                self._multitrack.finish()
+            else:
+                _all(self._pool, Writer.finish, self._writers)
+                if self._gain < 1:
+                    self._rescale()
+        except BaseException:
+            self.abort()
+            raise
+        self._pool.shutdown()
+        self._output = Output(self._paths, self._gain, self._peak, self._frames, self.rate_hz)
+        return self._output
+
+    def close(self) -> Output:
+        """Puts the files in their places, finished before if they were not yet.
+
+        Raises:
+            OSError: the disk is full, ...
+        """
+        output = self._output or self.finish()
+        try:
+            for writer in [self._multitrack] if self._multitrack else self._writers:
+                writer.close()
+        except BaseException:
+            self.abort()
+            raise
+        return output
+
+    def _rescale(self) -> None:
+        """Brings all that was written to the last gain, in new files."""
+        old = self._writers
+        new = self._open([writer.path for writer in old])
+        self._writers = [*old, *new]
+        bits = self._settings.bits
+        for parts in zip(*(self._sectioned(writer) for writer in old), strict=True):
+            factor = self._gain / parts[0][1]
+            before = np.stack([steps for steps, _ in parts])  # (file, channel, time)
+            steps = np.rint(before * factor)
+            if self._sums:
+                _keep_sum(steps, np.rint(before.sum(axis=0, dtype=np.int64) * factor))
+            full = 1 << (bits - 1)
+            np.clip(steps, -full, full - 1, out=steps)
+            _all(self._pool, Writer.write, new, self._as_integers(steps))
+        _all(self._pool, Writer.finish, new)
+        self._writers = new
+        for writer in old:
+            writer.abort()
+
+    def _sectioned(self, writer: Writer) -> Iterator[tuple[np.ndarray, float]]:
+        """Steps written so far, (channel, time) with the gain they were written at."""
+        ends = [start for start, _ in self._sections[1:]] + [self._frames]
+        spans = [(start, end, gain) for (start, gain), end in zip(self._sections, ends, strict=True)]
+        for start, end, gain in spans:
+            for at in range(start, end, _REWRITE_FRAMES):
+                count = min(_REWRITE_FRAMES, end - at)
+                yield read_steps(writer.temporary, self._settings.bits, at, count), gain
+
+    def abort(self) -> None:
+        """Takes back everything written."""
+        self._pool.shutdown(cancel_futures=True)
+        for writer in self._writers:
+            writer.abort()
+        if self._multitrack:
+            self._multitrack.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.abort()  # does nothing to files that were closed
+
+
+def _all(pool: ThreadPoolExecutor, function, *columns) -> None:
+    """Calls `function` for every row at once, and waits for all even if one fails."""
+    futures = [pool.submit(function, *row) for row in zip(*columns, strict=True)]
+    for error in [future.exception() for future in futures]:
+        if error is not None:
+            raise error
+
+
+def _keep_sum(steps: np.ndarray, target: np.ndarray) -> None:
+    """Makes (file, channel, time) steps sum to (channel, time) in place: the loudest file gets what is missing.
+
+    Which one is the loudest is decided anew every `_LOUDEST_OVER` samples. Whole steps are exact as floats.
+    """
+    missing = target - steps.sum(axis=0)
+    _, channels, time = steps.shape
+    whole = time // _LOUDEST_OVER * _LOUDEST_OVER
+    for begin, end, span in ((0, whole, _LOUDEST_OVER), (whole, time, time - whole)):
+        if begin == end:
+            continue
+        spans = steps[..., begin:end].reshape(*steps.shape[:2], -1, span)  # (file, channel, span, sample), a view
+        loudest = np.einsum("fcnk,fcnk->fcn", spans, spans).argmax(axis=0)
+        spans[loudest, *np.ogrid[:channels, : spans.shape[2]]] += missing[:, begin:end].reshape(channels, -1, span)

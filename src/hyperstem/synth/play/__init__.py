@@ -1,0 +1,1 @@
+"""How it sounds: drums, tones, recorded samples, SoundFonts, and singers."""

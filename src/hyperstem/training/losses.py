@@ -1,0 +1,308 @@
+"""The training objective: signal-to-noise terms and the auxiliary losses that shape the latent (section 2.4)."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hyperstem.config import ConfigError, LossConfig
+from hyperstem.training import distributed
+from hyperstem.training.consistency import consistent
+
+POWER_EPS = 1e-8
+INAUDIBLE = 1e-3
+"""Power of a stem or a leak, -30 dB beside the mixture, that the rest of it covers."""
+
+
+class _Output(Protocol):
+    """What the objective reads of a StageOutput."""
+
+    @property
+    def stems(self) -> Tensor: ...
+    @property
+    def mixture(self) -> Tensor: ...
+
+
+class LossReport(NamedTuple):
+    """An objective's value.
+
+    Attributes:
+        total: the scalar to minimise.
+        parts: unweighted scalars by name, e.g. ``"stage0/si_snr/2"`` (dB, of stem 2; with
+            `snr_mix` it is the blend) or ``"stage0/similarity"``.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+def si_snr(estimate: Tensor, reference: Tensor, signed: bool = False) -> Tensor:
+    """Scale-invariant signal-to-noise ratio, without mean removal.
+
+    ``s = <r, e> / (|r|^2 + 1e-8) r``, then ``10 log10(|s|^2 / |e - s|^2)`` with both powers at least 1e-8.
+
+    Args:
+        estimate: (..., time).
+        reference: (..., time).
+        signed: an estimate that is upside down has no part of the reference, rather than all of it.
+
+    Returns:
+        (...) in dB.
+
+    Source:
+        The paper, equation 3; Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019.
+    """
+    power = reference.square().sum(-1, keepdim=True) + POWER_EPS
+    scale = (reference * estimate).sum(-1, keepdim=True) / power
+    target = (scale.clamp(min=0.0) if signed else scale) * reference
+    residual = estimate - target
+    return 10 * (_clamped_log_power(target) - _clamped_log_power(residual))
+
+
+def snr(estimate: Tensor, reference: Tensor, threshold_db: float = 30.0) -> Tensor:
+    """Signal-to-noise ratio that flattens out at `threshold_db`.
+
+    ``-10 log10(|e - r|^2 / |r|^2 + 10^(-threshold / 10))``: errors far below the threshold no longer pay, so easy items
+    do not rule the gradient.
+
+    Args:
+        estimate: (..., time).
+        reference: (..., time).
+        threshold_db: the value that a perfect estimate reaches, in dB.
+
+    Returns:
+        (...) in dB.
+
+    Source:
+        Wisdom et al., "Unsupervised sound separation using mixture invariant training", NeurIPS 2020, equation 2.
+    """
+    power = reference.square().sum(-1) + POWER_EPS
+    noise = (estimate - reference).square().sum(-1)
+    return -10 * torch.log10(noise / power + 10 ** (-threshold_db / 10))
+
+
+def _clamped_log_power(x: Tensor) -> Tensor:
+    return torch.log10(x.square().sum(-1).clamp(min=POWER_EPS))
+
+
+def spectral_distance(estimate: Tensor, reference: Tensor, windows: Sequence[int]) -> Tensor:
+    """L1 distance of STFT magnitudes, mean over bins and frames, mean over window lengths.
+
+    Args:
+        estimate: (..., time).
+        reference: (..., time).
+        windows: window lengths in samples; hops are a quarter.
+
+    Returns:
+        (...).
+
+    Source:
+        Yamamoto et al., "Parallel WaveGAN", ICASSP 2020, section 2.2 (the linear magnitude term).
+    """
+    distances = []
+    for window in windows:
+        pair = torch.stack([estimate, reference]).flatten(0, -2)
+        hann = torch.hann_window(window, dtype=pair.dtype, device=pair.device)
+        spectrum = torch.stft(pair, window, window // 4, window=hann, pad_mode="constant", return_complex=True)
+        magnitude = (torch.view_as_real(spectrum).square().sum(-1) + POWER_EPS).sqrt()
+        a, b = magnitude.unflatten(0, (2, *estimate.shape[:-1])).unbind(0)
+        distances.append((a - b).abs().mean((-2, -1)))
+    return torch.stack(distances).mean(0)
+
+
+def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
+    """How much the latents of different stems of one mixture point the same way.
+
+    Mean over frames of the summed cosine of absolute latents over all pairs of stems, per pair of active stems.
+
+    Args:
+        latents: the encoder's latents of the true stems (batch, stem, latent, frame).
+        active: (batch, stem), 1 where a stem sounds.
+
+    Returns:
+        A scalar in [0, 1].
+
+    Source:
+        The paper, equation 5.
+    """
+    directions = F.normalize(latents.abs(), dim=2, eps=POWER_EPS) * active[:, :, None, None]
+    # All pairs at once: |sum_i d_i|^2 = sum_i |d_i|^2 + 2 sum_{i<j} <d_i, d_j>.
+    pairs = (directions.sum(1).square().sum(1) - directions.square().sum((1, 2))) / 2  # (batch, frame)
+    # At least one pair: what rounding leaves of the difference above must not be divided by next to nothing.
+    count = _count((active.sum(1).square() - active.square().sum(1)) / 2, least=1.0)
+    return pairs.sum(0).mean() / count
+
+
+def similarity(latents: Tensor, active: Tensor) -> Tensor:
+    """How much the latents of one stem in neighbouring items of the batch point the same way.
+
+    Args:
+        latents: the encoder's latents of the true stems (batch, stem, latent, frame).
+        active: (batch, stem), 1 where a stem sounds.
+
+    Returns:
+        A scalar in [-1, 1]; each item is compared with the one before it, the first with the last (several processes
+        each compare the items of their own share).
+
+    Source:
+        The paper, equation 6.
+    """
+    both = active * active.roll(1, 0)
+    count = _count(both)
+    cosine = F.cosine_similarity(latents, latents.roll(1, 0), dim=2)  # (batch, stem, frame)
+    return (cosine * both.unsqueeze(-1)).sum((0, 1)).mean() / count
+
+
+def _count(weights: Tensor, axis: int | None = None, least: float = POWER_EPS) -> Tensor:
+    """What a weighted sum is divided by to be a mean.
+
+    With several processes it is the weight in all of them per process, so that the average of their losses, which is
+    what their gradients are averaged to, is the loss of the whole batch however unevenly stems sound in its parts.
+    """
+    weight = weights.sum() if axis is None else weights.sum(axis)
+    return distributed.total(weight).clamp(min=least) / distributed.processes()
+
+
+class Objective(nn.Module):
+    """The loss of a training step, summed over the stages; the paper's unless `config` says otherwise.
+
+    Args:
+        config: kinds and weights of the parts; None for the paper's.
+    """
+
+    def __init__(self, config: LossConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or LossConfig()
+
+    def forward(
+        self,
+        network: Any,
+        pyramid: Sequence[Tensor],
+        stems_pyramid: Sequence[Tensor],
+        active: Sequence[Tensor] | Tensor,
+        merge: Tensor | None = None,
+    ) -> LossReport:
+        """Runs the network and scores what it gives.
+
+        Args:
+            network: a MetaTasNet. Of one that works by octaves each stage is scored in its octave.
+            pyramid: per stage, mixtures (batch, [channel,] time_i).
+            stems_pyramid: per stage, true stems (batch, stem, [channel,] time_i).
+            active: per stage, or once for all, (batch, stem) float: 1 where a stem sounds. Silent stems weigh nothing.
+            merge: None, or (batch, stem, stem) of 0 and 1: estimates become ``merge @ estimates`` before they are
+                scored, for items of which some stems are known only as a sum.
+
+        Returns:
+            The weighted total and its unweighted parts.
+
+        Raises:
+            ConfigError: mixtures, stems and flags are of different numbers of stages.
+        """
+        actives = [active] * len(pyramid) if isinstance(active, Tensor) else list(active)
+        if not len(pyramid) == len(stems_pyramid) == len(actives):
+            raise ConfigError(
+                f"the mixture has {len(pyramid)} stages, the stems have {len(stems_pyramid)} and the "
+                f"active flags {len(actives)}"
+            )
+        parts: dict[str, Tensor] = {}
+        total = pyramid[0].new_zeros(())
+        stages = network.stages
+        mixtures, aims = network.aims(pyramid, stems_pyramid)
+        for i, output in enumerate(network.apart(pyramid)):
+            stems, aim, sounding, octave = stems_pyramid[i], aims[i], actives[i], None
+            if aim is not stems:
+                octave, sounding = aim.flatten(0, 1), sounding * _audible(aim, mixtures[i])
+            latents = None
+            if self._needs_latents:
+                latents = stages[i].encode(stems.flatten(0, 1), octave=octave).float().unflatten(0, stems.shape[:2])
+            if self.config.consistent:
+                output = output._replace(stems=consistent(output.stems, mixtures[i], network.config.rates_hz[i]))
+            loss, named = self.stage_loss(output, latents, mixtures[i], aim, sounding, merge)
+            total = total + self.config.stage_weight(i) * loss
+            parts.update({f"stage{i}/{name}": value.detach() for name, value in named.items()})
+        return LossReport(total, parts)
+
+    @property
+    def _needs_latents(self) -> bool:
+        return self.config.dissimilarity > 0 or self.config.similarity > 0
+
+    def stage_loss(
+        self,
+        output: _Output,
+        latents: Tensor | None,
+        mixture: Tensor,
+        stems: Tensor,
+        active: Tensor,
+        merge: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One stage's loss and its unweighted parts.
+
+        Args:
+            output: what the stage gave.
+            latents: the encoder's latents of the true stems (batch, stem, latent, frame), None if not needed.
+            mixture: (batch, [channel,] time).
+            stems: (batch, stem, [channel,] time).
+            active: (batch, stem).
+            merge: see `forward`.
+        """
+        config = self.config
+        mixture, stems = mixture.float().flatten(1), stems.float().flatten(2)  # channels join time
+        estimates = output.stems.float().flatten(2)  # (batch, stem, time)
+        if merge is not None:
+            estimates = torch.matmul(merge.to(estimates.dtype), estimates)
+        scores = self._scores(estimates, stems, active, mixture)  # (stem,)
+        parts = {f"{config.kind}/{i}": score for i, score in enumerate(scores)}
+        loss = -scores.sum()
+        if config.silence > 0:
+            parts["silence"] = _leakage_db(estimates, mixture, active, merge)
+            loss = loss + config.silence * parts["silence"]
+        if config.reconstruction > 0:
+            parts["reconstruction"] = si_snr(output.mixture.float().flatten(1), mixture).mean()
+            loss = loss - config.reconstruction * parts["reconstruction"]
+        if latents is not None and config.dissimilarity > 0:
+            parts["dissimilarity"] = dissimilarity(latents, active)
+            loss = loss + config.dissimilarity * parts["dissimilarity"]
+        if latents is not None and config.similarity > 0:
+            parts["similarity"] = similarity(latents, active)
+            loss = loss - config.similarity * parts["similarity"]
+        return loss, parts
+
+    def _scores(self, estimates: Tensor, stems: Tensor, active: Tensor, mixture: Tensor) -> Tensor:
+        """The score to maximise per stem (stem,): its mean over the items in which the stem sounds."""
+        config = self.config
+        if config.kind == "si_snr":
+            scores = si_snr(estimates, stems, config.signed)
+        elif config.kind == "snr":
+            scores = snr(estimates, stems, config.snr_threshold_db)
+        else:
+            scores = -(estimates - stems).abs().mean(-1)
+            if config.kind == "l1+mrstft":
+                scores = scores - config.spectral * spectral_distance(estimates, stems, config.stft_windows)
+            scores = scores * config.l1_scale
+        if config.snr_mix > 0 and config.kind == "si_snr":
+            scores = (1 - config.snr_mix) * scores + config.snr_mix * snr(estimates, stems, config.snr_threshold_db)
+        return (scores * active).sum(0) / _count(active, 0)
+
+
+def _audible(stems: Tensor, mixture: Tensor) -> Tensor:
+    """(batch, stem) float: 1 for a stem (batch, stem, [channel,] time) that can be heard in a mixture."""
+    power = mixture.flatten(1).square().sum(-1, keepdim=True)
+    return (stems.flatten(2).square().sum(-1) > INAUDIBLE * power).to(mixture.dtype)
+
+
+def _leakage_db(estimates: Tensor, mixture: Tensor, active: Tensor, merge: Tensor | None) -> Tensor:
+    """Level of what sounds in silent stems: softly, ``10 log10(1 + 1000 |e|^2 / |x|^2)`` per silent stem, their mean.
+
+    Args:
+        estimates: (batch, stem, time).
+        mixture: (batch, time).
+        active: (batch, stem).
+        merge: rows that are no stem of their own (all zero) do not count.
+    """
+    silent = 1 - active
+    if merge is not None:
+        silent = silent * (merge.sum(-1) > 0).to(silent.dtype)
+    ratio = estimates.square().sum(-1) / (mixture.square().sum(-1, keepdim=True) + POWER_EPS)
+    return (10 * torch.log10(1 + ratio / INAUDIBLE) * silent).sum() / _count(silent, least=1.0)

@@ -1,0 +1,96 @@
+"""The settings of a run: the tables of one TOML file, with single values set from outside."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperstem.config import (
+    TABLES,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    TrainConfig,
+    assigned,
+    check_tables,
+    from_mapping,
+    load_toml,
+)
+from hyperstem.errors import ConfigError
+from hyperstem.training.checkpoint import Change, changes
+
+_RESUMABLE = re.compile(
+    r"train\.(steps|learning_rate|rate_factors(\..*)?|schedule|warmup_steps|schedule_steps|final_factor|period|restart_factor"
+    r"|clip|weight_decay|device|precision|compile|threads|tensorboard|checkpoint_\w+|validate_\w+|best|log_steps|max_skipped)"
+    r"|data\.(sources\.\d+\.weight|root|prepared|workers|prefetch)"
+)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that decides a run; `path` is the TOML file it was read from."""
+
+    path: Path
+    model: ModelConfig
+    loss: LossConfig
+    train: TrainConfig
+    data: DataConfig
+
+    def mapping(self) -> dict[str, Any]:
+        """All settings as plain JSON values, defaults filled in."""
+        return json.loads(json.dumps({name: dataclasses.asdict(getattr(self, name)) for name in TABLES}))
+
+
+def read(path: Path, assignments: Sequence[str] = ()) -> RunSettings:
+    """Reads a run's TOML file.
+
+    Args:
+        assignments: ``table.key=value`` each, replacing or adding one value; a key without a table is one of
+            ``[train]``, a number in the key counts the items of a list, and the value is TOML or else plain text.
+
+    Raises:
+        ConfigError: the file or a setting is wrong.
+    """
+    tables = load_toml(path)
+    for assignment in assignments:
+        tables = assigned(tables, assignment)
+    return from_tables(tables, path)
+
+
+def from_tables(tables: Mapping[str, Any], path: Path) -> RunSettings:
+    """The settings in the tables of a parsed file; `path` is named in errors."""
+    check_tables(tables, path)
+    return RunSettings(
+        path=path,
+        model=from_mapping(ModelConfig, tables.get("model", {}), f"{path} [model]"),
+        loss=from_mapping(LossConfig, tables.get("loss", {}), f"{path} [loss]"),
+        train=from_mapping(TrainConfig, tables.get("train", {}), f"{path} [train]"),
+        data=from_mapping(DataConfig, tables.get("data", {}), f"{path} [data]"),
+    )
+
+
+def resumable_changes(old: Mapping[str, Any], new: RunSettings, where: Path) -> list[Change]:
+    """The settings in which a resumed run differs from its checkpoint.
+
+    Free to change are the learning rate and its schedule, the data's weights, precision and device, and how often
+    the run validates, saves and logs; the rest decides what the saved state means.
+
+    Args:
+        old: the checkpoint's config.
+        where: the checkpoint, named in the error.
+
+    Raises:
+        ConfigError: another setting differs; the error names the first.
+    """
+    before = from_tables(old, where).mapping()
+    found = changes(before, new.mapping())
+    for change in found:
+        if not _RESUMABLE.fullmatch(change.key):
+            raise ConfigError(
+                f"{where} is a checkpoint of another config: {change}; set it back, or start a new run "
+                f"(from these weights if wanted: [train] init)"
+            )
+    return found

@@ -1,0 +1,41 @@
+"""Mean and deviation of the log power spectrum over training mixtures, by which the network standardises features."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hyperstem.network import MetaTasNet
+from hyperstem.network.spectrogram import Spectrogram
+from hyperstem.training import distributed
+from hyperstem.training.feed import Batches
+
+
+class Statistics(NamedTuple):
+    """Of one stage's log power, over mixtures, channels and frames; each (bins,)."""
+
+    mean: Tensor
+    std: Tensor
+
+
+@torch.no_grad()
+def spectrogram_statistics(network: MetaTasNet, batches: Batches, count: int) -> list[Statistics]:
+    """Measures the log power of the mixtures in the first `count` batches, for each stage; the network stays as it is.
+
+    Several processes measure their shares and give the same result.
+    """
+    spectrograms = [module for module in network.modules() if isinstance(module, Spectrogram)]
+    sums = [torch.zeros(3, spectrogram.bins, dtype=torch.float64) for spectrogram in spectrograms]
+    for index in range(count):
+        for spectrogram, wave, total in zip(spectrograms, batches[index].mixture, sums, strict=True):
+            wave = wave if wave.ndim == 3 else wave.unsqueeze(1)  # (batch, channel, time)
+            power = spectrogram.log_power(wave.to(spectrogram.mean.device)).double().cpu()
+            power = power.unflatten(1, (-1, spectrogram.bins))  # (batch, channel, bins, spectrum)
+            powers = torch.stack([torch.ones_like(power), power, power.square()])
+            total += powers.sum((1, 2, 4))
+    return [_statistics(*distributed.total(total)) for total in sums]
+
+
+def _statistics(count: Tensor, total: Tensor, squares: Tensor) -> Statistics:
+    mean = total / count
+    return Statistics(mean.float(), (squares / count - mean.square()).clamp(min=0).sqrt().float())

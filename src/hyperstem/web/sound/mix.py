@@ -1,0 +1,97 @@
+"""The mix as heard, rendered on the server: each lane's volume and pan, summed; flat in memory."""
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from hyperstem.web.sound.takes import Sound
+
+BLOCK_FRAMES = 1 << 17
+
+
+class Lane(NamedTuple):
+    """A stem in the mix: volume 0 and up, pan -1 (left) to 1 (right)."""
+
+    sound: Sound
+    volume: float = 1.0
+    pan: float = 0.0
+
+
+def pan_matrix(pan: float) -> np.ndarray:
+    """Gains float64 (2 out, 2 in) of the Web Audio StereoPanner for stereo input.
+
+    Source: Web Audio API 1.1, "StereoPanner algorithm".
+    """
+    angle = (pan + 1 if pan <= 0 else pan) * np.pi / 2
+    if pan <= 0:
+        return np.array([[1.0, np.cos(angle)], [0.0, np.sin(angle)]])
+    return np.array([[np.cos(angle), 0.0], [np.sin(angle), 1.0]])
+
+
+def out_channels(lanes: list[Lane], channels: int) -> int:
+    """Channels of the mix: the song's, but two when a mono song is panned."""
+    return 2 if channels == 1 and any(lane.pan for lane in lanes) else channels
+
+
+def blocks(lanes: list[Lane], channels: int, frames: int) -> Iterator[np.ndarray]:
+    """The mix in blocks of float32 (frame, channel), full scale 1."""
+    out = out_channels(lanes, channels)
+    gains = [_gains(lane, channels, out) for lane in lanes]
+    for start in range(0, frames, BLOCK_FRAMES):
+        count = min(BLOCK_FRAMES, frames - start)
+        total = np.zeros((count, out), np.float32)
+        for lane, gain in zip(lanes, gains, strict=True):
+            samples = lane.sound.read(start, count)
+            total[: len(samples)] += (samples.astype(np.float32) / 32768) @ gain
+        yield total
+
+
+def _gains(lane: Lane, channels: int, out: int) -> np.ndarray:
+    """(channel in, channel out) float32; panning is for mono and stereo."""
+    if channels == 1:
+        matrix = np.ones((1, 1)) if out == 1 else pan_matrix(lane.pan).sum(axis=1)[None]
+    elif channels == 2:
+        matrix = pan_matrix(lane.pan).T
+    else:
+        matrix = np.eye(channels)
+    return (lane.volume * matrix).astype(np.float32)
+
+
+def render(lanes: list[Lane], channels: int, frames: int, rate_hz: int) -> Iterator[bytes]:
+    """A 16-bit wav file of the mix, in pieces; turned down as a whole where it would clip."""
+    out = out_channels(lanes, channels)
+    peak = max((float(np.abs(block).max(initial=0.0)) for block in blocks(lanes, channels, frames)), default=0.0)
+    scale = 32767 / max(peak, 32767 / 32768)
+    yield wav_header(out, rate_hz, frames)
+    for block in blocks(lanes, channels, frames):
+        yield np.rint(block * scale).astype("<i2").tobytes()
+
+
+def wav_header(channels: int, rate_hz: int, frames: int) -> bytes:
+    """The 44 bytes before 16-bit samples."""
+    size = frames * channels * 2
+    if size > 0xFFFFFFFF - 36:
+        raise ValueError(f"a wav file holds 4 GiB at most; this mix has {size} bytes")
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        36 + size,
+        b"WAVE",
+        b"fmt ",
+        16,
+        1,
+        channels,
+        rate_hz,
+        rate_hz * channels * 2,
+        channels * 2,
+        16,
+        b"data",
+        size,
+    )
+
+
+def wav_bytes(lanes: list[Lane], channels: int, frames: int) -> int:
+    """The size of what `render` gives."""
+    return 44 + frames * out_channels(lanes, channels) * 2

@@ -1,0 +1,141 @@
+"""The sound of a job on disk: growing raw takes while it is separated, wav files when it is done.
+
+A job's folder holds ``source<suffix>`` (the upload), ``takes/<take>/<lane>.s16`` (interleaved 16-bit samples, appended
+to while the song is separated) with ``<lane>.peaks`` beside it, and ``stems/<stem>.wav``. Names inside are the
+program's own, never the user's.
+"""
+
+import io
+import os
+import struct
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from hyperstem.errors import AudioError
+from hyperstem.web.sound.peaks import STEP, Outliner, coarser
+
+ORIGINAL = "original"
+STEMS = "stems"
+PART = STEMS + ".part"
+"""Where the stems' files are until all are whole."""
+
+
+class Sound(NamedTuple):
+    """Where a lane's 16-bit samples are."""
+
+    path: Path
+    offset: int
+    channels: int
+    frames: int
+
+    def read(self, start: int, frames: int) -> np.ndarray:
+        """int16 (frame, channel) of that stretch, cut to what there is."""
+        start = min(start, self.frames)
+        count = max(0, min(frames, self.frames - start))
+        samples = np.fromfile(self.path, "<i2", count * self.channels, offset=self.offset + start * 2 * self.channels)
+        return samples.reshape(-1, self.channels)
+
+    def mapped(self) -> np.ndarray:
+        """int16 (frame, channel) of the whole, memory-mapped."""
+        if not self.frames:
+            return np.zeros((0, self.channels), np.int16)
+        return np.memmap(self.path, "<i2", "r", self.offset, (self.frames, self.channels))
+
+
+def to_int16(wave: np.ndarray) -> np.ndarray:
+    """float (channel, time), full scale 1, to int16 (time, channel), clipped."""
+    return np.rint(np.clip(wave.T * 32768.0, -32768, 32767)).astype("<i2")
+
+
+class TakeWriter:
+    """Appends blocks of sound to the raw lanes of one take, with their outlines."""
+
+    def __init__(self, folder: Path, take: str) -> None:
+        self._folder = folder / "takes" / take
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lanes: dict[str, tuple[BinaryIO, BinaryIO, Outliner]] = {}
+        self.frames = 0
+
+    def add(self, block: dict[str, np.ndarray]) -> int:
+        """Appends lane -> float32 (channel, time) and gives the frames that are there now."""
+        for lane, wave in block.items():
+            if lane not in self._lanes:
+                self._lanes[lane] = (self._open(f"{lane}.s16"), self._open(f"{lane}.peaks"), Outliner())
+            sound, peaks, outliner = self._lanes[lane]
+            samples = to_int16(wave)
+            sound.write(samples.tobytes())
+            peaks.write(outliner.add(samples).tobytes())
+        for sound, peaks, _ in self._lanes.values():
+            sound.flush()
+            peaks.flush()
+        self.frames += next(iter(block.values())).shape[1]
+        return self.frames
+
+    def _open(self, name: str) -> BinaryIO:
+        return (self._folder / name).open("wb")
+
+    def close(self) -> None:
+        """Writes what remains of the outlines and closes the files."""
+        for sound, peaks, outliner in self._lanes.values():
+            peaks.write(outliner.finish().tobytes())
+            sound.close()
+            peaks.close()
+
+
+def raw_sound(folder: Path, take: str, lane: str, channels: int) -> Sound:
+    """A lane of a raw take; frames counts what is whole on disk."""
+    path = folder / "takes" / take / f"{lane}.s16"
+    return Sound(path, 0, channels, path.stat().st_size // (2 * channels))
+
+
+def wav_sound(path: Path) -> Sound:
+    """The samples of a 16-bit wav file.
+
+    Raises:
+        AudioError: it is no 16-bit PCM wav.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
+            raise AudioError(f"{path.name} is no wav file")
+        channels = bits = 0
+        while len(chunk := file.read(8)) == 8:
+            name, size = chunk[:4], struct.unpack("<I", chunk[4:])[0]
+            if name == b"fmt ":
+                _, channels, _, _, _, bits = struct.unpack("<HHIIHH", file.read(16))
+                file.seek(size - 16 + size % 2, io.SEEK_CUR)
+            elif name == b"data" and channels and bits == 16:
+                available = os.fstat(file.fileno()).st_size - file.tell()
+                return Sound(
+                    path,
+                    file.tell(),
+                    channels,
+                    min(size, available) // (2 * channels) if size != 0xFFFFFFFF else available // (2 * channels),
+                )
+            else:
+                file.seek(size + size % 2, io.SEEK_CUR)
+    raise AudioError(f"{path.name} holds no 16-bit samples")
+
+
+def find_sound(folder: Path, take: str, lane: str, channels: int, final: str | None) -> Sound | None:
+    """Where lane `lane` of take `take` is now, or None; the final take lives in the stems' own files."""
+    if take == final and lane != ORIGINAL:
+        path = folder / STEMS / f"{lane}.wav"
+        return wav_sound(path) if path.exists() else None
+    try:
+        return raw_sound(folder, take, lane, channels)
+    except FileNotFoundError:
+        return None
+
+
+def read_outline(folder: Path, take: str, lane: str, step: int, start: int) -> np.ndarray:
+    """The outline of a lane from point `start` on, `step` frames per point (a multiple of 64): int8 (point, 2).
+
+    The last point of a take that still grows is left out unless it is whole.
+    """
+    factor = step // STEP
+    path = folder / "takes" / take / f"{lane}.peaks"
+    points = np.fromfile(path, np.int8, offset=min(start * factor * 2, path.stat().st_size)).reshape(-1, 2)
+    return coarser(points, factor)
