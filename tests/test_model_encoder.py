@@ -10,8 +10,9 @@ from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from hyperstem.config import ModelConfig
-from hyperstem.network.decoder import Decoder, _OverlapAdd
+from hyperstem.network.decoder import Decoder
 from hyperstem.network.encoder import Encoder, frame_padding
+from hyperstem.network.fast import OverlapAdd
 from hyperstem.network.spectrogram import Spectrogram, log_power
 from networks import TINY, worst
 
@@ -65,7 +66,7 @@ def test_decoder_is_a_sum_of_transposed_convolutions(hop, kernels, frames, chann
 @pytest.mark.parametrize(("hops", "frames"), [(1, 3), (3, 1), (2, 4)])
 def test_overlap_add_gradient(hops, frames):
     columns = torch.randn(2, frames, 2, hops, 3, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(_OverlapAdd.apply, (columns,))
+    assert gradcheck(OverlapAdd.apply, (columns,))
 
 
 def test_decoder_of_one_frame_places_the_kernel_in_its_middle():

@@ -9,18 +9,9 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from hyperstem.network.generator import (
-    Generated,
-    Norm,
-    _Depthwise,
-    _PReLU,
-    depthwise,
-    group_norm,
-    normed_pointwise,
-    pointwise,
-    prelu,
-    weight_source,
-)
+from hyperstem.network.fast import Depthwise, PReLU
+from hyperstem.network.generator import Generated, weight_source
+from hyperstem.network.layers import Norm, depthwise, group_norm, normed_pointwise, pointwise, prelu
 from networks import TINY, small_network, worst
 
 
@@ -102,13 +93,13 @@ def test_depthwise_is_separate_dilated_convolutions(batch, stems, taps, frames, 
 def test_depthwise_gradient(frames, stems):
     x = draw(2, 3, 2, frames, dtype=torch.float64).requires_grad_()
     kernel = draw(stems, 2, 3, seed=1, dtype=torch.float64).requires_grad_()
-    assert gradcheck(lambda x, kernel: _Depthwise.apply(x, kernel, 2), (x, kernel))
+    assert gradcheck(lambda x, kernel: Depthwise.apply(x, kernel, 2), (x, kernel))
 
 
 def test_prelu_and_its_gradient():
     x = draw(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
     slope = torch.full((1,), 0.2, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(_PReLU.apply, (x, slope))
+    assert gradcheck(PReLU.apply, (x, slope))
     for dtype in (torch.float32, torch.bfloat16):
         torch.testing.assert_close(prelu(x.to(dtype), slope.to(dtype)), F.prelu(x.to(dtype), slope.to(dtype)))
 

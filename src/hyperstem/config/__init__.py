@@ -1,23 +1,9 @@
 """Settings: frozen dataclasses, read from TOML and checked where they are born."""
 
-from hyperstem.config.reading import (
-    STEMS,
-    TABLES,
-    AugmentConfig,
-    DataConfig,
-    LossConfig,
-    MixingConfig,
-    ModelConfig,
-    SourceConfig,
-    StageConfig,
-    TrainConfig,
-    assigned,
-    check_tables,
-    from_mapping,
-    load_toml,
-    require,
-    to_mapping,
-)
+from hyperstem.config.data import AugmentConfig, DataConfig, MixingConfig, SourceConfig
+from hyperstem.config.model import STEMS, ModelConfig, StageConfig
+from hyperstem.config.reading import TABLES, assigned, check_tables, from_mapping, load_toml, require, to_mapping
+from hyperstem.config.training import LossConfig, TrainConfig
 from hyperstem.errors import ConfigError
 
 __all__ = [

@@ -1,7 +1,6 @@
 """Latent to waveform: the encoder's kernel sizes mirrored (section 2.2)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +8,8 @@ from torch.nn import functional as F
 
 from hyperstem.config import StageConfig
 from hyperstem.network.encoder import frame_padding
-from hyperstem.network.generator import mix_channels
+from hyperstem.network.fast import OverlapAdd
+from hyperstem.network.layers import mix_channels
 
 
 class Decoder(nn.Module):
@@ -51,27 +51,5 @@ class Decoder(nn.Module):
         padded = F.pad(weight, (0, hops * hop - kernel)).flatten(1)  # (width, channel * hops * hop)
         columns = torch.matmul(part.transpose(1, 2), padded)  # (batch, frame, channel * hops * hop)
         columns = columns.view(batch, frames, channels, hops, hop)
-        wave = _OverlapAdd.apply(columns)[..., : (frames - 1) * hop + kernel]
+        wave = OverlapAdd.apply(columns)[..., : (frames - 1) * hop + kernel]
         return F.pad(wave, (-before, -after))
-
-
-class _OverlapAdd(torch.autograd.Function):
-    """Sums overlapping frames, each of them several hops long.
-
-    Columns (items, frame, channel, hops, hop) to waveforms (items, channel, (frame + hops - 1) * hop). Written out
-    because automatic differentiation would fill one zeroed tensor of the size of all columns for every hop.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, columns: Tensor) -> Tensor:
-        items, frames, channels, hops, hop = columns.shape
-        ctx.hops, ctx.hop = hops, hop
-        wave = columns.new_zeros(items, channels, frames + hops - 1, hop)
-        for i in range(hops):
-            wave[:, :, i : i + frames] += columns[:, :, :, i].transpose(1, 2)
-        return wave.flatten(2)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        windows = grads[0].unflatten(2, (-1, ctx.hop)).unfold(2, ctx.hops, 1)  # (items, channel, frame, hop, hops)
-        return windows.permute(0, 2, 1, 4, 3)

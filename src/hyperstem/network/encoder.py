@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hyperstem.config import StageConfig
-from hyperstem.network.generator import mix_channels
+from hyperstem.network.layers import mix_channels
 from hyperstem.network.spectrogram import Spectrogram
 
 

@@ -7,15 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hyperstem.config import ModelConfig, StageConfig
-from hyperstem.network.generator import (
-    StemConv,
-    StemNorm,
-    depthwise,
-    group_norm,
-    normed_pointwise,
-    pointwise,
-    prelu,
-)
+from hyperstem.network.generator import StemConv, StemNorm
+from hyperstem.network.layers import depthwise, group_norm, normed_pointwise, pointwise, prelu
 
 
 def slope() -> nn.Parameter:
