@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_songs import MODEL, RATE_HZ, noise, prepared, songs, tone, with_mixing, write_song
+from data_songs import EVERYTHING, MODEL, RATE_HZ, noise, prepared, songs, tone, with_mixing, write_song
 from hyperstem.config import STEMS, ConfigError, ModelConfig, SourceConfig
 from hyperstem.errors import DataError
-from test_data_sampling import EVERYTHING
 
 torch = pytest.importorskip("torch")
 dataset = pytest.importorskip("hyperstem.data.dataset")
@@ -130,7 +129,7 @@ def test_the_real_recordings_give_batches(tmp_path):
     from hyperstem.config import DataConfig, from_mapping, load_toml
     from hyperstem.data.prepare import prepare
 
-    table = load_toml(Path(__file__).parents[1] / "configs" / "real.toml")["data"]
+    table = load_toml(Path(__file__).parents[2] / "configs" / "real.toml")["data"]
     data = replace(from_mapping(DataConfig, table, "real.toml").resolved(tmp_path), prepared=str(tmp_path), workers=0)
     data = replace(data, sources=(data.sources[0], data.sources[2]))
     assert not prepare(data, STEMS, RATE_HZ, jobs=2).problems

@@ -13,6 +13,17 @@ RATE_HZ = 8000
 MODEL = ModelConfig(stages=1, segment_s=1.0, audio_channels=2)
 PLAIN = MixingConfig(remix=0.0, gain=(1.0, 1.0))
 QUIET = AugmentConfig(swap_share=0.0)
+EVERYTHING = AugmentConfig(
+    speed_share=0.5,
+    pitch_share=0.3,
+    gain_db=3,
+    polarity_share=0.5,
+    eq_share=0.5,
+    reverb_share=0.3,
+    clip_share=0.3,
+    pan_share=0.5,
+    mono_share=0.2,
+)
 
 
 def noise(seed: int, seconds: float = 4.0, channels: int = 2, level: float = 0.1, rate_hz: int = RATE_HZ) -> np.ndarray:

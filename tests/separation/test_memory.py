@@ -9,7 +9,7 @@ import pytest
 
 from hyperstem import audio
 from hyperstem.models import store
-from separation_standin import COMMAND
+from separation_standin import COMMAND, HERE
 
 pytest.importorskip("resource")
 
@@ -47,7 +47,7 @@ def peak_mb(folder: Path, seconds: int, command: str) -> int:
             sys.executable,
             "-c",
             PEAK + command,
-            str(Path(__file__).parent),
+            str(HERE),
             "0",
             "separate",
             str(path),

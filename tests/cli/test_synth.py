@@ -15,7 +15,7 @@ from hyperstem.synth.library import SynthConfig, absent_stems, song_name, song_s
 from hyperstem.synth.sources import Sources
 
 SMALL = ["--builtin", "--seconds", "3", "--rate", "8000"]
-DEMO = Path(__file__).parents[1] / "examples"
+DEMO = Path(__file__).parents[2] / "examples"
 
 
 def contents(folder):

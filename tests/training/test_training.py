@@ -32,7 +32,7 @@ from hyperstem.training.step import TrainingStep
 from hyperstem.training.trainer import Trainer
 from hyperstem.training.validation import clip_scores, separated, validate
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 CONFIG = """
 [model]

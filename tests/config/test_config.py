@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hyperstem.config import ConfigError, LossConfig, ModelConfig, from_mapping, load_toml, to_mapping
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def test_the_defaults_are_the_papers():

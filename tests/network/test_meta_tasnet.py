@@ -199,7 +199,7 @@ def test_precisions_lower_than_single_stay_close():
 @torch.no_grad()
 def test_the_papers_size():
     config = from_mapping(
-        ModelConfig, load_toml(Path(__file__).parents[1] / "configs" / "paper.toml")["model"], "paper.toml"
+        ModelConfig, load_toml(Path(__file__).parents[2] / "configs" / "paper.toml")["model"], "paper.toml"
     )
     network = MetaTasNet(config).eval()
     assert round(sum(tensor.numel() for tensor in network.parameters()) / 1e5) == 455

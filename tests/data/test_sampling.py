@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_songs import (
+    EVERYTHING,
     MODEL,
     QUIET,
     RATE_HZ,
@@ -19,20 +20,8 @@ from data_songs import (
     write,
     write_song,
 )
-from hyperstem.config import STEMS, AugmentConfig, ConfigError, MixingConfig, ModelConfig, SourceConfig
+from hyperstem.config import STEMS, ConfigError, MixingConfig, ModelConfig, SourceConfig
 from hyperstem.data.sampling import ExampleSource, active_stems, assemble, merge_matrix
-
-EVERYTHING = AugmentConfig(
-    speed_share=0.5,
-    pitch_share=0.3,
-    gain_db=3,
-    polarity_share=0.5,
-    eq_share=0.5,
-    reverb_share=0.3,
-    clip_share=0.3,
-    pan_share=0.5,
-    mono_share=0.2,
-)
 
 
 def pitched(root, count=4, name="songs", base_hz=200.0, **options):

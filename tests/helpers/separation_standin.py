@@ -81,6 +81,7 @@ def lag(wave: np.ndarray, reference: np.ndarray) -> int:
     return peak if peak < size // 2 else peak - size
 
 
+HERE = Path(__file__).parent
 COMMAND = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -91,4 +92,4 @@ engines.load = lambda *_: separation_standin.loaded(engine)
 from hyperstem.cli import main
 sys.exit(main(sys.argv[3:]))
 """
-"""The command line on the stand-in: ``python -c COMMAND tests-folder delay arguments...``."""
+"""The command line on the stand-in: ``python -c COMMAND HERE delay arguments...``."""

@@ -31,7 +31,7 @@ CASES = ["generated_2stage", "generated_3stage_wide_kernel", "independent_residu
 
 def reference(name: str) -> tuple[Path, dict[str, np.ndarray]]:
     if REFERENCE is None or not (REFERENCE / f"{name}.pt").is_file():
-        pytest.skip(f"the authors' numbers of {name} are not on this machine; tests/data has a case of its own")
+        pytest.skip(f"the authors' numbers of {name} are not on this machine; tests/helpers has a case of its own")
     with np.load(REFERENCE / f"{name}.npz") as file:
         return REFERENCE / f"{name}.pt", {key: file[key] for key in file}
 

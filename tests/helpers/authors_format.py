@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-STORED = Path(__file__).parent / "data" / "authors_generated.npz"
+STORED = Path(__file__).with_name("authors_generated.npz")
 ARGS = {
     "B": 16,
     "E_1": 8,
@@ -48,7 +48,7 @@ class Stored(NamedTuple):
 
 
 def stored() -> Stored:
-    """The case in tests/data: all its numbers as the four bytes of a float32 in planes, which compress better."""
+    """The case in tests/helpers: all its numbers as the four bytes of a float32 in planes, which compress better."""
     with np.load(STORED) as file:
         facts, planes = json.loads(str(file["facts"])), file["bytes"]
     numbers = torch.from_numpy(np.ascontiguousarray(planes.T).view("<f4").reshape(-1).astype(np.float32))

@@ -1,11 +1,13 @@
 """Signals for the scores' tests: the same to the bit on every machine, for a committed file of museval's numbers."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
 RATE_HZ = 8000
 STEMS = ("drums", "vocals")
+STORED = Path(__file__).with_name("museval.json")
 
 
 def noise(name: str, channels: int, samples: int) -> np.ndarray:
@@ -42,4 +44,4 @@ if __name__ == "__main__":  # writes the file: needs museval, and the ffmpeg pro
     for i, stem in enumerate(STEMS):
         found = {"SDR": sdr, "ISR": isr, "SIR": sir, "SAR": sar}
         store.add_target(stem, {measure: values[i].tolist() for measure, values in found.items()})
-    (Path(__file__).parent / "data" / "museval.json").write_text(store.json)
+    STORED.write_text(store.json)

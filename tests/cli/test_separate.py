@@ -14,7 +14,7 @@ import pytest
 from hyperstem import audio
 from hyperstem.cli import main
 from hyperstem.models import engines
-from separation_standin import COMMAND, StandIn, clicks, encode, lag, loaded, noise
+from separation_standin import COMMAND, HERE, StandIn, clicks, encode, lag, loaded, noise
 
 STEMS = ("drums", "bass", "other", "vocals")
 
@@ -340,7 +340,7 @@ def test_a_name_that_is_no_utf_8(here, capsys):
 @pytest.mark.parametrize("encoding", ("utf-8", "ascii", "cp1252"))
 def test_records_are_json_in_every_encoding(here, encoding):
     song("café 音楽 🎵.wav", seconds=0.1)
-    command = [sys.executable, "-c", COMMAND, str(Path(__file__).parent), "0", "separate", "café 音楽 🎵.wav", "--json"]
+    command = [sys.executable, "-c", COMMAND, str(HERE), "0", "separate", "café 音楽 🎵.wav", "--json"]
     done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding})
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["file"] == "café 音楽 🎵.wav"
@@ -365,7 +365,7 @@ def test_a_name_that_is_no_utf_8_on_a_terminal(here):
         song(name, seconds=0.1)
     except OSError:
         pytest.skip("this file system refuses such names")
-    command = [sys.executable, "-c", COMMAND, str(Path(__file__).parent), "0", "separate", name]
+    command = [sys.executable, "-c", COMMAND, str(HERE), "0", "separate", name]
     done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "utf-8"})
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(rb"caf\udce9.wav -> ")
@@ -379,7 +379,7 @@ def test_earlier_output_is_no_input(here):
 
 
 def run(here: Path, *arguments: str, delay_s: float = 0.0, before: str = "", **options) -> subprocess.Popen:
-    command = [sys.executable, "-c", before + COMMAND, str(Path(__file__).parent), str(delay_s), *arguments]
+    command = [sys.executable, "-c", before + COMMAND, str(HERE), str(delay_s), *arguments]
     return subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 

@@ -23,7 +23,7 @@ from hyperstem.errors import ModelError  # noqa: E402
 from hyperstem.models import onnx_engine, store  # noqa: E402  (after the check for onnx)
 from hyperstem.models.export import build, export  # noqa: E402
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "examples" / "demo.ogg"
 WEIGHTS = ROOT / "src" / "hyperstem" / "models" / "default" / "model.safetensors"
 TOLERANCE = 1e-4

@@ -1,14 +1,13 @@
 """BSS Eval v4: museval's numbers, and what the measures mean."""
 
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluate_signals import RATE_HZ, STEMS, noise, stems_and_estimates
+from evaluate_signals import RATE_HZ, STEMS, STORED, noise, stems_and_estimates
 from hyperstem.evaluate import bss, measures, reference, scores
 
 MUSEVAL = pytest.mark.skipif(importlib.util.find_spec("museval") is None, reason="museval is not installed")
@@ -24,7 +23,7 @@ def white(name, stems=2, channels=1, seconds=1.0):
 
 
 def test_equals_the_numbers_that_museval_wrote():
-    golden = scores.load(Path(__file__).parent / "data" / "museval.json")
+    golden = scores.load(STORED)
     found = score(*stems_and_estimates())
     for i, stem in enumerate(STEMS):
         ours = np.stack([found.sdr[i], found.isr[i], found.sir[i], found.sar[i]])

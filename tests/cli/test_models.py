@@ -8,7 +8,7 @@ from hyperstem.models import store
 
 @pytest.fixture
 def models(tmp_path, monkeypatch):
-    """An empty folder for named models; tests/test_engines.py lists and shows real ones."""
+    """An empty folder for named models; tests/models/test_engines.py lists and shows real ones."""
     monkeypatch.setattr(store, "MODELS", tmp_path)
     return tmp_path
 

@@ -13,7 +13,7 @@ pytest.importorskip("httpx")
 import hyperstem.web
 from web_studio import RATE_HZ, Studio, write_song
 
-PAGE = Path(__file__).parents[1] / "docs" / "studio.md"
+PAGE = Path(__file__).parents[2] / "docs" / "studio.md"
 
 
 def test_the_script_in_the_documentation_runs(tmp_path):
