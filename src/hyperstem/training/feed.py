@@ -3,9 +3,9 @@
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from hyperstem.data.dataset import Batch
 
@@ -33,7 +33,7 @@ class Feed:
         ahead: dict[str, Any] = {"prefetch_factor": prefetch, "worker_init_fn": _leave_signals} if workers else {}
         self._batches: Iterator[Batch] = iter(
             DataLoader(
-                batches,
+                cast(Dataset[Batch], batches),  # it has what a map-style dataset needs
                 sampler=range(start, stop),
                 batch_size=None,
                 num_workers=workers,
