@@ -39,6 +39,7 @@ def test_pages_load_nothing_from_elsewhere():
     for path in [*static.glob("*.html"), *static.glob("css/*"), *static.glob("js/*")]:
         text = path.read_text(encoding="utf-8").replace("http://www.w3.org/", "")
         assert not re.search(r"https?://|//cdn|@import|style=\"|\bon[a-z]+=\"", text), path
+        assert not re.search(r"[\"'`(]/(api|static|docs)\b|href=\"/\"", text), f"{path}: holds under no sub path"
 
 
 def test_the_options_in_the_documentation_are_the_commands():

@@ -58,7 +58,7 @@ export function upload(file, quality, onProgress) {
     const form = new FormData();
     form.append("quality", quality);
     form.append("file", file, file.name);
-    request.open("POST", "/api/jobs");
+    request.open("POST", "api/jobs");
     request.responseType = "json";
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     request.onload = () => {
@@ -92,7 +92,7 @@ export function follow(handlers) {
 function askAgain(handlers) {
   const timer = setInterval(async () => {
     try {
-      const jobs = await getJson("/api/jobs");
+      const jobs = await getJson("api/jobs");
       if (!document.hidden) return;
       handlers.online(true);
       handlers.known(jobs.map((job) => job.id));
@@ -105,7 +105,7 @@ function askAgain(handlers) {
 }
 
 function listen(handlers) {
-  const events = new EventSource("/api/events");
+  const events = new EventSource("api/events");
   let again = 0;
   let stop = () => { clearTimeout(again); events.close(); };
   events.addEventListener("open", () => handlers.online(true));

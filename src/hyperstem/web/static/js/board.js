@@ -40,7 +40,7 @@ export class Board extends EventTarget {
     if (this.job?.id !== job.id) this.zoom = 0;
     this.job = job;
     if (changed) this.#rebuild(stems);
-    for (const lane of this.lanes) lane.setDownload(job.state === "done" ? `/api/jobs/${job.id}/stems/${encodeURIComponent(lane.stem)}.wav` : null);
+    for (const lane of this.lanes) lane.setDownload(job.state === "done" ? `api/jobs/${job.id}/stems/${encodeURIComponent(lane.stem)}.wav` : null);
     this.refresh();
   }
 

@@ -84,7 +84,7 @@ function describeModel(name, schema, definitions) {
 }
 
 async function show() {
-  const response = await fetch("/api/openapi.json");
+  const response = await fetch("api/openapi.json");
   const document_ = await response.json();
   if (!response.ok) throw new Error(document_.error);
   page.replaceChildren(element("h2", "Job API"), prose("p", document_.info.description, "intro"));

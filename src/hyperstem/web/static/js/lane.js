@@ -140,7 +140,7 @@ export class Lane extends EventTarget {
   }
 
   async #fetch(job, take, step) {
-    const buffer = await getBytes(`/api/jobs/${job.id}/peaks/${encodeURIComponent(this.stem)}?take=${take}&step=${step}`);
+    const buffer = await getBytes(`api/jobs/${job.id}/peaks/${encodeURIComponent(this.stem)}?take=${take}&step=${step}`);
     return this.#points(new Int8Array(buffer), Math.ceil(job.frames / step));
   }
 

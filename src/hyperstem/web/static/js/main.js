@@ -109,7 +109,7 @@ api.follow({
 api.whenTokenNeeded(() => { if (!$("token-dialog").open) $("token-dialog").showModal(); });
 $("token-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const response = await fetch("/api/session", {
+  const response = await fetch("api/session", {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ token: $("token-input").value }),
   });
   if (response.ok) { location.reload(); return; }
@@ -118,7 +118,7 @@ $("token-form").addEventListener("submit", async (event) => {
 });
 $("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
 
-api.getJson("/api/studio").then((studio) => {
+api.getJson("api/studio").then((studio) => {
   limit = studio.max_upload_bytes;
   $("limits").textContent = `Songs of up to ${bytes(limit)} and ${Math.round(studio.max_length_s / 60)} minutes.`;
 }).catch(() => { /* the events say that the studio does not answer */ });

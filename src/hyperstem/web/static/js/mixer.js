@@ -105,7 +105,7 @@ export class Mixer extends EventTarget {
   #showDownloads() {
     const { job } = this;
     const done = job.state === "done";
-    const base = `/api/jobs/${job.id}`;
+    const base = `api/jobs/${job.id}`;
     const set = (id, address) => {
       $(id).setAttribute("aria-disabled", String(!address));
       if (address) $(id).href = address; else $(id).removeAttribute("href");
@@ -125,7 +125,7 @@ export class Mixer extends EventTarget {
       const volume = this.player.heard(stem);
       if (volume > 0) query.append("lane", `${stem}:${volume.toFixed(2)}:${this.player.lane(stem).pan.toFixed(2)}`);
     }
-    return query.size ? `/api/jobs/${this.job.id}/mix.wav?${query}` : null;
+    return query.size ? `api/jobs/${this.job.id}/mix.wav?${query}` : null;
   }
 
   #showMix() {
@@ -249,7 +249,7 @@ export class Mixer extends EventTarget {
   #buttons() {
     const act = (id, action) => $(id).addEventListener("click", action);
     const ask = (request) => async () => {
-      try { await request(`/api/jobs/${this.job.id}`); } catch (error) { this.#say(error.message); }
+      try { await request(`api/jobs/${this.job.id}`); } catch (error) { this.#say(error.message); }
     };
     act("play", () => this.toggle());
     act("listen-mix", () => this.compare(false));

@@ -100,7 +100,7 @@ export class Songs extends EventTarget {
   }
 
   async #removeJob(id) {
-    const path = `/api/jobs/${id}`;
+    const path = `api/jobs/${id}`;
     const busy = this.items.get(id).classList.contains("busy");
     try {
       await (busy ? api.post(`${path}/cancel`) : api.remove(path));

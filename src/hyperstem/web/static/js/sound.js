@@ -88,7 +88,7 @@ export class Sound extends EventTarget {
   }
 
   async #fetch(take, lane, index) {
-    const path = `/api/jobs/${this.job.id}/audio/${encodeURIComponent(lane)}?take=${take}&start=${index * CHUNK}&frames=${CHUNK}`;
+    const path = `api/jobs/${this.job.id}/audio/${encodeURIComponent(lane)}?take=${take}&start=${index * CHUNK}&frames=${CHUNK}`;
     return deinterleave(await getBytes(path, this.abort.signal), this.job.channels);
   }
 

@@ -42,7 +42,7 @@ export class Spectrogram {
     const columns = Math.max(16, Math.min(2048, Math.round(this.canvas.clientWidth)));
     const query = new URLSearchParams({ take, start: Math.round(start), frames: Math.max(1, Math.round(frames)), columns, rows: ROWS });
     try {
-      const buffer = await getBytes(`/api/jobs/${job.id}/spectrogram/${encodeURIComponent(this.lane)}?${query}`, this.request.signal);
+      const buffer = await getBytes(`api/jobs/${job.id}/spectrogram/${encodeURIComponent(this.lane)}?${query}`, this.request.signal);
       this.#paint(new Uint8Array(buffer), columns);
     } catch (error) {
       if (error.name !== "AbortError" && error.status !== 404) throw error;
