@@ -2,7 +2,8 @@
 
 DATASET is MUSDB18 or MUSDB18-HQ (with train/ and test/), MoisesDB, or any folder of <song>/<stem>.<suffix>. Songs that
 are scored already are not scored again, so a stopped evaluation goes on where it was. Scores are BSS Eval v4 (museval's
-numbers), SI-SDR and plain SDR; the mixture, an oracle mask and the paper's published numbers stand beside them.
+numbers), SI-SDR, plain SDR (also by frequency band and of attacks) and the level of stems that rest; the mixture, an
+oracle mask and the paper's published numbers stand beside them.
 """
 
 import argparse
@@ -116,7 +117,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         songs = max(len(songs) for songs in result.scored.values())
         print(f"{songs} songs ({result.subset}), median over 1 s frames, then over songs\n")
-        print(report.shell_table(result.rows, result.stems))
+        print(report.shell_table(result.rows, result.stems), end="\n\n")
+        print(report.listening_table(result.rows, result.stems))
         for line in result.rows:
             if any(line.left_out.values()):
                 counts = ", ".join(f"{stem} {count}" for stem, count in line.left_out.items())

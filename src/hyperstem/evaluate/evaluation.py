@@ -185,7 +185,7 @@ def _task(settings: Settings, entry: Entry, stems: tuple[str, ...], methods: Map
 
 def _is_done(path: Path, method: Method, song: str) -> bool:
     try:
-        return path.stat().st_mtime >= method.changed_s(song) and bool(scores.load(path).frames)
+        return path.stat().st_mtime >= method.changed_s(song) and scores.load(path).complete
     except (FileNotFoundError, DataError):
         return False
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperstem.evaluate.change import Difference
+from hyperstem.evaluate.listening import BAND_MEASURES, LISTENING_MEASURES
 from hyperstem.evaluate.scores import MEASURES, Cell, SongScores, over_songs
 
 PUBLISHED_LABEL = "Meta-TasNet, published (MUSDB18 test)"
@@ -15,6 +16,8 @@ PUBLISHED_SDR = {"drums": 5.91, "bass": 5.58, "other": 4.19, "vocals": 6.40}
 """Source: Samuel, Ganeshan, Naradowsky, "Meta-learning Extractors for Music Source Separation", ICASSP 2020."""
 
 SHELL_MEASURES = ("SDR", "SI-SDR", "track SDR")
+_LISTENING_HEADS = ("0-250", "250-1k", "1k-4k", "4k-10k", "10k-20k", "attacks", "rests", "worst")
+_LISTENING_TITLE = "SDR by band in Hz and of attacks, level of rests (median and worst) beside the mixture, dB"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,24 @@ def shell_table(rows: Sequence[Row], stems: Sequence[str], measures: Sequence[st
     return "\n\n".join(blocks)
 
 
+def listening_table(rows: Sequence[Row], stems: Sequence[str]) -> str:
+    """Aligned columns: SDR by band and of attacks, level of rests; one block a method, one line a stem."""
+    width = max(map(len, (*(line.label for line in rows), *stems)))
+    blocks = []
+    for line in rows:
+        if BAND_MEASURES[0] in line.cells:
+            head = f"{line.label:<{width}}" + "".join(f"{name:>9}" for name in _LISTENING_HEADS)
+            lines = [
+                f"{stem:<{width}}" + "".join(f"{value:>9}" for value in _listening_values(line, stem)) for stem in stems
+            ]
+            blocks.append("\n".join([head, *lines]))
+    return "\n\n".join([_LISTENING_TITLE, *blocks])
+
+
+def _listening_values(line: Row, stem: str) -> list[str]:
+    return [_decimal(line.cells[measure][stem].value) for measure in LISTENING_MEASURES]
+
+
 def markdown(rows: Sequence[Row], stems: Sequence[str], songs: int, where: str) -> str:
     """All measures as Markdown, with what was left out."""
     parts = [
@@ -73,11 +94,14 @@ def markdown(rows: Sequence[Row], stems: Sequence[str], songs: int, where: str) 
         "SI-SDR and track SDR: whole songs, median over songs. All in dB. The average is over stems.\n",
     ]
     for measure in MEASURES:
+        if measure in LISTENING_MEASURES:
+            continue
         parts += [f"## {measure}\n", f"| | {' | '.join((*stems, 'average'))} |", "|---|" + "---:|" * (len(stems) + 1)]
         parts += [
             f"| {line.label} | {' | '.join(_values(line, measure, stems))} |" for line in rows if measure in line.cells
         ]
         parts.append("")
+    parts += _listening_markdown(rows, stems)
     parts += [
         "## Frames left out\n",
         "A frame in which some stem is silent has no score (NaN) and counts in no median.\n",
@@ -90,6 +114,21 @@ def markdown(rows: Sequence[Row], stems: Sequence[str], songs: int, where: str) 
         if line.left_out
     ]
     return "\n".join(parts) + "\n"
+
+
+def _listening_markdown(rows: Sequence[Row], stems: Sequence[str]) -> list[str]:
+    parts = [
+        "## By frequency band, attacks and rests\n",
+        "Bands in Hz. SDR of whole songs in each band, and within 50 ms after onsets: medians over songs. Rests: level "
+        "beside the mixture in half-second windows in which the stem rests, median over windows, then over songs; "
+        "worst: the loudest such window of all songs.\n",
+        f"| | | {' | '.join(_LISTENING_HEADS)} |",
+        "|---|---|" + "---:|" * len(_LISTENING_HEADS),
+    ]
+    for line in rows:
+        if BAND_MEASURES[0] in line.cells:
+            parts += [f"| {line.label} | {stem} | {' | '.join(_listening_values(line, stem))} |" for stem in stems]
+    return [*parts, ""]
 
 
 def _values(line: Row, measure: str, stems: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ import numpy as np
 from hyperstem.errors import DataError, HyperstemError
 from hyperstem.evaluate import scores
 from hyperstem.evaluate.bss import bss_eval
+from hyperstem.evaluate.listening import listening_scores
 from hyperstem.evaluate.measures import si_sdr, track_sdr
 from hyperstem.evaluate.methods import Method
 from hyperstem.evaluate.reference import museval_scores
@@ -59,14 +60,19 @@ def score_song(song: Song, estimates: Sequence[np.ndarray], engine: Engine = "fa
         raise DataError(f"{song.name}: the estimates hold NaN or infinite samples")
     engines = {"fast": bss_eval, "museval": museval_scores}
     frames = engines[engine](song.references, estimates, song.rate_hz)
+    heard = listening_scores(song.references, estimates, song.mixture, song.rate_hz)
     return [
         scores.build(
             song.name,
             song.stems,
             found,
-            {"SI-SDR": si_sdr(song.references, estimate), "track SDR": track_sdr(song.references, estimate)},
+            {
+                "SI-SDR": si_sdr(song.references, estimate),
+                "track SDR": track_sdr(song.references, estimate),
+                **listening,
+            },
         )
-        for found, estimate in zip(frames, estimates, strict=True)
+        for found, listening, estimate in zip(frames, heard, estimates, strict=True)
     ]
 
 

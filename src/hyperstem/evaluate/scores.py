@@ -10,12 +10,13 @@ import numpy as np
 
 from hyperstem.errors import DataError
 from hyperstem.evaluate.bss import WINDOW_S, FrameScores
+from hyperstem.evaluate.listening import LISTENING_MEASURES, WORST_REST
 from hyperstem.files import write_text
 
 MUSEVAL_VERSION = "0.4.1"
 """The museval whose numbers these are."""
 FRAME_MEASURES = ("SDR", "ISR", "SIR", "SAR")
-TRACK_MEASURES = ("SI-SDR", "track SDR")
+TRACK_MEASURES = ("SI-SDR", "track SDR", *LISTENING_MEASURES)
 MEASURES = FRAME_MEASURES + TRACK_MEASURES
 
 
@@ -35,6 +36,11 @@ class SongScores:
             return self.whole.get(stem, {}).get(measure, float("nan"))
         return nanmedian(self.frames[stem][FRAME_MEASURES.index(measure)]) if stem in self.frames else float("nan")
 
+    @property
+    def complete(self) -> bool:
+        """Whether it has every measure: files of museval, or of an earlier version, have fewer."""
+        return bool(self.frames) and all(self.whole.get(stem, {}).keys() >= set(TRACK_MEASURES) for stem in self.frames)
+
     def left_out(self, stem: str) -> int:
         """Frames of `stem` that have no SDR."""
         return int(np.isnan(self.frames[stem][0]).sum())
@@ -44,7 +50,7 @@ class Cell(NamedTuple):
     """One number of a table."""
 
     value: float  # dB; NaN if no song has one
-    songs: int  # how many songs it is the median of
+    songs: int  # how many songs have one
 
 
 def nanmedian(values: np.ndarray | Sequence[float]) -> float:
@@ -55,9 +61,11 @@ def nanmedian(values: np.ndarray | Sequence[float]) -> float:
 
 
 def over_songs(songs: Sequence[SongScores], stem: str, measure: str) -> Cell:
-    """Median over songs of each song's own value."""
-    values = [song.median(stem, measure) for song in songs]
-    return Cell(nanmedian(values), int(np.count_nonzero(~np.isnan(values))))
+    """Median over songs of each song's own value; of the worst rests the worst of all songs."""
+    values = np.array([song.median(stem, measure) for song in songs])
+    values = values[~np.isnan(values)]
+    worst = measure == WORST_REST and values.size > 0
+    return Cell(float(values.max()) if worst else nanmedian(values), values.size)
 
 
 def build(name: str, stems: Sequence[str], frames: FrameScores, whole: Mapping[str, np.ndarray]) -> SongScores:
