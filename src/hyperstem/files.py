@@ -1,29 +1,119 @@
 """Files that appear whole or not at all: written under a temporary name beside their own, which they then take."""
 
+import functools
+import hashlib
+import os
+import platform
+import re
 import secrets
 import shutil
+import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 TEMPORARY = ".hyperstem-*.part"
-"""Pattern of the temporary names, by which what a killed program left behind is known."""
+"""Pattern of the temporary names."""
 LEFTOVER_S = 3600
-"""Age at which what has a temporary name is a killed program's."""
+"""Age at which a temporary file of another machine counts as left behind; on this one its process decides."""
+_OWNER = re.compile(r"\.hyperstem-([0-9a-f]{8})-([0-9]+)-([0-9]+)-[0-9a-f]+\.part")
+_MOST_FOLDERS = 2000
+"""Folders that a search for leftovers looks into."""
 
 
 def temporary_beside(path: Path) -> Path:
-    """A free name in the same folder, short whatever `path` is called."""
-    return path.with_name(TEMPORARY.replace("*", secrets.token_hex(6)))
+    """A free name in the same folder, short whatever `path` is called, that says which process it belongs to."""
+    pid = os.getpid()
+    owner = f"{_machine()}-{pid}-{_started(pid)}-{secrets.token_hex(6)}"
+    return path.with_name(TEMPORARY.replace("*", owner))
+
+
+@functools.cache
+def _machine() -> str:
+    """Names the set of processes that this one can see: the machine since it was started, or a container on it."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()[:8]
+
+
+def _started(pid: int) -> int:
+    """When a process started, in ticks since the machine did; 0 where the system does not tell.
+
+    Raises:
+        ProcessLookupError: there is no such process.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            raise ProcessLookupError(f"no process {pid}") from None
+        return 0
+    except OSError:
+        return 0
+    return int(fields[19])
+
+
+def _is_living(pid: int, started: int) -> bool:
+    """Whether this process, and not a later one of its number, still runs."""
+    if sys.platform == "win32":
+        import ctypes
+
+        handle = ctypes.windll.kernel32.OpenProcess(0x0010_0000, False, pid)  # SYNCHRONIZE
+        waited = ctypes.windll.kernel32.WaitForSingleObject(handle, 0) if handle else 0
+        ctypes.windll.kernel32.CloseHandle(handle)
+        return waited == 0x102  # WAIT_TIMEOUT: it has not ended
+    try:
+        os.kill(pid, 0)
+        return _started(pid) == started
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a temporary file's process has ended; of another machine's only the age is known."""
+    owner = _OWNER.fullmatch(path.name)
+    if owner and owner[1] == _machine():
+        return not _is_living(int(owner[2]), int(owner[3]))
+    return time.time() - path.stat().st_mtime > LEFTOVER_S
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what killed programs left in a folder; what is new may belong to one at work."""
-    for left in folder.glob(TEMPORARY):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > LEFTOVER_S:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    """Removes the temporary files in a folder that ended processes left there."""
+    with suppress(OSError):
+        for path in folder.glob(TEMPORARY):
+            with suppress(OSError):
+                if _is_left(path):
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def remove_leftovers_below(folder: Path) -> None:
+    """The same in the folders below it, the nearest first, up to a number that takes no time."""
+    waiting = deque([folder])
+    for _ in range(_MOST_FOLDERS):
+        if not waiting:
+            return
+        here = waiting.popleft()
+        remove_leftovers(here)
+        with suppress(OSError), os.scandir(here) as entries:
+            waiting += [
+                Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."
+            ]
+
+
+def sha256(path: Path) -> str:
+    """A file's SHA-256 as hexadecimal text.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -188,9 +188,9 @@ def test_many_files_and_folders_one_bad(here, capsys):
         "hyperstem: in/empty: no audio files in this folder",
         "hyperstem: gone.mp3: No such file or directory",
     }
-    assert {path.name for path in (here / "separated").iterdir()} == {"a", "a-2"}
+    assert {path.name for path in (here / "separated").iterdir()} == {"a", "deep"}
     assert np.array_equal(_sum("separated/a"), audio.read("in/a.wav")[0])
-    assert np.array_equal(_sum("separated/a-2"), audio.read("in/deep/a.flac")[0])
+    assert np.array_equal(_sum("separated/deep/a"), audio.read("in/deep/a.flac")[0])
 
 
 def _sum(folder: str) -> np.ndarray:

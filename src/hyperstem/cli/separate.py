@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--threads", type=int, metavar="N", help="processor threads (default: all cores)")
     add("--jobs", type=int, default=1, metavar="N", help="files separated at once (default: %(default)s)")
-    add("--template", default="{track}/{stem}.{ext}", help="names of the files (default: %(default)s)")
+    add("--template", default="{folder}/{track}/{stem}.{ext}", help="names of the files (default: %(default)s)")
     add("--start", type=float, default=0.0, metavar="S", help="begin here, in seconds")
     add("--duration", type=float, metavar="S", help="separate this many seconds")
     existing = parser.add_mutually_exclusive_group()
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         separator = Separator.load(args.model, args.quality, args.device, args.threads, args.segment, overlap)
         settings = _with_groups(args, settings, separator)
         found = batch.find_sources(args.inputs)
-        tasks = batch.plan(found.sources, settings, separator.stems)
+        tasks = batch.plan(found.sources, settings, separator.stems, found.folders)
     except ConfigError as error:
         args.parser.print_usage(sys.stderr)
         _say(f"error: {error}")

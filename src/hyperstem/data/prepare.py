@@ -20,7 +20,7 @@ from hyperstem.config import DataConfig, SourceConfig
 from hyperstem.data.tracks import Part, Track, find_tracks
 from hyperstem.dsp.resample import resample
 from hyperstem.errors import DataError
-from hyperstem.files import remove_leftovers, replacing, write_text
+from hyperstem.files import remove_leftovers, replacing, sha256, write_text
 
 FORMAT = 1
 BLOCK_S = 0.5
@@ -208,7 +208,7 @@ def _unchanged(path: Path, known: dict[str, Any]) -> bool:
     status = path.stat()
     if status.st_size != known["bytes"]:
         return False
-    return status.st_mtime_ns == known["mtime_ns"] or _sha256(path) == known["sha256"]
+    return status.st_mtime_ns == known["mtime_ns"] or sha256(path) == known["sha256"]
 
 
 def _fingerprint(path: Path, root: Path) -> dict[str, Any]:
@@ -217,13 +217,8 @@ def _fingerprint(path: Path, root: Path) -> dict[str, Any]:
         "path": _relative(path, root),
         "bytes": status.st_size,
         "mtime_ns": status.st_mtime_ns,
-        "sha256": _sha256(path),
+        "sha256": sha256(path),
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _decode(track: Track, stems: Sequence[str], rate_hz: int) -> tuple[dict[str, np.ndarray], list[str]]:

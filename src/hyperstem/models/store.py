@@ -4,14 +4,13 @@ A named model is a folder in ``hyperstem/models`` with ``model.onnx``, ``model.s
 holds the SHA-256 of both files, and a file that differs is refused.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hyperstem.config import ModelConfig, from_mapping, to_mapping
 from hyperstem.errors import ModelError
-from hyperstem.files import replacing
+from hyperstem.files import replacing, sha256
 
 if TYPE_CHECKING:
     from hyperstem.network import MetaTasNet
@@ -85,12 +84,6 @@ def _from_folder(name: str, folder: Path) -> ModelFiles:
     if not any(found.values()):
         raise ModelError(f"{folder} has a card but neither model.onnx nor model.safetensors")
     return ModelFiles(name, found["model.onnx"], found["model.safetensors"], card)
-
-
-def sha256(path: Path) -> str:
-    """A file's SHA-256 as hexadecimal text."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def config_to_json(config: ModelConfig) -> str:

@@ -14,21 +14,13 @@ from typing import Any, Self
 
 from hyperstem import audio
 from hyperstem.errors import AudioError, HyperstemError
-from hyperstem.files import replacing
+from hyperstem.files import remove_leftovers, remove_leftovers_below, replacing, sha256
+from hyperstem.separation import manifest
+from hyperstem.separation.manifest import MANIFEST
 from hyperstem.separation.separator import Block, Cancelled, Progress, Separator
+from hyperstem.separation.sources import Found, find_sources, resolved
 from hyperstem.separation.stem_files import Output, StemFiles
-from hyperstem.separation.tasks import (
-    MANIFEST,
-    BatchSettings,
-    Found,
-    Result,
-    Task,
-    find_sources,
-    is_ours,
-    plan,
-    require_writable,
-    resolved,
-)
+from hyperstem.separation.tasks import BatchSettings, Result, Task, plan, require_writable
 
 __all__ = [
     "MANIFEST",
@@ -38,11 +30,13 @@ __all__ = [
     "Result",
     "Task",
     "find_sources",
+    "is_done",
     "json_line",
     "plan",
     "require_writable",
     "run",
     "separate_file",
+    "work",
 ]
 
 Report = Callable[[Result], None]
@@ -103,6 +97,7 @@ def run(
     lock = threading.Lock()
     folders = _Folders()
     inputs = {resolved(task.source) for task in tasks}
+    remove_leftovers_below(settings.folder)
 
     def one(task: Task) -> Result:
         if cancel.is_set():
@@ -154,21 +149,15 @@ def separate_file(
     """
     begun = time.perf_counter()
     try:
-        present = [path for path in task.paths.values() if path.exists()]
-        if settings.existing == "skip" and len(present) == len(task.paths):
+        if task.manifest.name == MANIFEST:  # the folder is the song's own
+            remove_leftovers(task.manifest.parent)
+        if settings.existing == "skip" and is_done(task, work(separator, task, settings), settings.plot):
             return Result(task.source, "skipped")
-        if settings.plot and task.picture.exists():
-            present.append(task.picture)
-        if settings.existing == "fail" and present:
-            raise AudioError(f"{present[0]} exists; --overwrite replaces it, --skip-existing passes it over")
-        if settings.existing != "overwrite" and task.manifest.exists() and not is_ours(task.manifest):
-            raise AudioError(f"{task.manifest} exists, and is not one of ours; --overwrite replaces it")
-        folder = next((path for path in (*present, task.manifest) if path.is_dir()), None)
-        if folder is not None:
-            raise AudioError(f"{folder} is a folder; a file of that name is to be written")
+        warnings = _check_existing(task, settings)
         with (folders or _Folders()).held({path.parent for path in (*task.paths.values(), task.manifest)}):
             output, seconds = _separate_into(separator, task, settings, progress, cancel)
         result = Result(task.source, "done", output=output, seconds=seconds, elapsed_s=time.perf_counter() - begun)
+        result.warnings += warnings
         if output.peak > 1 and settings.output.clip == "scale" and not settings.output.format.lossless:
             result.warnings.append(f"peak {output.peak:.3f} is above 1; some players will clip it")
         return result
@@ -183,6 +172,50 @@ def separate_file(
             raise
         internal = f"{task.source}: internal error: {type(error).__name__}: {error} (set HYPERSTEM_DEBUG=1 for more)"
         return Result(task.source, "failed", " ".join(internal.splitlines()))
+
+
+def is_done(task: Task, work: Mapping[str, Any], picture: bool = False) -> bool:
+    """Whether the task's files are there, made of its song as it now is, by the same model with the same settings.
+
+    Args:
+        task: a song and its files.
+        work: what `work` gives.
+        picture: the picture must be there too.
+
+    Raises:
+        OSError: the song cannot be read. It is read only if everything else agrees.
+    """
+    contents = manifest.read(task.manifest)
+    paths = [*task.paths.values(), *([task.picture] if picture else [])]
+    if not (manifest.agrees(contents, work) and all(path.is_file() for path in paths)):
+        return False
+    return manifest.is_of(contents, sha256(task.source))
+
+
+def _check_existing(task: Task, settings: BatchSettings) -> list[str]:
+    """Refuses to replace files that may not be replaced, and gives warnings.
+
+    Raises:
+        AudioError: there is such a file.
+    """
+    written = [*task.paths.values(), *([task.picture] if settings.plot else [])]
+    present = [path for path in written if path.exists()]
+    ours = manifest.is_ours(task.manifest)
+    if settings.existing == "fail" and present:
+        raise AudioError(f"{present[0]} exists; --overwrite replaces it, --skip-existing passes it over")
+    if settings.existing != "overwrite" and task.manifest.exists() and not ours:
+        raise AudioError(f"{task.manifest} exists, and is not one of ours; --overwrite replaces it")
+    if settings.existing == "skip":
+        known = {resolved(path) for path in (*manifest.files(task.manifest), task.picture)} if ours else set()
+        foreign = [path for path in present if resolved(path) not in known]
+        if foreign:
+            raise AudioError(f"{foreign[0]} exists, and no manifest says what it was made of; --overwrite replaces it")
+    folder = next((path for path in (*present, task.manifest) if path.is_dir()), None)
+    if folder is not None:
+        raise AudioError(f"{folder} is a folder; a file of that name is to be written")
+    if settings.existing == "skip" and ours:
+        return [f"{task.manifest.parent} held other stems (of another file, model or settings), which were replaced"]
+    return []
 
 
 def _separate_into(
@@ -208,13 +241,27 @@ def _separate_into(
                     _show(picture, block)
         seconds = frames / info.rate_hz
         output = files.finish()
-        manifest = _manifest(separator, task, settings, output, digest.result(), seconds)
-        with replacing(task.manifest) as temporary:  # what can fail comes before the first file has its name
-            temporary.write_text(_json(manifest) + "\n", encoding="utf-8")
-            if picture is not None:
-                picture.save(task.picture, title=task.source.name)
-            files.close()
+        text = _json(_manifest(separator, task, settings, output, digest.result(), seconds)) + "\n"
+        if picture is not None:
+            picture.save(task.picture, title=task.source.name)
+        _publish(task, text, files)
     return output, seconds
+
+
+def _publish(task: Task, text: str, files: StemFiles) -> None:
+    """Puts a song's finished files in their places, so that whenever the program is killed `is_done` holds only if all
+    of them are new: old files go, the manifest comes, then the files."""
+    with replacing(task.manifest) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+        for path in task.paths.values():
+            path.unlink(missing_ok=True)
+    try:
+        files.close()
+    except BaseException:
+        for path in (*task.paths.values(), task.manifest):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise
 
 
 def _show(picture: Any, block: Block) -> None:
@@ -253,16 +300,10 @@ class _Digest:
         return self._value
 
 
-def _manifest(
-    separator: Separator, task: Task, settings: BatchSettings, output: Output, digest: str, seconds: float
-) -> dict[str, Any]:
-    """What was done, without times or places, so that the same work gives the same bytes."""
-    from importlib.metadata import version  # slow to load, and not needed before the first sound
-
+def work(separator: Separator, task: Task, settings: BatchSettings) -> dict[str, Any]:
+    """The part of a song's manifest that is known beforehand: model, settings and files."""
     chosen = settings.output
     return {
-        "hyperstem": version("hyperstem"),
-        "source": {"name": task.source.name, "sha256": digest},
         "model": {
             "name": Path(separator.model_name).name,
             "sha256": separator.model_sha256,
@@ -275,13 +316,25 @@ def _manifest(
             "format": chosen.format.name,
             "subtype": chosen.subtype if chosen.format.lossless else None,
             "clip": chosen.clip,
+            "rate_hz": chosen.rate_hz,
             "mono": chosen.mono,
             "start_s": settings.start_s,
             "duration_s": settings.duration_s,
         },
-        "stems": {
-            name: Path(os.path.relpath(path, task.manifest.parent)).as_posix() for name, path in output.paths.items()
-        },
+        "stems": manifest.relative(task.paths, task.manifest),
+    }
+
+
+def _manifest(
+    separator: Separator, task: Task, settings: BatchSettings, output: Output, digest: str, seconds: float
+) -> dict[str, Any]:
+    """What was done, without times or places, so that the same work gives the same bytes."""
+    from importlib.metadata import version  # slow to load, and not needed before the first sound
+
+    return {
+        "hyperstem": version("hyperstem"),
+        "source": {"name": task.source.name, "sha256": digest},
+        **work(separator, task, settings),
         "rate_hz": output.rate_hz,
         "frames": output.frames,
         "seconds": seconds,

@@ -1,65 +1,17 @@
-"""Names and finds what a batch works on: settings, the files given, and every output's path."""
+"""What a batch works on: its settings, its songs with every output's path, and what became of each."""
 
-import contextlib
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from string import Formatter
 from typing import Any, Literal, NamedTuple
 
 from hyperstem.errors import AudioError, ConfigError
-from hyperstem.files import temporary_beside
+from hyperstem.files import sha256, temporary_beside
+from hyperstem.separation import manifest, names
+from hyperstem.separation.manifest import MANIFEST
 from hyperstem.separation.stem_files import Output, OutputSettings
-
-SUFFIXES = frozenset(
-    (
-        ".3gp",
-        ".aac",
-        ".ac3",
-        ".aif",
-        ".aifc",
-        ".aiff",
-        ".ape",
-        ".au",
-        ".avi",
-        ".caf",
-        ".dts",
-        ".flac",
-        ".flv",
-        ".m4a",
-        ".m4b",
-        ".m4v",
-        ".mka",
-        ".mkv",
-        ".mov",
-        ".mp2",
-        ".mp3",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".oga",
-        ".ogg",
-        ".ogv",
-        ".opus",
-        ".rf64",
-        ".snd",
-        ".spx",
-        ".tta",
-        ".w64",
-        ".wav",
-        ".wave",
-        ".webm",
-        ".wma",
-        ".wmv",
-        ".wv",
-    )
-)
-"""What is taken for audio inside folders; files named one by one may be called anything."""
-MANIFEST = "manifest.json"
-_FIELDS = ("track", "stem", "ext")
-_LONGEST_TRACK = 200
-"""Bytes of a track's name that go into paths; file systems hold 255 with the stem and the ending."""
 
 
 @dataclass(frozen=True)
@@ -68,36 +20,19 @@ class BatchSettings:
 
     folder: Path
     output: OutputSettings
-    template: str = "{track}/{stem}.{ext}"
+    template: str = "{folder}/{track}/{stem}.{ext}"
     existing: Literal["fail", "overwrite", "skip"] = "fail"
+    """What to do with a song whose files exist; "skip" does it anew if they were made of another song, by another model
+    or with other settings."""
     start_s: float = 0.0
     duration_s: float | None = None
     jobs: int = 1
     plot: bool = False
 
     def __post_init__(self) -> None:
-        fields = _fields(self.template)
-        if "stem" not in fields and not self.output.format.multitrack:
-            raise ConfigError(f"template {self.template!r} has no {{stem}}; all stems would be one file")
-        if Path(self.template).is_absolute() or ".." in Path(self.template).parts:
-            raise ConfigError(f"template {self.template!r} leads out of the output folder")
-        if Path(self.template).name.casefold() == MANIFEST:
-            raise ConfigError(f"template {self.template!r} names the files {MANIFEST}, which is written beside them")
+        names.check_template(self.template, one_file=self.output.format.multitrack)
         if self.jobs < 1:
             raise ConfigError(f"jobs is {self.jobs}; at least 1 is needed")
-
-
-def _fields(template: str) -> list[str]:
-    """Names of the fields in a template, which stand alone in their braces: a format could make two stems one file."""
-    try:
-        parts = [part for part in Formatter().parse(template) if part[1] is not None]
-    except ValueError as error:
-        raise ConfigError(f"template {template!r}: {error}") from None
-    for _, name, form, conversion in parts:
-        if name not in _FIELDS or form or conversion:
-            given = f"{name}{'!' + conversion if conversion else ''}{':' + form if form else ''}"
-            raise ConfigError(f"template {template!r} has {{{given}}}; allowed are {', '.join(_FIELDS)}")
-    return [name for _, name, _, _ in parts if name is not None]
 
 
 def require_writable(folder: Path) -> None:
@@ -160,137 +95,115 @@ class Result:
         return record | {"warnings": self.warnings}
 
 
-class Found(NamedTuple):
-    """What the given paths hold."""
+def plan(
+    sources: Iterable[Path],
+    settings: BatchSettings,
+    stems: tuple[str, ...],
+    folders: Mapping[Path, str] | None = None,
+) -> list[Task]:
+    """Names every output; songs that would have one name get -2, -3, ... in their order.
 
-    sources: list[Path]
-    failures: list[Result]
+    Where earlier stems may be skipped, a song keeps the number under which they lie.
 
-
-def find_sources(given: Sequence[Path]) -> Found:
-    """The audio files at the given paths: files as they are, folders searched by ending; each file once.
-
-    Hidden files, and what an earlier run has written, are passed over in folders.
-    """
-    sources: dict[Path, Path] = {}
-    failures: list[Result] = []
-    for path in given:
-        try:
-            inside = _audio_files(path) if path.is_dir() else Found([path], [])
-        except OSError as error:
-            inside = Found([], [_unreadable(path, error)])
-        if not any(inside):
-            failures.append(Result(path, "failed", f"{path}: no audio files in this folder"))
-        failures += inside.failures
-        for item in inside.sources:
-            sources.setdefault(resolved(item), item)
-    return Found(list(sources.values()), failures)
-
-
-def resolved(path: Path) -> Path:
-    """Absolute, links followed where that is possible."""
-    with contextlib.suppress(OSError, RuntimeError):
-        return path.resolve()
-    return path.absolute()
-
-
-def _unreadable(path: Path, error: OSError) -> Result:
-    return Result(path, "failed", f"{path}: {error.strerror}")
-
-
-def _audio_files(folder: Path) -> Found:
-    """Audio files in and under a folder, without those that a manifest there says were written here."""
-    files, failures, written = [], [], set()
-    for path in _files(folder, failures):
-        if path.name.endswith(MANIFEST):
-            written |= {resolved(path.parent / name) for name in _written(path)}
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
-            files.append(path)
-    return Found([path for path in files if resolved(path) not in written], failures)
-
-
-def _files(folder: Path, failures: list[Result]) -> Iterator[Path]:
-    """What is not hidden, in order; folders of our own output are passed over whole, and what cannot be looked into is
-    added to `failures`."""
-    if is_ours(folder / MANIFEST):
-        yield folder / MANIFEST
-        return
-    try:
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith("."):
-                continue
-            if path.is_dir() and not path.is_symlink():
-                yield from _files(path, failures)
-            else:
-                yield path
-    except OSError as error:
-        failures.append(_unreadable(folder, error))
-
-
-def is_ours(manifest: Path) -> bool:
-    """Whether a manifest is there and was written here."""
-    return "hyperstem" in _contents(manifest)
-
-
-def _written(manifest: Path) -> list[str]:
-    """The files that a manifest names, relative to it."""
-    stems = _contents(manifest).get("stems")
-    return [name for name in stems.values() if isinstance(name, str)] if isinstance(stems, dict) else []
-
-
-def _contents(manifest: Path) -> dict[str, Any]:
-    try:
-        contents = json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return contents if isinstance(contents, dict) else {}
-
-
-def plan(sources: Iterable[Path], settings: BatchSettings, stems: tuple[str, ...]) -> list[Task]:
-    """Names every output; inputs of one name get -2, -3, ... in their order.
+    Args:
+        sources: the songs.
+        settings: how to write.
+        stems: names of the model's stems.
+        folders: the folder of each song below the output, where it has one.
 
     Raises:
-        ConfigError: there are several inputs, and the template gives all of them the same names.
+        ConfigError: there are several songs, and the template gives all of them the same names.
     """
-    sources = list(sources)
+    sources, folders = list(sources), folders or {}
     if len(sources) > 1 and "track" not in _track_fields(settings):
         raise ConfigError(f"template {settings.template!r} has no {{track}}; {len(sources)} songs would be one")
-    tasks, taken = [], set()
-    for source in sources:
-        track = _track_name(source)
-        number = 1
-        while True:
-            task = _task(source, track if number == 1 else f"{track}-{number}", settings, stems)
-            names = {str(path).casefold() for path in (*task.paths.values(), task.manifest)}
-            if not names & taken:
-                break
-            number += 1
-        taken |= names
-        tasks.append(task)
-    return tasks
+    planner = _Planner(settings, stems, {source: folders.get(source, "") for source in sources})
+    earlier = {source: planner.earlier(source) for source in sources} if settings.existing == "skip" else {}
+    return [earlier.get(source) or planner.new(source) for source in sources]
+
+
+class _Planner:
+    """Gives songs paths that no other song has."""
+
+    def __init__(self, settings: BatchSettings, stems: tuple[str, ...], folders: Mapping[Path, str]) -> None:
+        self._settings, self._stems, self._folders = settings, stems, folders
+        self._taken: set[str] = set()
+        self._alike = Counter(self._key(self._task(source, 1)) for source in folders)
+
+    def earlier(self, source: Path) -> Task | None:
+        """The task whose manifest is of this song, if there is one; songs are read only if names leave it open."""
+        there = list(self._there(source))
+        first = self._task(source, 1)
+        if len(there) == 1 and self._alike[self._key(first)] == 1 and _is_named(manifest.read(first.manifest), source):
+            return self._take(first)
+        digest = _digest(source) if there else ""
+        found = (task for task in there if manifest.is_of(manifest.read(task.manifest), digest) and self._is_free(task))
+        task = next(found, None)
+        return self._take(task) if task else None
+
+    def new(self, source: Path) -> Task:
+        """The first free task. One that has an older file's stems is free if that file alone can be meant."""
+        older = (
+            [task for task in self._there(source) if self._is_free(task)] if self._settings.existing == "skip" else []
+        )
+        if len(older) == 1 and _is_named(manifest.read(older[0].manifest), source):
+            return self._take(older[0])
+        reserved = {self._key(task) for task in older}
+        candidates = (self._task(source, number) for number in count(1))
+        return self._take(next(c for c in candidates if self._is_free(c) and self._key(c) not in reserved))
+
+    def _there(self, source: Path) -> Iterator[Task]:
+        """The tasks of a name that have manifests."""
+        for number in count(1):
+            task = self._task(source, number)
+            if not manifest.is_ours(task.manifest):
+                return
+            yield task
+
+    def _is_free(self, task: Task) -> bool:
+        return self._taken.isdisjoint(_names(task))
+
+    def _take(self, task: Task) -> Task:
+        self._taken |= _names(task)
+        return task
+
+    def _key(self, task: Task) -> str:
+        return str(task.manifest).casefold()
+
+    def _task(self, source: Path, number: int) -> Task:
+        track = names.track_name(source)
+        track = track if number == 1 else f"{track}-{number}"
+        return _task(source, track, self._folders[source], self._settings, self._stems)
+
+
+def _digest(source: Path) -> str:
+    """The song's SHA-256; none if it cannot be read, which fails later in words."""
+    try:
+        return sha256(source)
+    except OSError:
+        return ""
+
+
+def _is_named(contents: Mapping[str, Any], source: Path) -> bool:
+    known = contents.get("source")
+    return isinstance(known, dict) and known.get("name") == source.name
+
+
+def _names(task: Task) -> set[str]:
+    return {str(path).casefold() for path in (*task.paths.values(), task.manifest)}
 
 
 def _track_fields(settings: BatchSettings) -> list[str]:
     """Fields of the template; the one file of a multitrack format has the track's name for its stem."""
-    return [
-        "track" if name == "stem" and settings.output.format.multitrack else name for name in _fields(settings.template)
-    ]
+    multitrack = settings.output.format.multitrack
+    return ["track" if name == "stem" and multitrack else name for name in names.fields(settings.template)]
 
 
-def _track_name(source: Path) -> str:
-    name = source.name.removesuffix(source.suffix) or source.name
-    if name.lower().endswith(".stem"):
-        name = name[:-5] or name
-    if not name.strip("."):
-        name = source.name  # "." and ".." are folders of their own
-    return name.encode(errors="surrogateescape")[:_LONGEST_TRACK].decode(errors="ignore") or "track"
-
-
-def _task(source: Path, track: str, settings: BatchSettings, stems: tuple[str, ...]) -> Task:
+def _task(source: Path, track: str, folder: str, settings: BatchSettings, stems: tuple[str, ...]) -> Task:
     extension = settings.output.format.name
 
     def path(stem: str) -> Path:
-        return settings.folder / settings.template.format(track=track, stem=stem, ext=extension)
+        return settings.folder / names.filled(settings.template, track, stem, extension, folder)
 
     if settings.output.format.multitrack:
         paths = {"stems": path(track)}

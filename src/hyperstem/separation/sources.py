@@ -1,0 +1,141 @@
+"""Finds the songs at the paths that a user gives."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from hyperstem.separation import manifest
+from hyperstem.separation.tasks import Result
+
+SUFFIXES = frozenset(
+    (
+        ".3gp",
+        ".aac",
+        ".ac3",
+        ".aif",
+        ".aifc",
+        ".aiff",
+        ".ape",
+        ".au",
+        ".avi",
+        ".caf",
+        ".dts",
+        ".flac",
+        ".flv",
+        ".m4a",
+        ".m4b",
+        ".m4v",
+        ".mka",
+        ".mkv",
+        ".mov",
+        ".mp2",
+        ".mp3",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".oga",
+        ".ogg",
+        ".ogv",
+        ".opus",
+        ".rf64",
+        ".snd",
+        ".spx",
+        ".tta",
+        ".w64",
+        ".wav",
+        ".wave",
+        ".webm",
+        ".wma",
+        ".wmv",
+        ".wv",
+    )
+)
+"""What is taken for audio inside folders; files named one by one may be called anything."""
+
+
+class Found(NamedTuple):
+    """What the given paths hold."""
+
+    sources: list[Path]
+    failures: list[Result]
+    folders: dict[Path, str]
+    """The folder of each source below the one that was searched, with "/" between its parts; "" where it has none."""
+
+
+def find_sources(given: Iterable[Path], root: Path | None = None) -> Found:
+    """The audio files at the given paths: files as they are, folders searched by ending; each file once.
+
+    Hidden files, and what an earlier run has written, are passed over in folders.
+
+    Args:
+        given: files and folders.
+        root: songs below it keep their folders below it; None lets songs keep those below the folder given.
+    """
+    sources: dict[Path, Path] = {}
+    folders: dict[Path, str] = {}
+    failures: list[Result] = []
+    for path in given:
+        try:
+            inside = _audio_files(path, failures) if path.is_dir() else [path]
+        except OSError as error:
+            failures.append(_unreadable(path, error))
+            continue
+        for item in inside:
+            if sources.setdefault(resolved(item), item) is item:
+                folders[item] = _folder(item, root or path)
+    return Found(list(sources.values()), failures, folders)
+
+
+def _folder(source: Path, root: Path) -> str:
+    """The source's folder below `root`; none if it lies elsewhere."""
+    try:
+        here, top = os.path.abspath(source.parent), os.path.abspath(root)  # noqa: PTH100 (links are not followed)
+        folder = Path(here).relative_to(top)
+    except ValueError:
+        return ""
+    return "" if folder == Path() else folder.as_posix()
+
+
+def resolved(path: Path) -> Path:
+    """Absolute, links followed where that is possible."""
+    with contextlib.suppress(OSError, RuntimeError):
+        return path.resolve()
+    return path.absolute()
+
+
+def _unreadable(path: Path, error: OSError) -> Result:
+    return Result(path, "failed", f"{path}: {error.strerror}")
+
+
+def _audio_files(folder: Path, failures: list[Result]) -> list[Path]:
+    """Audio files in and under a folder, without those that a manifest there says were written here."""
+    files, written, before = [], set(), len(failures)
+    for path in _files(folder, failures):
+        if path.name.endswith(manifest.MANIFEST):
+            written |= {resolved(file) for file in manifest.files(path)}
+        elif path.suffix.lower() in SUFFIXES and path.is_file():
+            files.append(path)
+    songs = [path for path in files if resolved(path) not in written]
+    if not songs and len(failures) == before:
+        failures.append(Result(folder, "failed", f"{folder}: no audio files in this folder"))
+    return songs
+
+
+def _files(folder: Path, failures: list[Result]) -> Iterator[Path]:
+    """What is not hidden, in order; folders of our own output are passed over whole, and what cannot be looked into is
+    added to `failures`."""
+    if manifest.is_ours(folder / manifest.MANIFEST):
+        yield folder / manifest.MANIFEST
+        return
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith("."):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                yield from _files(path, failures)
+            else:
+                yield path
+    except OSError as error:
+        failures.append(_unreadable(folder, error))
