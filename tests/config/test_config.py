@@ -1,15 +1,31 @@
 """Settings: built from TOML, checked where they are born."""
 
+import ast
 import dataclasses
 import json
 import math
+import types
+import typing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperstem.config import ConfigError, LossConfig, ModelConfig, from_mapping, load_toml, to_mapping
+from hyperstem.config import (
+    AugmentConfig,
+    ConfigError,
+    DataConfig,
+    LossConfig,
+    MixingConfig,
+    ModelConfig,
+    SourceConfig,
+    TrainConfig,
+    from_mapping,
+    load_toml,
+    reading,
+    to_mapping,
+)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -114,9 +130,6 @@ def test_values_of_a_wrong_type_name_key_and_place(key, value):
         ("similarity", math.nan),
         ("reconstruction", math.inf),
         ("snr_mix", 1.5),
-        ("stft_windows", (8,)),
-        ("stft_windows", ()),
-        ("l1_scale", -1.0),
         ("stage_weights", (1.0, -1.0)),
         ("snr_threshold_db", math.nan),
     ],
@@ -124,6 +137,88 @@ def test_values_of_a_wrong_type_name_key_and_place(key, value):
 def test_wrong_losses_are_named(key, value):
     with pytest.raises(ConfigError, match=key):
         from_mapping(LossConfig, {key: value}, "a.toml [loss]")
+
+
+def numbers(hint, value):
+    """`hint` with its numbers in the places where a setting holds any, each replaced by `value`."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return numbers(arguments[0], value)
+    if origin in (typing.Union, types.UnionType):
+        return [wrong for option in arguments for wrong in numbers(option, value)]
+    if origin is tuple:
+        return [(wrong, wrong) for wrong in numbers(arguments[0], value)]
+    if origin is dict:
+        return [{"key": wrong} for wrong in numbers(arguments[1], value)]
+    return [value] if hint is float else []
+
+
+SOURCE = SourceConfig("a", "folders", "a")
+MADE = [ModelConfig(), LossConfig(), TrainConfig(), SOURCE, MixingConfig(), AugmentConfig(), DataConfig((SOURCE,))]
+NUMBERS = [
+    (settings, name, wrong)
+    for settings in MADE
+    for name, hint in typing.get_type_hints(type(settings), include_extras=True).items()
+    for value in (math.nan, math.inf, -math.inf)
+    for wrong in numbers(hint, value)
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "wrong"), NUMBERS, ids=lambda each: each if isinstance(each, str) else type(each).__name__
+)
+def test_no_number_of_any_setting_is_infinite_or_none_at_all(settings, name, wrong):
+    with pytest.raises(ConfigError, match=name):
+        dataclasses.replace(settings, **{name: wrong})
+    with pytest.raises(ConfigError, match=rf"here: {name}"):
+        from_mapping(type(settings), to_mapping(settings) | {name: wrong}, "here")
+
+
+def test_the_numbers_of_every_table_are_tried():
+    tried = {(type(settings), name) for settings, name, _ in NUMBERS}
+    assert {(MixingConfig, "gain"), (MixingConfig, "active_db"), (LossConfig, "stage_weights")} <= tried
+    assert {(TrainConfig, "rate_factors"), (TrainConfig, "betas"), (DataConfig, "segment_s")} <= tried
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "says"),
+    [
+        (MixingConfig, "gain", [0.0, 1.0], r"gain\[0\] is 0.0; it must be above 0"),
+        (MixingConfig, "remix", 1.5, "remix is 1.5; it must be at least 0 and at most 1"),
+        (TrainConfig, "betas", [0.9, 1.0], r"betas\[1\] is 1.0; it must be at least 0 and below 1"),
+        (TrainConfig, "rate_factors", {"a": 0}, "rate_factors.a is 0.0; it must be above 0"),
+        (TrainConfig, "batch", 0, "batch is 0; it must be at least 1"),
+        (ModelConfig, "blocks", [6, 6, 0], r"blocks\[2\] is 0; it must be at least 1"),
+        (MixingConfig, "active_db", math.nan, "active_db is nan; it must be a finite number"),
+        (LossConfig, "silence", 10**400, "silence is inf; it must be at least 0"),
+        (ModelConfig, "segment_s", None, "segment_s is None; expected a number"),
+        (ModelConfig, "blocks", "6", "blocks is '6'; expected an integer or a list, each an integer"),
+    ],
+)
+def test_limits_are_said_where_settings_are_read_and_where_they_are_made(kind, key, value, says):
+    for make in (lambda: kind(**{key: value}), lambda: from_mapping(kind, {key: value}, "here")):
+        with pytest.raises(ConfigError, match=says):
+            make()
+
+
+def test_settings_made_in_python_are_those_read_from_a_file():
+    assert MixingConfig(gain=[1, 2]) == MixingConfig(gain=(1.0, 2.0))  # type: ignore[arg-type]
+    assert isinstance(ModelConfig(segment_s=4).segment_s, float)
+    with pytest.raises(ConfigError, match="steps is '3'; expected an integer"):
+        TrainConfig(steps="3")  # type: ignore[arg-type]
+    data = DataConfig(sources=[{"name": "a", "layout": "folders", "path": "a"}])  # type: ignore[arg-type]
+    assert data.sources == (SOURCE,)
+
+
+def test_every_field_is_documented_by_a_string_under_it_or_by_its_name_alone():
+    """No `Attributes:` beside it, and no comment behind it: one way."""
+    for path in (Path(reading.__file__).parent).glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "Attributes:" not in text
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                lines = [text.splitlines()[each.lineno - 1] for each in node.body if isinstance(each, ast.AnnAssign)]
+                assert not [line for line in lines if "#" in line]
 
 
 def test_an_unknown_key_is_named_with_its_place_and_the_known_ones():

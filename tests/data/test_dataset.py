@@ -1,4 +1,3 @@
-import itertools
 import os
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ from hyperstem.errors import DataError
 
 torch = pytest.importorskip("torch")
 dataset = pytest.importorskip("hyperstem.data.dataset")
+feed = pytest.importorskip("hyperstem.training.feed")
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def same(first, second):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_and_the_starting_point_do_not_matter(data, workers):
     alone = dataset.SegmentDataset(data, MODEL, 4)
-    rows = dataset.batches(dataset.SegmentDataset(replace(data, workers=workers), MODEL, 4), start=5)
-    for index, batch in zip(range(5, 9), rows, strict=False):
-        assert same(batch, alone[index])
+    ahead = feed.Feed(dataset.SegmentDataset(data, MODEL, 4), 5, 9, workers)
+    for index in range(5, 9):
+        assert same(ahead.next(), alone[index])
     assert not same(alone[5], alone[6])
 
 
@@ -46,8 +46,8 @@ def test_processes_share_the_global_batch(data):
 
 
 def test_batches_begin_at_any_step_without_drawing_what_was_before(data):
-    first = next(dataset.batches(dataset.SegmentDataset(data, MODEL, 2), start=1_000_000))
-    assert same(first, dataset.SegmentDataset(data, MODEL, 2)[1_000_000])
+    first = feed.Feed(dataset.SegmentDataset(data, MODEL, 2), 1_000_000, 1_000_001)
+    assert same(first.next(), dataset.SegmentDataset(data, MODEL, 2)[1_000_000])
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -133,6 +133,6 @@ def test_the_real_recordings_give_batches(tmp_path):
     data = replace(from_mapping(DataConfig, table, "real.toml").resolved(tmp_path), prepared=str(tmp_path), workers=0)
     data = replace(data, sources=(data.sources[0], data.sources[2]))
     assert not prepare(data, STEMS, RATE_HZ, jobs=2).problems
-    rows = itertools.islice(dataset.batches(dataset.SegmentDataset(data, MODEL, 4)), 5)
-    assert all(torch.isfinite(batch.stems[0]).all() for batch in rows)
+    rows = feed.Feed(dataset.SegmentDataset(data, MODEL, 4), 0, 5)
+    assert all(torch.isfinite(rows.next().stems[0]).all() for _ in range(5))
     assert len(dataset.ValidationData(data, MODEL)) == 14

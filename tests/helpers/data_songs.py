@@ -15,7 +15,6 @@ PLAIN = MixingConfig(remix=0.0, gain=(1.0, 1.0))
 QUIET = AugmentConfig(swap_share=0.0)
 EVERYTHING = AugmentConfig(
     speed_share=0.5,
-    pitch_share=0.3,
     gain_db=3,
     polarity_share=0.5,
     eq_share=0.5,

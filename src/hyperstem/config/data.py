@@ -1,13 +1,13 @@
 """Where recordings are, and how examples are drawn from them."""
 
 import dataclasses
-import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from hyperstem.config.reading import require
+from hyperstem.config.limits import Count, Limits, NotNegative, Positive, Share, Whole
+from hyperstem.config.reading import Checked, require
 
 _HALVES = ("", "train", "test", "all")
 _SUBSETS = {"folders": _HALVES, "musdb18": (*_HALVES, "validation"), "musdb18-hq": (*_HALVES, "validation")}
@@ -15,34 +15,41 @@ _SUBSETS = {"folders": _HALVES, "musdb18": (*_HALVES, "validation"), "musdb18-hq
 
 
 @dataclass(frozen=True)
-class SourceConfig:
-    """One place that recordings come from.
-
-    Layouts: ``musdb18`` (train/ and test/ with ``*.stem.mp4``), ``musdb18-hq`` (train/ and test/ with a folder of wav
-    files a song), ``moisesdb`` (a folder a song with data.json), ``folders`` (``<song>/<stem>.<suffix>``) and ``solo``
-    (any sound files, all of one stem, which only feed remixes). Cuts of a solo source are made deeper and closer to the
-    microphone, by amounts drawn between none and ``deeper_semitones`` and ``closer_db``.
-    """
+class SourceConfig(Checked):
+    """One place that recordings come from."""
 
     name: str
+    """Usable as a folder name."""
     layout: Literal["musdb18", "musdb18-hq", "moisesdb", "folders", "solo"]
+    """``musdb18`` (train/ and test/ with ``*.stem.mp4``), ``musdb18-hq`` (train/ and test/ with a folder of wav files a
+    song), ``moisesdb`` (a folder a song with data.json), ``folders`` (``<song>/<stem>.<suffix>``) or ``solo`` (any
+    sound files, all of one stem, which only feed remixes)."""
     path: str
+    """Folder, relative to `DataConfig.root`."""
     subset: Literal["", "train", "validation", "test", "all"] = ""
-    weight: float = 1.0
+    weight: NotNegative = 1.0
+    """How often the source is drawn from, relative to the others."""
     stem: str = ""
+    """Which stem a solo source holds."""
     missing: Literal["error", "silence"] = "error"
+    """What a stem without a file is taken for."""
     aliases: dict[str, str] = field(default_factory=dict)
+    """Name of a file -> the stem that it belongs to; "" leaves the file out."""
     sums: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name of a file -> the stems that it holds together."""
     exclude: tuple[str, ...] = ()
-    deeper_semitones: float = 0.0
-    closer_db: float = 0.0
+    """Songs that are left out."""
+    deeper_semitones: Annotated[float, Limits(0, 12)] = 0.0
+    """Excerpts of a solo source are slowed down and so deepened by up to this, to stand for deeper voices."""
+    closer_db: Annotated[float, Limits(0, 40)] = 0.0
+    """The proximity effect: bass of a solo source's excerpts is raised by up to this."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
             bool(self.name) and self.name == Path(self.name).name and not self.name.startswith("."),
             f"name is {self.name!r}; it must be usable as a folder name",
         )
-        require(math.isfinite(self.weight) and self.weight >= 0, f"weight is {self.weight}; it must not be negative")
         require(
             (self.layout == "solo") == bool(self.stem),
             f"source {self.name!r}: stem is {self.stem!r}; a solo source names its stem, the others do not",
@@ -58,9 +65,8 @@ class SourceConfig:
                 len(set(members)) == len(members) >= 2,
                 f"sums.{name} is {members!r}; two or more different stems are needed",
             )
-        for name, most in {"deeper_semitones": 12, "closer_db": 40}.items():
+        for name in ("deeper_semitones", "closer_db"):
             value = getattr(self, name)
-            require(0 <= value <= most, f"{name} is {value}; allowed are 0 to {most}")
             require(
                 value == 0 or self.layout == "solo",
                 f"source {self.name!r}: {name} is {value}; only solo sources can be changed so",
@@ -68,64 +74,70 @@ class SourceConfig:
 
 
 @dataclass(frozen=True)
-class MixingConfig:
+class MixingConfig(Checked):
     """How training mixtures are put together; the defaults are the paper's."""
 
-    remix: float = 0.5
-    gain: tuple[float, ...] = (0.75, 1.25)
+    remix: Share = 0.5
+    """Share of examples whose stems come from different songs."""
+    gain: Annotated[tuple[float, ...], Limits(above=0)] = (0.75, 1.25)
+    """Least and greatest factor on a stem."""
     active_db: float = -60.0
-    anywhere: float = 1.0
+    """Level relative to the mixture below which a stem counts as silent, and is not scored."""
+    anywhere: Share = 1.0
+    """Share of excerpts taken from any place; the others are taken where the stem sounds."""
     draw: Literal["uniform", "sqrt", "length"] = "uniform"
-    solo: float = 0.0
-    double: float = 0.0
-    drop: float = 0.0
-    alone: float = 0.0
-    loudness_match: float = 0.0
-    loudness_jitter_db: float = 3.0
+    """What a track's chance within its source grows with: nothing, the root of its length, or its length."""
+    solo: Share = 0.0
+    """Share of a remix's stems that come from solo sources, where the stem has any."""
+    double: Share = 0.0
+    """Share of a remix's stems that are two recordings mixed."""
+    drop: Share = 0.0
+    """Share of stems that are silenced; never all of an example."""
+    alone: Share = 0.0
+    """Share of examples of which only one or two stems are kept."""
+    loudness_match: Share = 0.0
+    """Share of remixes whose stems get the levels that the stems of one song have."""
+    loudness_jitter_db: NotNegative = 3.0
+    """Largest deviation from those levels."""
 
     def __post_init__(self) -> None:
-        for name in ("remix", "anywhere", "solo", "double", "drop", "alone", "loudness_match"):
-            require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
+        super().__post_init__()
         require(
-            len(self.gain) == 2 and 0 < self.gain[0] <= self.gain[1],
+            len(self.gain) == 2 and self.gain[0] <= self.gain[1],
             f"gain is {self.gain!r}; give the least and the greatest factor",
         )
-        require(
-            0 <= self.loudness_jitter_db < math.inf,
-            f"loudness_jitter_db is {self.loudness_jitter_db}; it must not be negative",
-        )
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
-    """Changes of a stem's sound in training; everything is off at first. A ``*_share`` is how often it happens."""
+class AugmentConfig(Checked):
+    """Changes of a stem's sound in training; a ``*_share`` is how often one happens.
 
-    swap_share: float = 0.5
-    speed_share: float = 0.0
-    speed: float = 0.1
-    pitch_share: float = 0.0
-    pitch_semitones: float = 2.0
-    gain_db: float = 0.0
-    polarity_share: float = 0.0
-    eq_share: float = 0.0
-    eq_db: float = 6.0
-    reverb_share: float = 0.0
-    reverb_s: float = 0.6
-    clip_share: float = 0.0
-    clip_db: float = 12.0
-    pan_share: float = 0.0
-    mono_share: float = 0.0
+    By default nothing is changed but the two channels, which are swapped half of the time.
+    """
 
-    def __post_init__(self) -> None:
-        for name in (name for name in vars(self) if name.endswith("_share")):
-            require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
-        limits = {"speed": 0.5, "pitch_semitones": 12, "gain_db": 40, "eq_db": 40, "reverb_s": 5, "clip_db": 40}
-        for name, most in limits.items():
-            require(0 <= getattr(self, name) <= most, f"{name} is {getattr(self, name)}; allowed are 0 to {most}")
+    swap_share: Share = 0.5
+    speed_share: Share = 0.0
+    speed: Annotated[float, Limits(0, 0.5)] = 0.1
+    """Largest change of speed and with it of pitch; 0.1 is 10 %."""
+    gain_db: Annotated[float, Limits(0, 40)] = 0.0
+    """Largest change of a stem's level, up or down."""
+    polarity_share: Share = 0.0
+    """How often the sign of the waveform is turned."""
+    eq_share: Share = 0.0
+    eq_db: Annotated[float, Limits(0, 40)] = 6.0
+    """Largest boost or cut of a band."""
+    reverb_share: Share = 0.0
+    reverb_s: Annotated[float, Limits(0, 5)] = 0.6
+    """Longest reverberation time."""
+    clip_share: Share = 0.0
+    clip_db: Annotated[float, Limits(0, 40)] = 12.0
+    """Most that peaks are clipped by."""
+    pan_share: Share = 0.0
+    mono_share: Share = 0.0
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Checked):
     """Where training recordings are and how examples are drawn from them.
 
     ``root`` and ``prepared`` may hold ``~`` and ``$VARIABLES``; what is not absolute is taken relative to the folder of
@@ -134,16 +146,23 @@ class DataConfig:
 
     sources: tuple[SourceConfig, ...]
     validation: tuple[SourceConfig, ...] = ()
+    """Songs that are scored during training, and never trained on."""
     root: str = "."
+    """Folder that the sources' paths are relative to."""
     prepared: str = "prepared"
-    seed: int = 0
-    segment_s: float | None = None
-    workers: int = 1
-    prefetch: int = 4
+    """Folder of the copies that training reads."""
+    seed: Whole = 0
+    segment_s: Positive | None = None
+    """Length of an example; None takes the model's."""
+    workers: Whole = 1
+    """Processes that read examples; 0 reads them in the training process."""
+    prefetch: Count = 4
+    """Batches that each worker reads ahead."""
     mixing: MixingConfig = field(default_factory=MixingConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(len(self.sources) >= 1, "sources is empty; at least one [[data.sources]] is needed")
         names = [source.name for source in self.sources + self.validation]
         for name in names:
@@ -156,13 +175,6 @@ class DataConfig:
             "every source is solo or has weight 0; at least one with whole songs is needed",
         )
         require(all(source.layout != "solo" for source in self.validation), "a solo source cannot validate")
-        require(
-            self.segment_s is None or 0 < self.segment_s < math.inf,
-            f"segment_s is {self.segment_s}; it must be positive",
-        )
-        require(self.workers >= 0, f"workers is {self.workers}; 0 or more are allowed")
-        require(self.prefetch >= 1, f"prefetch is {self.prefetch}; at least 1 is needed")
-        require(self.seed >= 0, f"seed is {self.seed}; it must not be negative")
 
     def resolved(self, base: Path) -> Self:
         """The same settings with absolute folders; `base` is the folder of the config file.

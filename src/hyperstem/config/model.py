@@ -1,14 +1,17 @@
 """Sizes of a model and of its stages."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from hyperstem.config.reading import require
+from hyperstem.config.limits import Count, Limits, Positive
+from hyperstem.config.reading import Checked, require
 
 STEMS = ("drums", "bass", "other", "vocals")
+PER_STAGE = ("latent_dim", "mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks")
+"""Sizes that may be given for each stage."""
+PerStage = Annotated[int | tuple[int, ...], Limits(1)]
 
 
 @dataclass(frozen=True)
@@ -17,16 +20,26 @@ class StageConfig:
 
     rate_hz: int
     latent_dim: int
+    """Channels of the latent representation."""
     kernels: tuple[int, ...]
+    """Lengths of the encoder's and decoder's kernels in samples."""
     hop: int
+    """Samples between two frames."""
     n_fft: int
+    """Samples of an STFT window."""
     stft_hop: int
+    """Samples between two STFT windows."""
     mels: int
+    """Bands that the spectrogram is projected to."""
     bottleneck_dim: int
+    """Channels between the blocks of the masking network."""
     hidden_dim: int
+    """Channels inside a block."""
     blocks: int
+    """Blocks of a stack; each doubles the dilation of the one before."""
     stacks: int
     previous_dim: int
+    """Channels of the latent that the stage before hands on; 0 for the first."""
 
     @property
     def bins(self) -> int:
@@ -45,7 +58,7 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Checked):
     """A Meta-TasNet's sizes; the defaults are the paper's (arXiv 2002.07016, section 3).
 
     Sizes are those of stage 0. Stage i works at ``base_rate_hz * 2**i``; its kernels, hop, STFT and (given as one
@@ -56,29 +69,46 @@ class ModelConfig:
     """
 
     stems: tuple[str, ...] = STEMS
-    base_rate_hz: int = 8000
-    stages: int = 3
-    audio_channels: int = 1
-    latent_dim: int | tuple[int, ...] = 440
-    kernels: tuple[int, ...] = (20, 40, 80)
-    hop: int = 20
-    mels: int | tuple[int, ...] = 256
-    n_fft: int = 1024
-    stft_hop: int = 256
-    bottleneck_dim: int | tuple[int, ...] = 160
-    hidden_dim: int | tuple[int, ...] = 160
-    kernel_size: int = 3
-    blocks: int | tuple[int, ...] = 6
-    stacks: int | tuple[int, ...] = 3
-    norm_groups: int = 8
+    base_rate_hz: Annotated[int, Limits(1000)] = 8000
+    """Sample rate of stage 0."""
+    stages: Annotated[int, Limits(1, 4)] = 3
+    audio_channels: Annotated[int, Limits(1, 2)] = 1
+    latent_dim: PerStage = 440
+    """Channels of the latent representation."""
+    kernels: Annotated[tuple[int, ...], Limits(1)] = (20, 40, 80)
+    """Lengths of the encoder's and decoder's kernels in samples."""
+    hop: Count = 20
+    """Samples between two frames, at most 20 ms."""
+    mels: PerStage = 256
+    """Bands that the encoder's spectrogram is projected to."""
+    n_fft: Annotated[int, Limits(16)] = 1024
+    """Samples of an STFT window; even."""
+    stft_hop: Count = 256
+    """Samples between two STFT windows."""
+    bottleneck_dim: PerStage = 160
+    """Channels between the blocks of the masking network."""
+    hidden_dim: PerStage = 160
+    """Channels inside a block."""
+    kernel_size: Count = 3
+    """Taps of a block's dilated convolution; odd."""
+    blocks: PerStage = 6
+    """Blocks of a stack; each doubles the dilation of the one before."""
+    stacks: PerStage = 3
+    norm_groups: Count = 8
+    """Groups of the normalisation; they divide every number of channels."""
     residual_bias: bool = False
     parameters: Literal["generated", "independent", "shared"] = "generated"
-    embedding_dim: int = 8
-    embedding_bottleneck: int = 5
+    """Where an extractor's weights come from: the generator, one network for each stem, or one for all."""
+    embedding_dim: Count = 8
+    """Numbers that describe a stem to the generator."""
+    embedding_bottleneck: Count = 5
+    """Numbers that the generator makes of them for a layer."""
     octaves: bool = False
-    segment_s: float = 8.0
+    segment_s: Positive = 8.0
+    """Length of the excerpts that the model is trained on and separates."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(len(self.stems) >= 2, f"stems is {self.stems!r}; two or more are needed")
         require(len(set(self.stems)) == len(self.stems), f"stems {self.stems!r} has a name twice")
         require(
@@ -88,29 +118,16 @@ class ModelConfig:
             ),
             f"stems {self.stems!r}: each must do as a file name without commas",
         )
-        require(1 <= self.stages <= 4, f"stages is {self.stages}; allowed are 1 to 4")
-        require(self.audio_channels in (1, 2), f"audio_channels is {self.audio_channels}; allowed are 1 and 2")
-        require(self.base_rate_hz >= 1000, f"base_rate_hz is {self.base_rate_hz}; at least 1000 is needed")
         require(
-            1 <= self.hop <= self.base_rate_hz // 50,
+            self.hop <= self.base_rate_hz // 50,
             f"hop is {self.hop} samples; allowed are 1 to {self.base_rate_hz // 50} (20 ms)",
         )
-        require(
-            len(self.kernels) >= 1 and min(self.kernels) >= 1, f"kernels is {self.kernels!r}; one or more, each >= 1"
-        )
+        require(len(self.kernels) >= 1, "kernels is empty; one or more are needed")
         require(max(self.kernels) >= self.hop, f"kernels {self.kernels!r} leave gaps at hop {self.hop}")
-        require(
-            self.kernel_size % 2 == 1 and self.kernel_size >= 1, f"kernel_size is {self.kernel_size}; it must be odd"
-        )
-        require(self.norm_groups >= 1, f"norm_groups is {self.norm_groups}; at least 1 is needed")
-        require(self.n_fft >= 16 and self.n_fft % 2 == 0, f"n_fft is {self.n_fft}; an even number from 16 is needed")
-        require(1 <= self.stft_hop <= self.n_fft, f"stft_hop is {self.stft_hop}; allowed are 1 to n_fft, {self.n_fft}")
-        for name in ("embedding_dim", "embedding_bottleneck"):
-            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; at least 1 is needed")
-        require(
-            math.isfinite(self.segment_s) and self.segment_s > 0, f"segment_s is {self.segment_s}; it must be positive"
-        )
-        for name in ("latent_dim", "mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks"):
+        require(self.kernel_size % 2 == 1, f"kernel_size is {self.kernel_size}; it must be odd")
+        require(self.n_fft % 2 == 0, f"n_fft is {self.n_fft}; it must be even")
+        require(self.stft_hop <= self.n_fft, f"stft_hop is {self.stft_hop}; allowed are 1 to n_fft, {self.n_fft}")
+        for name in PER_STAGE:
             value = getattr(self, name)
             require(
                 isinstance(value, int) or len(value) == self.stages,
@@ -120,8 +137,6 @@ class ModelConfig:
             self._check_stage(stage)
 
     def _check_stage(self, stage: StageConfig) -> None:
-        for name in ("mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks"):
-            require(getattr(stage, name) >= 1, f"{name} is {getattr(stage, name)}; at least 1 is needed")
         shortest = stage.decoder_channels[-1]
         require(
             shortest >= 1 and stage.encoder_channels >= 1,
@@ -194,6 +209,5 @@ class ModelConfig:
     def first_stages(self, count: int) -> Self:
         """The same model cut to its first `count` stages."""
         require(1 <= count <= self.stages, f"{count} stages asked for; this model has {self.stages}")
-        per_stage = ("latent_dim", "mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks")
-        cut = {name: value[:count] for name in per_stage if isinstance(value := getattr(self, name), tuple)}
+        cut = {name: value[:count] for name in PER_STAGE if isinstance(value := getattr(self, name), tuple)}
         return dataclasses.replace(self, stages=count, **cut)

@@ -1,17 +1,42 @@
-"""Settings from TOML and JSON: dataclasses built from plain values, every key and type checked."""
+"""Settings from TOML and JSON: dataclasses whose fields hold what their types and limits say."""
 
 import copy
 import dataclasses
+import functools
+import math
+import sys
 import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from hyperstem.config.limits import FINITE, Limits
 from hyperstem.errors import ConfigError
 
 T = TypeVar("T")
+
+
+class Checked:
+    """Base of dataclasses whose fields are checked whenever one is made, from a file or in Python.
+
+    Raises:
+        ConfigError: a value is of the wrong type or beyond its field's `Limits`, or no finite number.
+    """
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints(type(self)).items():
+            object.__setattr__(self, name, _checked(hint, getattr(self, name), name))
+
+
+class _OutOfLimits(ConfigError):
+    """A value of the right type that is not allowed."""
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def from_mapping(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
@@ -25,7 +50,6 @@ def from_mapping(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
     Raises:
         ConfigError: for an unknown or missing key, a value of the wrong type or out of range.
     """
-    hints = typing.get_type_hints(kind)
     fields = {spec.name: spec for spec in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in mapping:
         if key not in fields:
@@ -34,55 +58,71 @@ def from_mapping(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
         required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
         if required and name not in mapping:
             raise ConfigError(f"{where}: key {name!r} is missing")
-    values = {key: _checked(hints[key], value, f"{where}: {key}") for key, value in mapping.items()}
+    values = {key: _checked(_hints(kind)[key], value, f"{where}: {key}") for key, value in mapping.items()}
     try:
         return kind(**values)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
 
 
-def _checked(hint: Any, value: Any, where: str) -> Any:
+def _checked(hint: Any, value: Any, where: str, limits: Limits = FINITE) -> Any:
     """`value` as the type `hint`: nested dataclasses and tuples are built, an int passes for a float."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} is {value!r}; expected a table")
-        return from_mapping(hint, value, where)
+    if origin is Annotated:
+        return _checked(arguments[0], value, where, arguments[1])
     if origin in (typing.Union, types.UnionType):
-        for option in arguments:
-            try:
-                return _checked(option, value, where)
-            except ConfigError:
-                continue
-        raise ConfigError(f"{where} is {value!r}; expected {_describe(hint)}")
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise ConfigError(f"{where} is {value!r}; allowed are {', '.join(map(repr, arguments))}")
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where} is {value!r}; expected a list")
-        return tuple(_checked(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} is {value!r}; expected a table")
-        return {key: _checked(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is type(None) and value is None:
-        return None
-    if hint in (int, float, str, bool) and type(value) is hint:
+        return _one_of(hint, value, where, limits)
+    if origin is Literal and value in arguments:
         return value
+    if origin is Literal:
+        raise ConfigError(f"{where} is {value!r}; allowed are {', '.join(map(repr, arguments))}")
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_checked(arguments[0], item, f"{where}[{i}]", limits) for i, item in enumerate(value))
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _checked(arguments[1], item, f"{where}.{key}", limits) for key, item in value.items()}
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_mapping(hint, value, where) if isinstance(value, Mapping) else _instance(hint, value, where)
+    if hint is float and type(value) is int:
+        value = float(value) if abs(value) <= sys.float_info.max else math.inf
+    return _limited(_instance(hint, value, where), where, limits)
+
+
+def _one_of(hint: Any, value: Any, where: str, limits: Limits) -> Any:
+    """`value` as the first type of the union `hint` that it has."""
+    for option in typing.get_args(hint):
+        try:
+            return _checked(option, value, where, limits)
+        except _OutOfLimits:
+            raise
+        except ConfigError:
+            continue
     raise ConfigError(f"{where} is {value!r}; expected {_describe(hint)}")
+
+
+def _instance(hint: Any, value: Any, where: str) -> Any:
+    if type(value) is not hint:
+        raise ConfigError(f"{where} is {value!r}; expected {_describe(hint)}")
+    return value
+
+
+def _limited(value: Any, where: str, limits: Limits) -> Any:
+    if type(value) in (int, float) and not limits.allow(value):
+        raise _OutOfLimits(f"{where} is {value}; it must be {limits}")
+    return value
 
 
 def _describe(hint: Any) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _describe(arguments[0])
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_describe(option) for option in arguments)
     if origin is tuple:
-        return f"a list of {_describe(arguments[0])}"
-    return {int: "an integer", float: "a number", str: "text", bool: "true or false"}.get(hint, str(hint))
+        return f"a list, each {_describe(arguments[0])}"
+    if origin is dict or dataclasses.is_dataclass(hint):
+        return "a table"
+    names = {int: "an integer", float: "a number", str: "text", bool: "true or false", types.NoneType: "nothing"}
+    return names.get(hint, str(hint))
 
 
 def to_mapping(settings: Any) -> dict[str, Any]:

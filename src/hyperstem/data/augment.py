@@ -8,8 +8,6 @@ import numpy as np
 from hyperstem.config import AugmentConfig
 from hyperstem.dsp.resample import fit, resample
 
-WINDOW_MS = 64
-"""Longest window of the pitch shifter."""
 CLOSE_HZ = (100.0, 250.0)
 """Below a corner drawn from here a directional microphone held close raises a sound."""
 
@@ -21,92 +19,11 @@ def draw_speed(config: AugmentConfig, rng: np.random.Generator) -> float:
     return float((1 + config.speed) ** rng.uniform(-1, 1))
 
 
-def draw_pitch(config: AugmentConfig, rng: np.random.Generator) -> float:
-    """A pitch factor, 1 where nothing is to be done."""
-    if rng.random() >= config.pitch_share or config.pitch_semitones == 0:
-        return 1.0
-    return float(2 ** (rng.uniform(-1, 1) * config.pitch_semitones / 12))
-
-
 def change_speed(wave: np.ndarray, speed: float, rate_hz: int, length: int) -> np.ndarray:
     """The wave played `speed` times as fast, pitch and all, as (..., length)."""
     if speed == 1:
         return fit(wave, length)
     return fit(resample(wave, round(rate_hz * speed), rate_hz), length)
-
-
-def shift_pitch(wave: np.ndarray, factor: float, rate_hz: int) -> np.ndarray:
-    """The wave at `factor` times its pitch, tempo kept: a phase vocoder stretches it, resampling brings it back.
-
-    One rotation of phases serves all channels of a stem, so that the stereo picture stays.
-    """
-    if factor == 1:
-        return wave
-    flat = wave.reshape(-1, *wave.shape[-2:])  # (stem, channel, time)
-    shifted = [change_speed(_stretch(each, factor, rate_hz), factor, rate_hz, wave.shape[-1]) for each in flat]
-    return np.stack(shifted).reshape(wave.shape)
-
-
-def _stretch(wave: np.ndarray, factor: float, rate_hz: int) -> np.ndarray:
-    """(channel, time) to (channel, about time * factor) at the same pitch.
-
-    Source:
-        Laroche and Dolson, "Improved phase vocoder time-scale modification of audio", 1999: bins turn with their peak.
-    """
-    size = 1 << ((rate_hz * WINDOW_MS // 1000).bit_length() - 1)
-    hop = size // 4
-    window = np.hanning(size + 1)[:-1].astype(np.float32)
-    count = int(np.ceil(wave.shape[-1] * factor / hop)) + 4
-    positions = np.round(np.arange(count) * (hop / factor)).astype(int)
-    padded = np.pad(wave, ((0, 0), (size + hop, int(positions[-1]) + 2 * size + hop - wave.shape[-1])))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size, axis=-1)  # (channel, start, size)
-    spectra = np.fft.rfft(frames[:, positions + hop] * window, axis=-1)  # (channel, frame, bin)
-    earlier = np.fft.rfft(frames[:, positions].sum(axis=0) * window, axis=-1)  # (frame, bin), a hop before each
-    turned = spectra * _rotation(spectra.sum(axis=0), earlier)
-    pieces = np.fft.irfft(turned, size, axis=-1).astype(np.float32) * (window / 1.5)  # squared Hann windows add to 1.5
-    result = np.zeros((len(wave), (count + 3) * hop), np.float32)
-    for quarter in range(4):
-        part = pieces[..., quarter * hop : (quarter + 1) * hop].reshape(len(wave), -1)
-        result[:, quarter * hop : quarter * hop + part.shape[-1]] += part
-    return result[:, size:]
-
-
-def _rotation(spectra: np.ndarray, earlier: np.ndarray) -> np.ndarray:
-    """What turns each spectrum so that it continues the one before as if it were one hop later.
-
-    Args:
-        spectra: (frame, bin) complex.
-        earlier: the spectra one hop before each.
-
-    Returns:
-        (frame, bin) complex of modulus 1; all bins around a peak have the peak's.
-    """
-    turn = spectra[:-1] * np.conj(earlier[1:])
-    power = _power(turn)
-    turn *= np.float32(1) / np.sqrt(np.maximum(power, np.float32(1e-30)))
-    turn[power <= 1e-30] = 1
-    peaks = _nearest_peaks(_power(spectra))
-    rotation = np.ones_like(spectra)
-    for i in range(1, len(spectra)):
-        np.take(rotation[i - 1] * turn[i - 1], peaks[i], out=rotation[i])
-    return rotation
-
-
-def _power(values: np.ndarray) -> np.ndarray:
-    return np.square(values.real) + np.square(values.imag)
-
-
-def _nearest_peaks(power: np.ndarray) -> np.ndarray:
-    """(frame, bin) int: for each bin the nearest one that is at least as great as two neighbours on both sides."""
-    bins = power.shape[-1]
-    is_peak = np.ones(power.shape, bool)
-    for step in (1, 2):
-        is_peak[:, step:] &= power[:, step:] >= power[:, :-step]
-        is_peak[:, :-step] &= power[:, :-step] >= power[:, step:]
-    index = np.arange(bins, dtype=np.int32)
-    below = np.maximum.accumulate(np.where(is_peak, index, -bins), axis=-1)
-    above = np.minimum.accumulate(np.where(is_peak, index, 2 * bins)[:, ::-1], axis=-1)[:, ::-1]
-    return np.where(index - below <= above - index, below, above)
 
 
 def colour(wave: np.ndarray, config: AugmentConfig, rate_hz: int, rng: np.random.Generator) -> np.ndarray:

@@ -3,13 +3,12 @@
 Batch k is a function of the seed and k alone: not of the number of workers, of processes, or of what was drawn before.
 """
 
-import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from hyperstem.config import DataConfig, ModelConfig
 from hyperstem.data.library import PreparedTrack, load_source
@@ -93,31 +92,6 @@ def _batch(examples: list[Example], model: ModelConfig, active_db: float) -> Bat
         tuple(map(torch.from_numpy, arrays.stems)),
         torch.from_numpy(arrays.active),
         None if arrays.merge is None else torch.from_numpy(arrays.merge),
-    )
-
-
-class _From(Sampler[int]):
-    """The whole numbers from `start` on."""
-
-    def __init__(self, start: int) -> None:
-        self.start = start
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count(self.start)
-
-
-def batches(dataset: SegmentDataset, start: int = 0, pin_memory: bool = False) -> Iterator[Batch]:
-    """Batches `start`, start + 1, ... without end, made ahead by the settings' number of worker processes."""
-    workers = dataset.config.workers
-    return iter(
-        DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=_From(start),
-            num_workers=workers,
-            pin_memory=pin_memory,
-            prefetch_factor=dataset.config.prefetch if workers else None,
-        )
     )
 
 

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperstem.config import DataConfig
-from hyperstem.data.augment import CLOSE_HZ, change_speed, closer, colour, draw_pitch, draw_speed, place, shift_pitch
+from hyperstem.data.augment import CLOSE_HZ, change_speed, closer, colour, draw_speed, place
 from hyperstem.data.library import Library, PreparedTrack, Source
 from hyperstem.errors import DataError
 
 MATCH_LIMIT_DB = 20.0
 ALONE_SOLO = 0.75
-"""How often a stem of a remix of which little is kept comes from its solo sources, if it has any."""
+"""Share of stems that come from solo sources, where they have any, in a remix of which only one or two are kept."""
 
 
 class Example(NamedTuple):
@@ -75,12 +75,11 @@ class Mixer:
         track = self._songs.draw(rng)
         sounding = [stem for stem in self.stems if track.sounds(stem)] or list(self.stems)
         focus = sounding[rng.integers(len(sounding))]
-        speed, pitch = draw_speed(self.config.augment, rng), draw_pitch(self.config.augment, rng)
+        speed = draw_speed(self.config.augment, rng)
         needed = int(np.ceil(self.length * speed)) + 1
         start = self._start(track, focus, needed, rng)
         cuts = np.stack([track.cut(stem, start, needed) for stem in self.stems])
-        cuts = change_speed(self._channels(cuts, rng), speed, self.rate_hz, self.length)
-        return shift_pitch(cuts, pitch, self.rate_hz), track.sums
+        return change_speed(self._channels(cuts, rng), speed, self.rate_hz, self.length), track.sums
 
     def _remix(self, rng: np.random.Generator, alone: bool) -> tuple[np.ndarray, Mapping[str, tuple[str, ...]]]:
         """Stems of different songs, (stem, channel, time); no sums."""
@@ -104,14 +103,13 @@ class Mixer:
 
     def _cut(self, track: PreparedTrack, stem: str, rng: np.random.Generator, target_db: float | None) -> np.ndarray:
         """A cut of one stem, changed as the settings say, (channel, time); brought to a level if one is given."""
-        speed, pitch = draw_speed(self.config.augment, rng), draw_pitch(self.config.augment, rng)
+        speed = draw_speed(self.config.augment, rng)
         solo = self._solo_sources.get(track.source)
         if solo and solo.deeper_semitones:
             speed *= 2 ** (-rng.uniform(0, solo.deeper_semitones) / 12)
         needed = int(np.ceil(self.length * speed)) + 1
         wave = track.cut(stem, self._start(track, stem, needed, rng), needed)
         wave = change_speed(self._channels(wave, rng), speed, self.rate_hz, self.length)
-        wave = shift_pitch(wave, pitch, self.rate_hz)
         if solo and solo.closer_db:
             wave = closer(wave, rng.uniform(0, solo.closer_db), rng.uniform(*CLOSE_HZ), self.rate_hz)
         if target_db is not None:

@@ -87,31 +87,6 @@ def _clamped_log_power(x: Tensor) -> Tensor:
     return torch.log10(x.square().sum(-1).clamp(min=POWER_EPS))
 
 
-def spectral_distance(estimate: Tensor, reference: Tensor, windows: Sequence[int]) -> Tensor:
-    """L1 distance of STFT magnitudes, mean over bins and frames, mean over window lengths.
-
-    Args:
-        estimate: (..., time).
-        reference: (..., time).
-        windows: window lengths in samples; hops are a quarter.
-
-    Returns:
-        (...).
-
-    Source:
-        Yamamoto et al., "Parallel WaveGAN", ICASSP 2020, section 2.2 (the linear magnitude term).
-    """
-    distances = []
-    for window in windows:
-        pair = torch.stack([estimate, reference]).flatten(0, -2)
-        hann = torch.hann_window(window, dtype=pair.dtype, device=pair.device)
-        spectrum = torch.stft(pair, window, window // 4, window=hann, pad_mode="constant", return_complex=True)
-        magnitude = (torch.view_as_real(spectrum).square().sum(-1) + POWER_EPS).sqrt()
-        a, b = magnitude.unflatten(0, (2, *estimate.shape[:-1])).unbind(0)
-        distances.append((a - b).abs().mean((-2, -1)))
-    return torch.stack(distances).mean(0)
-
-
 def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
     """How much the latents of different stems of one mixture point the same way.
 
@@ -274,13 +249,8 @@ class Objective(nn.Module):
         config = self.config
         if config.kind == "si_snr":
             scores = si_snr(estimates, stems, config.signed)
-        elif config.kind == "snr":
-            scores = snr(estimates, stems, config.snr_threshold_db)
         else:
-            scores = -(estimates - stems).abs().mean(-1)
-            if config.kind == "l1+mrstft":
-                scores = scores - config.spectral * spectral_distance(estimates, stems, config.stft_windows)
-            scores = scores * config.l1_scale
+            scores = snr(estimates, stems, config.snr_threshold_db)
         if config.snr_mix > 0 and config.kind == "si_snr":
             scores = (1 - config.snr_mix) * scores + config.snr_mix * snr(estimates, stems, config.snr_threshold_db)
         return (scores * active).sum(0) / _count(active, 0)

@@ -1,0 +1,36 @@
+"""Limits on numbers in settings, given beside the field's type: ``share: Annotated[float, Limits(0, 1)] = 0.5``."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a number may be, or each number of a list or a table. Without bounds it only has to be finite."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    """The number is greater than this."""
+    below: float = math.inf
+    """The number is less than this."""
+
+    def allow(self, number: float) -> bool:
+        """Whether `number` is finite and within all bounds."""
+        return self.least <= number <= self.most and self.above < number < self.below
+
+    def __str__(self) -> str:
+        bounds = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
+        given = [f"{words} {bound:g}" for words, bound in bounds.items() if math.isfinite(bound)]
+        return " and ".join(given) or "a finite number"
+
+
+FINITE = Limits()
+Share = Annotated[float, Limits(0, 1)]
+Positive = Annotated[float, Limits(above=0)]
+NotNegative = Annotated[float, Limits(0)]
+Count = Annotated[int, Limits(1)]
+"""1, 2, 3, ..."""
+Whole = Annotated[int, Limits(0)]
+"""0, 1, 2, ..."""
