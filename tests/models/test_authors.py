@@ -69,6 +69,7 @@ def test_stored_case_gives_the_authors_loss(stored_case):
     assert parts == pytest.approx(case.arrays["expected.stage0.stats"].reshape(-1).tolist(), rel=TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
 def test_every_reference_case(name):
@@ -147,6 +148,7 @@ def test_other_shapes_agree_with_a_plain_computation(changes, tmp_path):
         assert worst(output.stems, expected[i].separated) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
 def test_the_plain_computation_is_the_authors(name):

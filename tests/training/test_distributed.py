@@ -102,6 +102,7 @@ def train_with(processes: int, folder: Path) -> list[list[str]]:
     return [out.split() for out, _ in results]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     single, double = train_with(1, tmp_path / "one"), train_with(2, tmp_path / "two")
     # Both stop after the step in which the second was told to, and both skip the step that only the second sees broken.

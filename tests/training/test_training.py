@@ -262,6 +262,7 @@ def _trained(log: Path) -> bool:
     return log.exists() and '"event": "train"' in log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_save_and_stop(config, tmp_path, number):
     command = [
@@ -388,6 +389,7 @@ def test_steps_without_a_finite_gradient_are_skipped(config, tmp_path):
         trainer.run(50)
 
 
+@pytest.mark.slow
 def test_what_training_runs_is_compiled(config, tmp_path, monkeypatch):
     compiled, compile_module = [], torch.nn.Module.compile
 

@@ -526,6 +526,7 @@ def some_model(folder):
     return str(folder / "tiny.safetensors")
 
 
+@pytest.mark.slow
 def test_same_bytes_as_the_command_line(browser, folder):
     """Uploads a song to the real command's studio, and separates it with the real command."""
     model = some_model(folder)
