@@ -1,6 +1,8 @@
+import errno
 import signal
 import threading
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -283,3 +285,21 @@ def test_a_folder_in_the_way_is_found_before_the_work(tmp_path, name):
     (result,) = batch.run(separator(), plan([tmp_path / "song.wav"], chosen, STEMS), chosen, lambda _: None)
     assert f"{name} is a folder" in result.error
     assert [path.name for path in (tmp_path / "out" / "song").iterdir()] == [name]
+
+
+def test_failures_have_a_kind_that_is_counted(tmp_path, monkeypatch):
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    audio.write(tmp_path / "song.wav", noise(1, 1000), 8000)
+    (tmp_path / "out/song").mkdir(parents=True)
+    (tmp_path / "out/song/bass.wav").write_bytes(b"mine")
+    sources = [tmp_path / name for name in ("none.wav", "broken.wav", "song.wav")]
+    results = batch.run(
+        separator(), plan(sources, settings(tmp_path / "out"), STEMS), settings(tmp_path / "out"), print
+    )
+    assert [result.record()["reason"] for result in results] == ["missing", "audio", "exists"]
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(batch, "_separate_into", Mock(side_effect=[full, MemoryError(), OSError(5, "I/O"), KeyError()]))
+    overwrite = settings(tmp_path / "out", existing="overwrite")
+    tasks = plan(sources[2:] * 4, overwrite, STEMS)
+    reasons = [result.reason for result in batch.run(separator(), tasks, overwrite, print)]
+    assert reasons == ["disk full", "out of memory", "system", "internal error"]

@@ -1,6 +1,7 @@
 """Separates many files, and goes on when one fails."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from hyperstem import audio
-from hyperstem.errors import AudioError, HyperstemError
+from hyperstem.errors import ExistsError, HyperstemError
 from hyperstem.files import remove_leftovers, remove_leftovers_below, replacing, sha256
 from hyperstem.separation import manifest
 from hyperstem.separation.manifest import MANIFEST
@@ -105,7 +106,9 @@ def run(
         told = (lambda done, total: progress(task, done, total)) if progress else None
         replaced = [path for path in (*task.paths.values(), task.manifest) if resolved(path) in inputs]
         if replaced:
-            result = Result(task.source, "failed", f"{task.source}: would replace {replaced[0]}, which is an input")
+            result = Result(
+                task.source, "failed", f"{task.source}: would replace {replaced[0]}, which is an input", "exists"
+            )
         else:
             result = separate_file(separator, task, settings, told, cancel, folders)
         with lock:
@@ -164,23 +167,36 @@ def separate_file(
     except Cancelled:
         raise
     except (HyperstemError, OSError) as error:
-        return Result(task.source, "failed", _line(task.source, error))
-    except MemoryError:
-        return Result(task.source, "failed", f"{task.source}: out of memory")
+        return Result(task.source, "failed", line(task.source, error), reason_of(error))
+    except MemoryError as error:
+        return Result(task.source, "failed", f"{task.source}: out of memory", reason_of(error))
     except Exception as error:  # a mistake of ours in one song leaves the others their turn
         if os.environ.get("HYPERSTEM_DEBUG"):
             raise
         internal = f"{task.source}: internal error: {type(error).__name__}: {error} (set HYPERSTEM_DEBUG=1 for more)"
-        return Result(task.source, "failed", " ".join(internal.splitlines()))
+        return Result(task.source, "failed", " ".join(internal.splitlines()), reason_of(error))
 
 
-def is_done(task: Task, work: Mapping[str, Any], picture: bool = False) -> bool:
+def reason_of(error: Exception) -> str:
+    """An error's kind, as failures are counted by."""
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return "disk full"
+        kinds = {FileNotFoundError: "missing", PermissionError: "not allowed"}
+        return next((word for kind, word in kinds.items() if isinstance(error, kind)), "system")
+    if isinstance(error, HyperstemError):
+        return "exists" if isinstance(error, ExistsError) else "audio"
+    return "out of memory" if isinstance(error, MemoryError) else "internal error"
+
+
+def is_done(task: Task, work: Mapping[str, Any], picture: bool = False, digest: str = "") -> bool:
     """Whether the task's files are there, made of its song as it now is, by the same model with the same settings.
 
     Args:
         task: a song and its files.
         work: what `work` gives.
         picture: the picture must be there too.
+        digest: the song's SHA-256 where it is known; otherwise the song is read.
 
     Raises:
         OSError: the song cannot be read. It is read only if everything else agrees.
@@ -189,30 +205,30 @@ def is_done(task: Task, work: Mapping[str, Any], picture: bool = False) -> bool:
     paths = [*task.paths.values(), *([task.picture] if picture else [])]
     if not (manifest.agrees(contents, work) and all(path.is_file() for path in paths)):
         return False
-    return manifest.is_of(contents, sha256(task.source))
+    return manifest.is_of(contents, digest or sha256(task.source))
 
 
 def _check_existing(task: Task, settings: BatchSettings) -> list[str]:
     """Refuses to replace files that may not be replaced, and gives warnings.
 
     Raises:
-        AudioError: there is such a file.
+        ExistsError: there is such a file.
     """
     written = [*task.paths.values(), *([task.picture] if settings.plot else [])]
     present = [path for path in written if path.exists()]
     ours = manifest.is_ours(task.manifest)
     if settings.existing == "fail" and present:
-        raise AudioError(f"{present[0]} exists; --overwrite replaces it, --skip-existing passes it over")
+        raise ExistsError(f"{present[0]} exists; --overwrite replaces it, --skip-existing passes it over")
     if settings.existing != "overwrite" and task.manifest.exists() and not ours:
-        raise AudioError(f"{task.manifest} exists, and is not one of ours; --overwrite replaces it")
+        raise ExistsError(f"{task.manifest} exists, and is not one of ours; --overwrite replaces it")
     if settings.existing == "skip":
         known = {resolved(path) for path in (*manifest.files(task.manifest), task.picture)} if ours else set()
         foreign = [path for path in present if resolved(path) not in known]
         if foreign:
-            raise AudioError(f"{foreign[0]} exists, and no manifest says what it was made of; --overwrite replaces it")
+            raise ExistsError(f"{foreign[0]} exists, and no manifest says what it was made of; --overwrite replaces it")
     folder = next((path for path in (*present, task.manifest) if path.is_dir()), None)
     if folder is not None:
-        raise AudioError(f"{folder} is a folder; a file of that name is to be written")
+        raise ExistsError(f"{folder} is a folder; a file of that name is to be written")
     if settings.existing == "skip" and ours:
         return [f"{task.manifest.parent} held other stems (of another file, model or settings), which were replaced"]
     return []
@@ -343,7 +359,7 @@ def _manifest(
     }
 
 
-def _line(source: Path, error: Exception) -> str:
+def line(source: Path | str, error: Exception) -> str:
     """File and cause in one line."""
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename and str(error.filename) != str(source) else ""

@@ -106,7 +106,7 @@ def resolved(path: Path) -> Path:
 
 
 def _unreadable(path: Path, error: OSError) -> Result:
-    return Result(path, "failed", f"{path}: {error.strerror}")
+    return Result(path, "failed", f"{path}: {error.strerror}", "system")
 
 
 def _audio_files(folder: Path, failures: list[Result]) -> list[Path]:
@@ -119,7 +119,7 @@ def _audio_files(folder: Path, failures: list[Result]) -> list[Path]:
             files.append(path)
     songs = [path for path in files if resolved(path) not in written]
     if not songs and len(failures) == before:
-        failures.append(Result(folder, "failed", f"{folder}: no audio files in this folder"))
+        failures.append(Result(folder, "failed", f"{folder}: no audio files in this folder", "missing"))
     return songs
 
 

@@ -71,6 +71,8 @@ class Result:
     source: Path
     status: Literal["done", "skipped", "failed"]
     error: str = ""
+    reason: str = ""
+    """Kind of failure in a word or two, such as "audio", "missing" or "disk full", by which failures are counted."""
     output: Output | None = None
     seconds: float = 0.0
     """Of sound."""
@@ -81,7 +83,7 @@ class Result:
         """As JSON values."""
         record: dict[str, Any] = {"file": str(self.source), "status": self.status}
         if self.status == "failed":
-            return record | {"error": self.error}
+            return record | {"error": self.error, "reason": self.reason}
         if self.output is not None:
             record |= {
                 "stems": {name: str(path) for name, path in self.output.paths.items()},
@@ -115,7 +117,7 @@ def plan(
         ConfigError: there are several songs, and the template gives all of them the same names.
     """
     sources, folders = list(sources), folders or {}
-    if len(sources) > 1 and "track" not in _track_fields(settings):
+    if len(sources) > 1 and "track" not in track_fields(settings):
         raise ConfigError(f"template {settings.template!r} has no {{track}}; {len(sources)} songs would be one")
     planner = _Planner(settings, stems, {source: folders.get(source, "") for source in sources})
     earlier = {source: planner.earlier(source) for source in sources} if settings.existing == "skip" else {}
@@ -173,7 +175,7 @@ class _Planner:
     def _task(self, source: Path, number: int) -> Task:
         track = names.track_name(source)
         track = track if number == 1 else f"{track}-{number}"
-        return _task(source, track, self._folders[source], self._settings, self._stems)
+        return task_of(source, track, self._folders[source], self._settings, self._stems)
 
 
 def _digest(source: Path) -> str:
@@ -193,13 +195,14 @@ def _names(task: Task) -> set[str]:
     return {str(path).casefold() for path in (*task.paths.values(), task.manifest)}
 
 
-def _track_fields(settings: BatchSettings) -> list[str]:
+def track_fields(settings: BatchSettings) -> list[str]:
     """Fields of the template; the one file of a multitrack format has the track's name for its stem."""
     multitrack = settings.output.format.multitrack
     return ["track" if name == "stem" and multitrack else name for name in names.fields(settings.template)]
 
 
-def _task(source: Path, track: str, folder: str, settings: BatchSettings, stems: tuple[str, ...]) -> Task:
+def task_of(source: Path, track: str, folder: str, settings: BatchSettings, stems: tuple[str, ...]) -> Task:
+    """A song and its files, given the name and the folder that they have below the output."""
     extension = settings.output.format.name
 
     def path(stem: str) -> Path:

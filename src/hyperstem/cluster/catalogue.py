@@ -1,0 +1,215 @@
+"""Lists the songs of a catalogue one after the other, however many there are: folders, prefixes, lists, manifests."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from hyperstem.cluster import objects
+from hyperstem.errors import ConfigError, DataError, HyperstemError
+from hyperstem.separation import manifest
+from hyperstem.separation.sources import SUFFIXES
+
+MANIFESTS = (".jsonl", ".ndjson", ".parquet")
+"""Endings of files that list songs; a source with one of them is read as such."""
+COLUMNS = ("file", "folder", "seconds", "size")
+"""What a manifest may say of a song; all but the first may be missing, and others are passed over."""
+_LOSSLESS = (".wav", ".wave", ".flac", ".aif", ".aiff", ".w64", ".rf64", ".caf", ".ape", ".wv", ".tta")
+_BYTES_PER_S = {True: 120_000, False: 24_000}
+_UNKNOWN_S = 240.0
+
+
+class Listed(NamedTuple):
+    """One song of the catalogue."""
+
+    place: str
+    """Absolute path or URL."""
+    folder: str = ""
+    """Its folder in the catalogue, which its stems keep."""
+    seconds: float = _UNKNOWN_S
+    """Its length, or a guess by its size."""
+
+
+class Unlisted(NamedTuple):
+    """A place where songs were looked for in vain."""
+
+    place: str
+    error: str
+
+
+def songs(sources: Iterable[str], root: str | None = None, skip: str = "") -> Iterator[Listed | Unlisted]:
+    """All songs at the given places, in an order that is the same each time.
+
+    Args:
+        sources: files, folders, manifests (``.jsonl``, ``.parquet``), URLs of songs or prefixes of them.
+        root: songs below it keep their folders below it; None lets them keep those below the source.
+        skip: a folder or prefix that is not searched: the one that stems are written to.
+    """
+    for source in sources:
+        try:
+            yield from _source(source, root, skip)
+        except HyperstemError as error:
+            yield Unlisted(source, str(error))
+        except OSError as error:
+            yield Unlisted(source, f"{source}: {error.strerror or error}")
+
+
+def lines(path: str) -> Iterator[str]:
+    """The places in a text file, one a line, empty lines left out; "-" is the standard input."""
+    if path == "-":
+        yield from _lines(sys.stdin.buffer)
+        return
+    with Path(path).open("rb") as file:
+        yield from _lines(file)
+
+
+def _lines(file: IO[bytes]) -> Iterator[str]:
+    for line in file:
+        text = os.fsdecode(line).rstrip("\r\n")
+        if text.strip():
+            yield text
+
+
+def absolute(place: str) -> str:
+    """A place as every machine of the cluster may be given it."""
+    return place if objects.is_url(place) else os.path.abspath(Path(place).expanduser())  # noqa: PTH100 (keeps links)
+
+
+def _source(source: str, root: str | None, skip: str) -> Iterator[Listed | Unlisted]:
+    place = absolute(source)
+    if objects.is_url(place):
+        objects.check(place)
+    path = Path(place)
+    if place.lower().endswith(MANIFESTS):
+        yield from _manifest(place, root)
+    elif objects.is_url(place):
+        yield from _url(place, root, skip)
+    elif path.is_dir():
+        yield from _folder(path, root or place, skip)
+    else:
+        yield _local(path, path.stat().st_size, root or str(path.parent))
+
+
+def _url(url: str, root: str | None, skip: str) -> Iterator[Listed]:
+    """The song of this name, or the songs below it."""
+    for entry in objects.entries(url):
+        inside = entry.url != url
+        name = objects.file_name(entry.url)
+        if inside and (name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES):
+            continue
+        if inside and skip and entry.url.startswith(objects.join(skip, "")):
+            continue
+        top = root or (url if inside else url.rpartition("/")[0])
+        yield Listed(entry.url, _own_folder(entry.url, top), _seconds(name, entry.size))
+
+
+def _folder(folder: Path, root: str, skip: str) -> Iterator[Listed | Unlisted]:
+    """Songs in and under a folder, as `find_sources` finds them: nothing hidden, nothing that was written here."""
+    if str(folder) == skip or manifest.is_ours(folder / manifest.MANIFEST):
+        return
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        yield Unlisted(str(folder), f"{folder}: {error.strerror}")
+        return
+    manifests = (folder / entry.name for entry in entries if entry.name.endswith(manifest.MANIFEST))
+    written = {absolute(str(file)) for path in manifests for file in manifest.files(path)}
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _folder(folder / entry.name, root, skip)
+        elif Path(entry.name).suffix.lower() in SUFFIXES and entry.path not in written and entry.is_file():
+            yield _local(folder / entry.name, entry.stat().st_size, root)
+
+
+def _local(path: Path, size: int, root: str) -> Listed:
+    return Listed(str(path), _own_folder(str(path), root), _seconds(path.name, size))
+
+
+def _own_folder(place: str, root: str) -> str:
+    """The folder below `root`; outside of it the whole one, so that songs of one name stay apart."""
+    if objects.is_url(place):
+        folder, top = objects.folder(place), objects.folder(objects.join(root, "")) if objects.is_url(root) else ""
+        if objects.is_url(root) and objects.bucket(place) != objects.bucket(root):
+            return folder
+    else:
+        folder = Path(place).parent.as_posix()
+        top = "/" if objects.is_url(root) else Path(absolute(root)).as_posix()
+    if folder == top:
+        return ""
+    return _clean(folder.removeprefix(top.rstrip("/") + "/"))
+
+
+def _seconds(name: str, size: int | None) -> float:
+    """A song's length, guessed by its size: which songs are longest is all that counts."""
+    return _UNKNOWN_S if size is None else size / _BYTES_PER_S[name.lower().endswith(_LOSSLESS)]
+
+
+def _manifest(place: str, root: str | None) -> Iterator[Listed | Unlisted]:
+    """The songs that a manifest lists; one that lies at a URL is fetched first."""
+    top = place.rpartition("/")[0]
+    with tempfile.TemporaryDirectory(prefix="hyperstem-") as folder:
+        path = Path(place)
+        if objects.is_url(place):
+            path = Path(folder, objects.file_name(place))
+            objects.download(place, path)
+        rows = _parquet(path, place) if path.suffix.lower() == ".parquet" else _jsonl(path)
+        for number, row in enumerate(rows, 1):
+            try:
+                yield _row(row, top, root or top)
+            except (HyperstemError, OSError) as error:
+                yield Unlisted(place, f"{place}, row {number}: {error}")
+
+
+def _row(row: Any, top: str, root: str) -> Listed:
+    """One song of a manifest. The file itself is not looked at: that is the worker's part."""
+    name = row.get("file") if isinstance(row, Mapping) else None
+    if not isinstance(name, str) or not name:
+        raise DataError(f'no song in {str(row)[:80]!r}; a row has a "file", its path or URL')
+    inside = not objects.is_url(name) and not name.startswith("/")
+    place = objects.join(top, name) if inside and objects.is_url(top) else name if not inside else str(Path(top, name))
+    place = absolute(place)
+    if objects.is_url(place):
+        objects.check(place)
+    own = _own_folder(place, root)
+    folder = row.get("folder")
+    seconds, size = _number(row.get("seconds")), _number(row.get("size"))
+    return Listed(place, own if folder is None else _clean(folder), seconds or _seconds(place, size or None))
+
+
+def _clean(folder: object) -> str:
+    parts = str(folder).replace(os.sep, "/").split("/")
+    if ".." in parts:
+        raise ConfigError(f"folder {folder!r} leads out of the output folder")
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
+def _number(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and 0 < value < 1e15 else 0
+
+
+def _jsonl(path: Path) -> Iterator[Any]:
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    yield os.fsdecode(line.strip())
+
+
+def _parquet(path: Path, place: str) -> Iterator[Any]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ModuleNotFoundError:
+        raise ConfigError(f"{place} needs pyarrow, which is not installed: pip install 'hyperstem[ray]'") from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            columns = [name for name in COLUMNS if name in file.schema_arrow.names]
+            for part in file.iter_batches(batch_size=4096, columns=columns):
+                yield from part.to_pylist()
+    except ArrowException as error:
+        raise DataError(f"{place} is no Parquet file that can be read: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,299 @@
+"""Songs and stems at URLs: object stores (``s3://``, ``gs://``, ``az://``) by obstore, and reading from the web.
+
+An object appears whole or not at all, because the stores themselves know no other way to write one.
+"""
+
+import contextlib
+import errno
+import functools
+import os
+import shutil
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hyperstem.errors import ClusterError, ConfigError, HyperstemError
+
+STORES = ("s3", "gs", "az")
+WEB = ("http", "https")
+_TIMEOUT_S = 60
+_PART_BYTES = 1 << 20
+
+
+class Entry(NamedTuple):
+    """One object."""
+
+    url: str
+    size: int | None
+    stamp: str
+    """Changes when the object changes; empty where the server does not say."""
+
+
+def scheme(place: str) -> str:
+    """The scheme of a URL; empty for a path."""
+    head, found, _ = place.partition("://")
+    return head.lower() if found and head.isalnum() else ""
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is a URL, and so not a path of this machine."""
+    return bool(scheme(place))
+
+
+def check(place: str, writable: bool = False) -> None:
+    """Refuses URLs that nothing here can read, or write.
+
+    Raises:
+        ConfigError: the scheme is not known, or there is no bucket, or obstore is not installed.
+    """
+    kind = scheme(place)
+    allowed = STORES if writable else (*STORES, *WEB)
+    if kind not in allowed:
+        what = "written" if writable else "read"
+        raise ConfigError(f"{place} cannot be {what}; allowed are paths and {', '.join(f'{s}://' for s in allowed)}")
+    if not _split(place)[0].partition("://")[2]:
+        raise ConfigError(f"{place} names no bucket or host")
+    if kind in STORES and find_spec("obstore") is None:
+        raise ConfigError(f"{kind}:// needs obstore, which is not installed: pip install 'hyperstem[ray]'")
+
+
+def bucket(url: str) -> str:
+    """Scheme and bucket, or host."""
+    return _split(url)[0]
+
+
+def join(place: str, *parts: str) -> str:
+    """A place below another one."""
+    return "/".join([place.rstrip("/"), *parts])
+
+
+def entries(url: str) -> Iterator[Entry]:
+    """What a URL names: the object itself, or else all objects below it, in pages and in the store's order.
+
+    Raises:
+        OSError: nothing is there, or the store does not answer.
+    """
+    if scheme(url) in WEB:
+        yield Entry(url, None, "")  # a list has millions: they are asked when they are fetched
+        return
+    import obstore
+
+    root, path = _split(url)
+    with _told(url):
+        if path and not path.endswith("/"):
+            try:
+                meta = obstore.head(_store(root), path)
+            except FileNotFoundError:
+                pass
+            else:
+                yield _entry(root, meta)
+                return
+        found = False
+        for page in obstore.list(_store(root), path.rstrip("/") or None, chunk_size=1000):
+            for meta in page:
+                found = True
+                yield _entry(root, meta)
+        if not found:
+            raise FileNotFoundError(errno.ENOENT, "nothing there", url)
+
+
+def stat(url: str) -> Entry:
+    """Size and stamp of one object as it now is.
+
+    Raises:
+        OSError: it is not there, or the server does not answer.
+    """
+    if scheme(url) in WEB:
+        with _opened(url) as page:  # signed addresses allow no other question than for all of it
+            length = page.headers.get("Content-Length") or ""
+            stamp = page.headers.get("ETag") or page.headers.get("Last-Modified") or ""
+        return Entry(url, int(length) if length.isdecimal() else None, stamp)
+    import obstore
+
+    root, path = _split(url)
+    with _told(url):
+        return _entry(root, obstore.head(_store(root), path))
+
+
+def exists(url: str) -> bool:
+    """Whether there is an object of this name."""
+    import obstore
+
+    root, path = _split(url)
+    with _told(url):
+        try:
+            obstore.head(_store(root), path)
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def read(url: str) -> bytes | None:
+    """A small object's bytes; None if there is none.
+
+    Raises:
+        OSError: the store does not answer.
+    """
+    import obstore
+
+    root, path = _split(url)
+    with _told(url):
+        try:
+            return bytes(obstore.get(_store(root), path).bytes())
+        except FileNotFoundError:
+            return None
+
+
+def download(url: str, path: Path) -> None:
+    """Copies an object to a file.
+
+    Raises:
+        OSError: it is not there, did not arrive whole, or cannot be written.
+    """
+    if scheme(url) in WEB:
+        _download_web(url, path)
+        return
+    import obstore
+
+    root, name = _split(url)
+    with _told(url), path.open("wb") as file:
+        found = obstore.get(_store(root), name)
+        for part in found.stream(min_chunk_size=_PART_BYTES):
+            file.write(part)
+        size = found.meta["size"]
+    _check_size(url, path, size)
+
+
+def upload(path: Path, url: str) -> None:
+    """Copies a file to an object, which is there when all of it is.
+
+    Raises:
+        OSError: the store does not take it.
+    """
+    import obstore
+
+    root, name = _split(url)
+    with _told(url):
+        obstore.put(_store(root), name, path)
+
+
+def write(data: bytes, url: str) -> None:
+    """Makes or replaces a small object.
+
+    Raises:
+        OSError: the store does not take it.
+    """
+    import obstore
+
+    root, name = _split(url)
+    with _told(url):
+        obstore.put(_store(root), name, data)
+
+
+def delete(url: str) -> None:
+    """Removes an object, if it is there.
+
+    Raises:
+        OSError: the store does not answer.
+    """
+    import obstore
+
+    root, name = _split(url)
+    with _told(url):
+        try:
+            obstore.delete(_store(root), name)
+        except FileNotFoundError:
+            return
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Scheme with bucket, and the path below it."""
+    head, _, rest = url.partition("://")
+    bucket, _, path = rest.partition("/")
+    return f"{head.lower()}://{bucket}", path
+
+
+@functools.cache
+def _store(root: str) -> Any:
+    """The client of a bucket; keys, region and endpoint come from the environment or the machine's role."""
+    from obstore.exceptions import BaseError
+    from obstore.store import from_url
+
+    plain = any(os.environ.get(name, "").startswith("http://") for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT"))
+    try:
+        return from_url(root, client_options={"allow_http": plain})
+    except (BaseError, ValueError) as error:
+        raise ConfigError(f"{root}: {_first_line(error)}") from None
+
+
+def _entry(root: str, meta: Any) -> Entry:
+    stamp = meta["e_tag"] or meta["last_modified"].isoformat()
+    return Entry(f"{root}/{meta['path']}", meta["size"], stamp)
+
+
+@contextlib.contextmanager
+def _told(url: str) -> Iterator[None]:
+    """Turns the client's errors, whose texts are pages long, into errors of one line."""
+    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+    try:
+        yield
+    except (PermissionDeniedError, UnauthenticatedError):
+        raise PermissionError(errno.EACCES, "the store refuses it", url) from None
+    except BaseError as error:
+        raise OSError(None, _first_line(error), url) from None
+    except FileNotFoundError as error:
+        raise (error if error.errno else FileNotFoundError(errno.ENOENT, "no such object", url)) from None
+    except HyperstemError:
+        raise
+    except ValueError as error:  # a name that no store can hold
+        raise ClusterError(f"{url}: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return text[:300] or type(error).__name__
+
+
+def _opened(url: str) -> Any:
+    try:
+        return urllib.request.urlopen(url, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in (404, 410):
+            raise FileNotFoundError(errno.ENOENT, "no such page", url) from None
+        if error.code in (401, 403):
+            raise PermissionError(errno.EACCES, f"the server refuses it ({error.code})", url) from None
+        raise OSError(None, f"the server answers {error.code}", url) from None
+    except urllib.error.URLError as error:
+        raise OSError(None, str(error.reason), url) from None
+
+
+def _download_web(url: str, path: Path) -> None:
+    with _opened(url) as page, path.open("wb") as file:
+        shutil.copyfileobj(page, file, _PART_BYTES)
+        length = page.headers.get("Content-Length")
+    _check_size(url, path, int(length) if length and length.isdecimal() else None)
+
+
+def _check_size(url: str, path: Path, size: int | None) -> None:
+    got = path.stat().st_size
+    if size is not None and got != size:
+        raise OSError(None, f"{got} of {size} bytes arrived", url)
+
+
+def file_name(url: str) -> str:
+    """The last part of a URL, as a file may be called."""
+    path = urllib.parse.unquote(urllib.parse.urlsplit(url).path) if scheme(url) in WEB else _split(url)[1]
+    return path.rstrip("/").rpartition("/")[2].replace("\\", "_").replace("\0", "_") or "song"
+
+
+def folder(url: str) -> str:
+    """The part of a URL's path before its last, as "a/b"."""
+    path = urllib.parse.unquote(urllib.parse.urlsplit(url).path) if scheme(url) in WEB else _split(url)[1]
+    parts = [part for part in path.split("/")[:-1] if part not in ("", ".", "..")]
+    return "/".join(parts)
