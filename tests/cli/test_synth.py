@@ -11,10 +11,10 @@ from hyperstem import audio
 from hyperstem.cli import main
 from hyperstem.config import STEMS
 from hyperstem.synth import library
+from hyperstem.synth.compose.styles import STYLES
 from hyperstem.synth.library import SynthConfig, absent_stems, song_name, song_seed
-from hyperstem.synth.sources import Sources
 
-SMALL = ["--builtin", "--seconds", "3", "--rate", "8000"]
+SMALL = ["--seconds", "3", "--rate", "8000"]
 DEMO = Path(__file__).parents[2] / "examples"
 
 
@@ -40,7 +40,8 @@ def test_songs_are_folders_of_four_stems(tmp_path, suffix, capsys):
     manifest = json.loads((folders[0] / "song.json").read_text())
     assert manifest["seed"] == song_seed(SynthConfig(), 0)
     assert manifest["rate_hz"] == 8000
-    assert all(licence for stem in manifest["stems"].values() for licence in stem.values())
+    assert manifest["style"] in {style.name for style in STYLES}
+    assert manifest["sections"] and manifest["absent"] == list(absent_stems(manifest["seed"]))
 
 
 def test_the_same_seed_gives_the_same_bytes_for_any_number_of_jobs_and_songs(tmp_path):
@@ -64,7 +65,7 @@ def test_what_is_rendered_is_kept_and_what_is_missing_is_added(tmp_path, capsys)
 def test_songs_made_otherwise_are_not_overwritten(tmp_path, capsys):
     assert synth(tmp_path, "--songs", 1, *SMALL) == 0
     before = contents(tmp_path)
-    assert synth(tmp_path, "--songs", 1, "--builtin", "--seconds", "4", "--rate", "8000") == 1
+    assert synth(tmp_path, "--songs", 1, "--seconds", "4", "--rate", "8000") == 1
     assert "made otherwise" in capsys.readouterr().err
     assert contents(tmp_path) == before
 
@@ -103,19 +104,17 @@ def test_nothing_half_made_stays(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--builtin", "--voices", "."], "--builtin"),
-        (["--songs", "0", "--builtin"], "songs is 0"),
-        (["--seconds", "-1", "--builtin"], "allowed are 1"),
-        (["--rate", "100", "--builtin"], "8000"),
-        (["--seed", "-1", "--builtin"], "seed is -1"),
-        (["--minutes", "0", "--builtin"], "minutes"),
-        (["--minutes", "1", "--seconds", "0", "--builtin"], "seconds is 0"),
-        (["--minutes", "1", "--seconds", "nan", "--builtin"], "seconds is nan"),
-        (["--songs", "2", "--seconds", "0", "--minutes", "1", "--builtin"], "two of"),
-        (["--format", "opus", "--builtin"], "48000"),
-        (["--jobs", "0", "--builtin"], "jobs is 0"),
-        (["--songs", "2", "--seconds", "5", "--minutes", "1", "--builtin"], "two of"),
-        (["--soundfonts", "nowhere"], "nowhere is not a folder"),
+        (["--songs", "0"], "songs is 0"),
+        (["--seconds", "-1"], "allowed are 1"),
+        (["--rate", "100"], "8000"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--minutes", "0"], "minutes"),
+        (["--minutes", "1", "--seconds", "0"], "seconds is 0"),
+        (["--minutes", "1", "--seconds", "nan"], "seconds is nan"),
+        (["--songs", "2", "--seconds", "0", "--minutes", "1"], "two of"),
+        (["--format", "opus"], "48000"),
+        (["--jobs", "0"], "jobs is 0"),
+        (["--songs", "2", "--seconds", "5", "--minutes", "1"], "two of"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(tmp_path, arguments, words, capsys):
@@ -126,17 +125,11 @@ def test_what_cannot_be_is_said_in_one_line(tmp_path, arguments, words, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_sources_are_listed_without_rendering(tmp_path, capsys):
-    assert synth(tmp_path / "out", "--list-sources", "--builtin") == 0
-    assert "built-in band" in capsys.readouterr().out
-    assert not (tmp_path / "out").exists()
-
-
 def test_minutes_decide_how_many_songs_or_how_long(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(library, "render_songs", lambda folder, config, *rest: asked.append(config) or [])
     for options in (["--minutes", 5], ["--minutes", 2, "--songs", 4], ["--minutes", 1, "--seconds", 7], ["--songs", 3]):
-        assert synth(tmp_path, "--builtin", "--quiet", *options) == 0
+        assert synth(tmp_path, "--quiet", *options) == 0
     assert [(config.songs, config.seconds) for config in asked] == [(4, 75), (4, 30), (9, 7), (3, 75)]
 
 
@@ -147,7 +140,7 @@ def test_some_songs_lack_a_stem_and_none_lacks_most(tmp_path):
         assert low < np.mean([stem in stems for stems in lacking]) < high
     config = SynthConfig(songs=1, seconds=2, rate_hz=8000, format="wav")
     number = next(number for number in range(100) if "vocals" in absent_stems(song_seed(config, number)))
-    library.render_one(tmp_path, config, number, Sources())
+    library.render_one(tmp_path, config, number)
     wave, _ = audio.read(tmp_path / song_name(config, number) / "vocals.wav")
     assert wave.shape == (2, 16000)
     assert not wave.any()

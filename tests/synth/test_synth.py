@@ -227,3 +227,11 @@ def test_players_have_chance_of_their_own(monkeypatch):
     assert play_drums(song) != drums and play_bass(song) == bass
     monkeypatch.setattr(lines, "stream", lambda seed, *parts: stream(seed + 1, *parts))
     assert play_bass(song) != bass
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**40))
+def test_sung_lines_of_any_seed_are_finite(seed):
+    phrases = [[Syllable(0.3, 0.1, 40.0 + seed % 40, 1.0, "t", "i", True)]]
+    singer = draw_singer(np.random.default_rng(seed))
+    assert np.isfinite(render_voice(phrases, singer, seed, 0, 8000, 8000)).all()

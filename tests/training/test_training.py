@@ -687,7 +687,6 @@ def test_the_tiny_config_trains_on_the_built_in_band(tmp_path):
                 [
                     "synth",
                     str(tmp_path / name),
-                    "--builtin",
                     "--songs",
                     "2",
                     "--seconds",

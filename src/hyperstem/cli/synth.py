@@ -1,8 +1,7 @@
 """Render multitrack songs with the built-in band: OUT/<song>/drums, bass, other, vocals, ready to train on.
 
-The band composes and plays original music from a seed: the same seed gives the same files. Sound libraries and programs
-that are installed (SoundFonts with fluidsynth, MMA's grooves, Hydrogen's drum kits, speech sung by WORLD) make it
-richer; --builtin does without them. Every song carries song.json: seed, settings, sources and their licences.
+The band composes and plays original music from a seed: the same seed gives the same files. Every song carries
+song.json: its seed, settings, style, key and form.
 """
 
 import argparse
@@ -33,13 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-j", "--jobs", type=int, default=1, metavar="N", help="songs rendered at the same time (default: 1)"
     )
-    parser.add_argument("--builtin", action="store_true", help="nothing but the built-in band")
-    parser.add_argument("--soundfonts", type=Path, action="append", metavar="DIR", help="folder of .sf2 and .sf3 files")
-    parser.add_argument(
-        "--voices", type=Path, action="append", metavar="DIR", help="folder of recorded speech to sing with"
-    )
-    parser.add_argument("--kits", type=Path, action="append", metavar="DIR", help="folder of Hydrogen drum kits")
-    parser.add_argument("--list-sources", action="store_true", help="say what is found and stop")
     parser.add_argument("-q", "--quiet", action="store_true", help="no report and no progress")
 
 
@@ -51,10 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     from hyperstem.errors import ConfigError
     from hyperstem.synth.library import Rendered, SynthConfig, render_songs, songs_for
-    from hyperstem.synth.sources import Sources, find_sources
 
-    if args.builtin and (args.soundfonts or args.voices or args.kits):
-        raise ConfigError("--builtin uses no --soundfonts, --voices or --kits; give one or the other")
     seconds, songs = args.seconds, args.songs
     if args.minutes is not None and songs is not None and seconds is not None:
         raise ConfigError("give two of --songs, --seconds and --minutes; the third follows")
@@ -64,11 +53,6 @@ def run(args: argparse.Namespace) -> int:
     if songs is None:
         songs = 8 if args.minutes is None else songs_for(args.minutes, seconds)
     config = SynthConfig(songs, seconds, args.seed, args.rate, args.format)
-    found = Sources() if args.builtin else find_sources(args.soundfonts, args.voices, args.kits)
-    if not args.quiet:
-        print("\n".join(found.report()))
-    if args.list_sources:
-        return 0
     began = time.perf_counter()
     with tqdm(total=songs, unit="song", disable=args.quiet or None, leave=False) as bar:
 
@@ -76,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             bar.set_postfix_str(done.folder.name, refresh=False)
             bar.update()
 
-        rendered = render_songs(args.output, config, found, args.jobs, show)
+        rendered = render_songs(args.output, config, args.jobs, show)
     if not args.quiet:
         new = [item for item in rendered if not item.kept]
         busy_s = sum(item.busy_s for item in new)

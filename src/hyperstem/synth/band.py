@@ -1,6 +1,6 @@
 """The built-in band: one seeded song, from the score to four finished stems, with numpy alone."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import numpy as np
 
@@ -8,8 +8,8 @@ from hyperstem.config import STEMS
 from hyperstem.errors import ConfigError
 from hyperstem.synth import dsp
 from hyperstem.synth.compose.grooves import play_drums
-from hyperstem.synth.compose.lines import Part, play_bass, play_others
-from hyperstem.synth.compose.score import Note, Song, Syllable, compose, stream
+from hyperstem.synth.compose.lines import play_bass, play_others
+from hyperstem.synth.compose.score import Song, Syllable, compose, stream
 from hyperstem.synth.play.drumkit import render_drums
 from hyperstem.synth.play.singer import Singer, draw_singer
 from hyperstem.synth.play.singing import choir, harmony, play_vocals
@@ -48,16 +48,16 @@ def render_song(
         stem: players[stem](song, samples, rate_hz) if stem not in absent else np.zeros((2, samples), np.float32)
         for stem in STEMS
     }
-    return balance(stems, seed, rate_hz)
+    return _balance(stems, seed, rate_hz)
 
 
 def own_drums(song: Song, samples: int, rate_hz: int) -> np.ndarray:
     """The built-in drummer on the built-in kit, (2, samples) float32."""
     kind = str(stream(song.seed, 40, 1).choice(song.style.kits))
-    return finish_drums(song, render_drums(play_drums(song), song.seed, kind, samples, rate_hz), rate_hz)
+    return _finish_drums(song, render_drums(play_drums(song), song.seed, kind, samples, rate_hz), rate_hz)
 
 
-def finish_drums(song: Song, wave: np.ndarray, rate_hz: int) -> np.ndarray:
+def _finish_drums(song: Song, wave: np.ndarray, rate_hz: int) -> np.ndarray:
     """A kit's mix, (2, time) to (2, time): equaliser and a little saturation."""
     rng = stream(song.seed, 40)
     wave = dsp.convolve(wave, dsp.impulse_of(dsp.random_equaliser(rng, 1.5), rate_hz))
@@ -65,17 +65,17 @@ def finish_drums(song: Song, wave: np.ndarray, rate_hz: int) -> np.ndarray:
     return dsp.saturate(wave / np.float32(peak), float(rng.uniform(0.3, 0.9)))
 
 
-def own_bass(song: Song, samples: int, rate_hz: int, notes: tuple[Note, ...] | None = None) -> np.ndarray:
-    """The built-in bass, on its own line or on given notes, (2, samples) float32."""
+def own_bass(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+    """The built-in bass, (2, samples) float32."""
     rng = stream(song.seed, 41)
     sound, line = play_bass(song)
     timbre = vary(TIMBRES[sound], rng)
     glide = sound in ("fretless", "eightoheight") or rng.random() < 0.15
-    wave = render_notes(line if notes is None else notes, timbre, song.seed, 0, samples, rate_hz, glide)
-    return finish_bass(song, wave, rate_hz, wide=timbre.detune > 4)
+    wave = render_notes(line, timbre, song.seed, 0, samples, rate_hz, glide)
+    return _finish_bass(song, wave, rate_hz, wide=timbre.detune > 4)
 
 
-def finish_bass(song: Song, wave: np.ndarray, rate_hz: int, wide: bool = False) -> np.ndarray:
+def _finish_bass(song: Song, wave: np.ndarray, rate_hz: int, wide: bool = False) -> np.ndarray:
     """A bass's mix, (time,) to (2, time): compression, and for some synthesisers width above the lows."""
     rng = stream(song.seed, 41, 1)
     wave = dsp.compress(wave, rate_hz, -6.0, float(rng.uniform(1.5, 5.0)))
@@ -88,10 +88,10 @@ def finish_bass(song: Song, wave: np.ndarray, rate_hz: int, wide: bool = False) 
     return stereo
 
 
-def own_other(song: Song, samples: int, rate_hz: int, parts: list[Part] | None = None) -> np.ndarray:
-    """The built-in accompaniment, on its own parts or on given ones, (2, samples) float32."""
+def own_other(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+    """The built-in accompaniment, (2, samples) float32."""
     mix = np.zeros((2, samples), np.float32)
-    for i, part in enumerate(play_others(song) if parts is None else parts):
+    for i, part in enumerate(play_others(song)):
         rng = stream(song.seed, 42, i)
         timbre = vary(TIMBRES[part.instrument], rng)
         wave = render_notes(part.notes, timbre, song.seed, i + 1, samples, rate_hz)
@@ -110,18 +110,13 @@ def own_other(song: Song, samples: int, rate_hz: int, parts: list[Part] | None =
     return mix
 
 
-Sing = Callable[[list[list[Syllable]], Singer, int, bool], np.ndarray]
-"""Sings phrases as a singer, by the number of the take, as talk or not: mono (time,)."""
+def sing_vocals(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+    """Lead, doubles, harmonies and choir, mixed, (2, samples) float32."""
 
-
-def sing_vocals(song: Song, samples: int, rate_hz: int, sing: Sing | None = None) -> np.ndarray:
-    """Lead, doubles, harmonies and choir, mixed, with `sing` or else the built-in voice, (2, samples) float32."""
-
-    def built_in(phrases: list[list[Syllable]], singer: Singer, part: int, talk: bool) -> np.ndarray:
+    def sing(phrases: list[list[Syllable]], singer: Singer, part: int, talk: bool) -> np.ndarray:
         return render_voice(phrases, singer, song.seed, part, samples, rate_hz, talk)
 
     rng = stream(song.seed, 43)
-    sing = sing or built_in
     manner = play_vocals(song, 50, 64)[0]
     singer = draw_singer(rng, manner)
     phrases = play_vocals(song, singer.low + 2, singer.high)[1]
@@ -136,7 +131,7 @@ def sing_vocals(song: Song, samples: int, rate_hz: int, sing: Sing | None = None
         for i in range(int(rng.integers(2, 5))):
             voice = draw_singer(rng)
             held = choir(song, voice.low, voice.high)
-            mix += np.float32(0.25) * dsp.pan(built_in(held, voice, 50 + i, False), float(rng.uniform(-1, 1)))
+            mix += np.float32(0.25) * dsp.pan(sing(held, voice, 50 + i, False), float(rng.uniform(-1, 1)))
     return _finish_vocals(song, mix, samples, rate_hz, rng)
 
 
@@ -174,7 +169,7 @@ def _finish_vocals(song: Song, mix: np.ndarray, samples: int, rate_hz: int, rng:
     return placed
 
 
-def balance(stems: dict[str, np.ndarray], seed: int, rate_hz: int) -> dict[str, np.ndarray]:
+def _balance(stems: dict[str, np.ndarray], seed: int, rate_hz: int) -> dict[str, np.ndarray]:
     """Sets the levels of stems (2, time) as mixes have them, and the whole below full scale.
 
     Where they sound, the four are about equally loud, give or take what a mixing engineer's taste would.

@@ -18,9 +18,8 @@ from hyperstem import audio
 from hyperstem.config import STEMS, require
 from hyperstem.errors import ConfigError, DataError
 from hyperstem.files import remove_leftovers, temporary_beside
-from hyperstem.synth.compose.score import stream
-from hyperstem.synth.production import produce
-from hyperstem.synth.sources import Sources
+from hyperstem.synth.band import render_song
+from hyperstem.synth.compose.score import compose, stream
 
 MANIFEST = "song.json"
 
@@ -69,26 +68,38 @@ def song_seed(config: SynthConfig, number: int) -> int:
     return int(np.random.SeedSequence([config.seed, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def render_one(folder: Path, config: SynthConfig, number: int, found: Sources) -> Rendered:
+def render_one(folder: Path, config: SynthConfig, number: int) -> Rendered:
     """Renders one song into `folder`; a song that is there, made by the same settings, is kept.
 
     The song's folder appears when it is whole.
     """
     target = folder / song_name(config, number)
-    fingerprint = _fingerprint(config, number, found)
+    fingerprint = _fingerprint(config, number)
     if target.exists():
         if _made_by(target) == fingerprint:
             return Rendered(target, config.seconds, 0.0, True)
         raise DataError(f"{target} exists and was made otherwise; choose another folder or remove it")
     began = _busy_s()
     seed = song_seed(config, number)
-    song = produce(seed, config.seconds, config.rate_hz, found, absent_stems(seed))
+    song, absent = compose(seed, config.seconds), absent_stems(seed)
+    stems = render_song(seed, config.seconds, config.rate_hz, absent=absent)
     temporary = temporary_beside(target)
     temporary.mkdir()
     try:
-        for stem, wave in song.stems.items():
+        for stem, wave in stems.items():
             audio.write(temporary / f"{stem}.{config.format}", wave, config.rate_hz)
-        manifest = {**song.manifest, "made_by": fingerprint}
+        manifest = {
+            "seed": seed,
+            "seconds": config.seconds,
+            "rate_hz": config.rate_hz,
+            "style": song.style.name,
+            "bpm": round(song.bpm, 3),
+            "key": song.key,
+            "mode": song.mode,
+            "sections": [section.kind for section in song.sections],
+            "absent": list(absent),
+            "made_by": fingerprint,
+        }
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         temporary.replace(target)
     except BaseException:
@@ -98,7 +109,7 @@ def render_one(folder: Path, config: SynthConfig, number: int, found: Sources) -
 
 
 def render_songs(
-    folder: Path, config: SynthConfig, found: Sources, jobs: int = 1, progress: Callable[[Rendered], None] | None = None
+    folder: Path, config: SynthConfig, jobs: int = 1, progress: Callable[[Rendered], None] | None = None
 ) -> list[Rendered]:
     """Renders every song of `config` into `folder`, which is made if needed.
 
@@ -114,21 +125,21 @@ def render_songs(
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     done = []
-    for rendered in _run(folder, config, found, min(jobs, config.songs)):
+    for rendered in _run(folder, config, min(jobs, config.songs)):
         done.append(rendered)
         if progress:
             progress(rendered)
     return sorted(done)
 
 
-def _run(folder: Path, config: SynthConfig, found: Sources, jobs: int) -> Iterator[Rendered]:
+def _run(folder: Path, config: SynthConfig, jobs: int) -> Iterator[Rendered]:
     """Songs as they are finished."""
     if jobs == 1:
-        yield from (render_one(folder, config, number, found) for number in range(config.songs))
+        yield from (render_one(folder, config, number) for number in range(config.songs))
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        waiting = [pool.submit(render_one, folder, config, number, found) for number in range(config.songs)]
+        waiting = [pool.submit(render_one, folder, config, number) for number in range(config.songs)]
         try:
             for future in as_completed(waiting):
                 yield future.result()
@@ -143,13 +154,10 @@ def _busy_s() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _fingerprint(config: SynthConfig, number: int, found: Sources) -> str:
+def _fingerprint(config: SynthConfig, number: int) -> str:
     """A hash of what decides the song."""
     settings = {key: value for key, value in asdict(config).items() if key != "songs"}
-    names = [str(path) for path in (*found.soundfonts, *(family.file for family in found.families))]
-    names += [kit.name for kit in found.kits]
-    names += [f"{speaker.name} {len(speaker.files)}" for speaker in found.speakers] + [str(found.espeak)]
-    return hashlib.sha256(json.dumps([settings, number, names], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([settings, number], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _made_by(target: Path) -> str | None:

@@ -1,1 +1,1 @@
-"""What is played: scores, styles, grooves, lines, and what other programs write, as MIDI."""
+"""What is played: scores, styles, grooves and lines."""

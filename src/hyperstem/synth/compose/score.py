@@ -122,14 +122,13 @@ def stream(seed: int, *parts: int) -> np.random.Generator:
     return np.random.default_rng([seed & 0xFFFFFFFFFFFFFFFF, *parts])
 
 
-def compose(seed: int, seconds: float, style: str | None = None, beats: int | None = None) -> Song:
+def compose(seed: int, seconds: float, style: str | None = None) -> Song:
     """Draws style, key, tempo, form and harmony of a song.
 
     Args:
         seed: the same seed gives the same song.
         seconds: length; short songs skip the intro and the breaks.
         style: name of a style; drawn if not given.
-        beats: draw only among styles with so many beats a bar.
 
     Raises:
         ConfigError: the length is not a positive number, or there is no such style.
@@ -137,8 +136,7 @@ def compose(seed: int, seconds: float, style: str | None = None, beats: int | No
     if not 0 < seconds < float("inf"):
         raise ConfigError(f"the song's length is {seconds!r} s; it must be above 0")
     rng = stream(seed, 0)
-    choice = [candidate for candidate in STYLES if beats in (None, candidate.beats)]
-    drawn = choice[int(rng.integers(len(choice)))]
+    drawn = STYLES[int(rng.integers(len(STYLES)))]
     if style is not None:
         found = [candidate for candidate in STYLES if candidate.name == style]
         if not found:

@@ -1,1 +1,1 @@
-"""How it sounds: drums, tones, recorded samples, SoundFonts, and singers."""
+"""How it sounds: drums, tones and singers."""
