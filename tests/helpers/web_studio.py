@@ -3,6 +3,7 @@
 Run as a program: ``python web_studio.py FOLDER PORT SETTINGS_AS_JSON``.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -32,6 +33,19 @@ def write_song(path: Path, seconds: float = 2.0, **options) -> Path:
     rate_hz = options.get("rate_hz", RATE_HZ)
     soundfile.write(path, song(seconds, **options), rate_hz)
     return path
+
+
+@contextlib.asynccontextmanager
+async def studio_inside(folder: Path, worker=STAND_IN, **settings):
+    """A studio in this process: a client that asks it, and its runner."""
+    from hyperstem.web.app import create_app
+    from hyperstem.web.settings import StudioSettings
+
+    app = create_app(StudioSettings(folder=folder, worker=worker, **settings))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as client:
+            yield client, app.state.runner
 
 
 class Studio:
@@ -74,6 +88,13 @@ class Studio:
                 return job
             assert time.monotonic() < end, job
             time.sleep(0.1)
+
+    def until(self, condition, limit_s: float = 20) -> None:
+        """Waits until `condition()` holds."""
+        end = time.monotonic() + limit_s
+        while not condition():
+            assert time.monotonic() < end, condition
+            time.sleep(0.05)
 
     def separate(self, path: Path, **fields) -> dict:
         answer = self.upload(path, **fields)

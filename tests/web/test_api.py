@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def studio(folder):
-    limits = {"max_upload_bytes": 3 << 20, "max_length_s": 30.0, "running": 2}
+    limits = {"max_upload_bytes": 3 << 20, "max_length_s": 30.0, "running": 2, "undo_s": 0.5}
     with Studio(folder / "studio", **limits) as studio:
         yield studio
 
@@ -164,7 +164,7 @@ def test_removing(studio, wav, folder):
     assert answer.status_code == 200 and answer.json()["state"] == "done"
     assert path.exists()
     assert studio.client.delete(f"/api/jobs/{job['id']}").status_code == 204
-    assert not path.exists()
+    studio.until(lambda: not path.exists())
     refused(get(studio, f"/api/jobs/{job['id']}"), 404)
     refused(studio.client.delete(f"/api/jobs/{job['id']}"), 404)
 

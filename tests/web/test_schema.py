@@ -64,12 +64,12 @@ def test_generated_requests_for_a_song_that_is_there(studio, tmp_path):
 def test_the_description_names_what_a_script_needs(studio):
     described = studio.client.get("/api/openapi.json").json()
     paths = described["paths"]
-    assert {"post", "get"} <= paths["/api/jobs"].keys()
-    assert {"get", "delete"} <= paths["/api/jobs/{job_id}"].keys()
-    assert "get" in paths["/api/jobs/{job_id}/events"] and "get" in paths["/api/jobs/{job_id}/stems/{stem}.wav"]
-    form = paths["/api/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert {"post", "get"} <= paths["/api/v1/jobs"].keys()
+    assert {"get", "delete"} <= paths["/api/v1/jobs/{job_id}"].keys()
+    assert "get" in paths["/api/v1/jobs/{job_id}/events"] and "get" in paths["/api/v1/jobs/{job_id}/stems/{stem}.wav"]
+    form = paths["/api/v1/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["file"]
-    assert {"400", "401", "403", "413", "415", "422", "429", "507"} <= paths["/api/jobs"]["post"]["responses"].keys()
+    assert {"400", "401", "403", "413", "415", "422", "429", "507"} <= paths["/api/v1/jobs"]["post"]["responses"].keys()
     job = described["components"]["schemas"]["JobView"]["properties"]
     assert {"id", "state", "progress", "error", "stems"} <= job.keys()
     assert set(job["state"]["enum"]) == {"queued", "running", "done", "failed", "cancelled"}

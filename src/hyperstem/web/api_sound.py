@@ -15,14 +15,13 @@ from hyperstem.web.sound.archive import stream_zip
 from hyperstem.web.sound.mix import Lane, out_channels, render, wav_bytes
 from hyperstem.web.sound.peaks import STEP
 from hyperstem.web.sound.spectrogram import picture
-from hyperstem.web.sound.takes import ORIGINAL, STEMS, Sound, find_sound, read_outline
+from hyperstem.web.sound.takes import MANIFEST, ORIGINAL, STEMS, Sound, find_sound, read_outline
 
 MAX_FRAMES = 1 << 21
 VOCALS = "vocals"
-MANIFEST = "manifest.json"
 MAX_STEP = STEP << 12
 
-router = APIRouter(prefix="/api/jobs/{job_id}", tags=["sound"])
+router = APIRouter(prefix="/jobs/{job_id}", tags=["sound"])
 
 Name = Annotated[
     str, Path(max_length=100, pattern=r"^[^/\x00]+$", description="A stem, or 'original' where that is heard.")
@@ -38,13 +37,16 @@ def _done_stem(request: Request, job_id: str, stem: str) -> tuple[Job, FilePath]
     job = _done(request, job_id)
     if stem not in job.stems:
         raise HTTPException(404, f"there is no stem {stem!r}; this song has {', '.join(job.stems)}")
-    return job, runner_of(request).path(job) / STEMS / f"{stem}.wav"
+    return job, runner_of(request).storage.path(job) / STEMS / f"{stem}.wav"
 
 
 def _done(request: Request, job_id: str) -> Job:
     job = find_job(request, job_id)
     if job.state != "done":
         raise HTTPException(409, f"this song is {job.state}; its files are there when it is done")
+    folder = runner_of(request).storage.path(job) / STEMS
+    if not all((folder / f"{stem}.wav").is_file() for stem in job.stems):
+        raise HTTPException(404, "this song's files are gone from the studio's folder")
     return job
 
 
@@ -86,7 +88,7 @@ async def download_stem(request: Request, job_id: JobId, stem: Name) -> FileResp
 async def download_all(request: Request, job_id: JobId) -> StreamingResponse:
     """All stems in one archive, with the manifest that `hyperstem separate` writes beside them."""
     job = _done(request, job_id)
-    folder = runner_of(request).path(job) / STEMS
+    folder = runner_of(request).storage.path(job) / STEMS
     title = _title(job)
     names = [*(f"{stem}.wav" for stem in job.stems), MANIFEST]
     files = {f"{title}/{name}": folder / name for name in names if (folder / name).exists()}
@@ -153,7 +155,7 @@ def _sound(request: Request, job: Job, take: str, lane: str) -> Sound:
     known = [ORIGINAL] if take == ORIGINAL else job.stems
     if take not in job.takes or lane not in known or job.channels is None:
         raise HTTPException(404, f"there is no {lane[:80]!r} in take {take!r} of this song yet")
-    sound = find_sound(runner_of(request).path(job), take, lane, job.channels, job.final)
+    sound = find_sound(runner_of(request).storage.path(job), take, lane, job.channels, job.final)
     if sound is None:
         raise HTTPException(404, f"there is no {lane[:80]!r} in take {take!r} of this song yet")
     return sound
@@ -186,7 +188,7 @@ def read_peaks(
     job = find_job(request, job_id)
     _sound(request, job, take, lane)
     try:
-        return _binary(read_outline(runner_of(request).path(job), take, lane, step, start))
+        return _binary(read_outline(runner_of(request).storage.path(job), take, lane, step, start))
     except FileNotFoundError:
         raise HTTPException(404, f"there is no outline of {lane[:80]!r} yet") from None
 

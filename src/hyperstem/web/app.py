@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from hyperstem.web import api_jobs, api_sound, pages
+from hyperstem.web import api_events, api_jobs, api_sound, pages
 from hyperstem.web.guard import Guard
 from hyperstem.web.jobs.runner import Runner
 from hyperstem.web.settings import StudioSettings
@@ -21,7 +21,7 @@ STATIC = Path(__file__).parent / "static"
 
 DESCRIPTION = """Separate songs into stems and listen to them.
 
-Send a song with `POST /api/jobs`, follow it with `GET /api/jobs/{id}` or its events, and fetch its stems when its state
+Send a song with `POST /api/v1/jobs`, follow it with `GET /api/v1/jobs/{id}` or its events, and fetch its stems when its state
 is `done`. Every refusal is JSON: `{"error": "why, in words"}`. Where the studio was started with a token, send it as
 `Authorization: Bearer TOKEN`."""
 
@@ -49,12 +49,14 @@ def create_app(settings: StudioSettings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/api/openapi.json",
+        openapi_url="/api/v1/openapi.json",
         license_info={"name": "MIT"},
     )
     app.state.settings, app.state.runner = settings, runner
-    app.include_router(api_jobs.router)
-    app.include_router(api_sound.router)
+    for router in (api_jobs.router, api_events.router, api_sound.router):
+        app.include_router(router, prefix="/api/v1")
+        app.include_router(router, prefix="/api", include_in_schema=False)
+    app.add_route("/api/openapi.json", lambda _: JSONResponse(app.openapi()), include_in_schema=False)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_exception_handler(HTTPException, _http_error)

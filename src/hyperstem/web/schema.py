@@ -49,6 +49,7 @@ class Limits(BaseModel):
     max_length_s: float
     running: int
     waiting: int
+    undo_s: float = Field(description="Seconds in which a removed song can be brought back.")
 
 
 class Session(BaseModel):

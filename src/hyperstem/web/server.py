@@ -98,7 +98,7 @@ def _sole_use(folder: Path) -> Iterator[None]:
     except ImportError:  # not on Windows
         yield
         return
-    with (folder / "lock").open("w") as file:
+    with (folder / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

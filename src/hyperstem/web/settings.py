@@ -24,7 +24,8 @@ class StudioSettings:
     """Everything that can be set about the studio.
 
     ``running`` songs are separated at a time, ``waiting`` more may stand in the queue. ``memory_bytes`` and
-    ``time_limit_s`` hold for one song's process. ``worker`` is the command that separates one song.
+    ``time_limit_s`` hold for one song's process. A removed song can be brought back for ``undo_s``. ``worker`` is the
+    command that separates one song.
     """
 
     folder: Path = field(default_factory=default_folder)
@@ -39,6 +40,7 @@ class StudioSettings:
     time_limit_s: float = 3 * 3600.0
     keep_days: float = 7.0
     quota_bytes: int = 20 * GIB
+    undo_s: float = 10.0
     worker: tuple[str, ...] = (sys.executable, "-m", "hyperstem.web.worker")
 
     def __post_init__(self) -> None:
@@ -51,6 +53,7 @@ class StudioSettings:
             "time_limit_s",
             "keep_days",
             "quota_bytes",
+            "undo_s",
         ):
             require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be positive")
         if self.token is not None:

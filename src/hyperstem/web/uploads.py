@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -81,7 +81,11 @@ class Upload(NamedTuple):
     fields: dict[str, str]
 
 
-async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
+Reserve = Callable[[int], Awaitable[None]]
+"""Sees to it that so many bytes, in all, may be written; raises an UploadError where they may not."""
+
+
+async def receive(request: Request, path: Path, max_bytes: int, reserve: Reserve) -> Upload:
     """Streams the form's ``file`` to `path`.
 
     Raises:
@@ -90,7 +94,7 @@ async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
     """
     chunks = aiter(request.stream())
     try:
-        return await _received(request, chunks, path, max_bytes)
+        return await _received(request, chunks, path, max_bytes, reserve)
     except UploadError:
         await _read_on(chunks)
         raise
@@ -105,7 +109,9 @@ async def _read_on(chunks: AsyncIterator[bytes]) -> None:
                 left -= len(await anext(chunks))
 
 
-async def _received(request: Request, chunks: AsyncIterator[bytes], path: Path, max_bytes: int) -> Upload:
+async def _received(
+    request: Request, chunks: AsyncIterator[bytes], path: Path, max_bytes: int, reserve: Reserve
+) -> Upload:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
         raise UploadError(415, "send the song as multipart/form-data in a field named 'file'")
@@ -113,13 +119,15 @@ async def _received(request: Request, chunks: AsyncIterator[bytes], path: Path, 
         raise UploadError(400, "the multipart form names no boundary")
     too_large = UploadError(413, f"this file is larger than the studio takes ({_size(max_bytes)})")
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > max_bytes + OVERHEAD_BYTES:
+    length = int(length) if length.isdecimal() else 0
+    if length > max_bytes + OVERHEAD_BYTES:
         raise too_large
+    await reserve(length)
     try:
         with path.open("wb") as file:
             form = _Form(file, max_bytes, too_large)
             parser = MultipartParser(options[b"boundary"], form.callbacks())
-            await _feed(chunks, parser, max_bytes + OVERHEAD_BYTES, too_large)
+            await _feed(chunks, parser, max_bytes + OVERHEAD_BYTES, too_large, reserve)
             parser.finalize()
     except MultipartParseError as error:
         raise UploadError(400, f"the multipart form is malformed: {error}") from None
@@ -133,7 +141,9 @@ async def _received(request: Request, chunks: AsyncIterator[bytes], path: Path, 
     return Upload(clean_name(form.name), form.size, form.fields)
 
 
-async def _feed(chunks: AsyncIterator[bytes], parser: MultipartParser, max_bytes: int, too_large: UploadError) -> None:
+async def _feed(
+    chunks: AsyncIterator[bytes], parser: MultipartParser, max_bytes: int, too_large: UploadError, reserve: Reserve
+) -> None:
     total = 0
     while True:
         try:
@@ -147,6 +157,7 @@ async def _feed(chunks: AsyncIterator[bytes], parser: MultipartParser, max_bytes
         total += len(chunk)
         if total > max_bytes:
             raise too_large
+        await reserve(total)
         parser.write(chunk)
 
 

@@ -2,48 +2,46 @@
 
 import asyncio
 import contextlib
-import json
 import logging
-import shutil
-import sqlite3
-import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hyperstem.errors import AudioError
-from hyperstem.web.jobs import disk
+from hyperstem.web.jobs import disk, process
 from hyperstem.web.jobs.progress import Clock, overall
-from hyperstem.web.jobs.store import Job, JobStore
+from hyperstem.web.jobs.storage import Storage
+from hyperstem.web.jobs.store import Job
 from hyperstem.web.settings import StudioSettings
-from hyperstem.web.sound.takes import ORIGINAL, PART, STEMS
-from hyperstem.web.worker.limits import cause_of, too_slow
+from hyperstem.web.sound.takes import ORIGINAL
 
 MAX_ATTEMPTS = 3
 CLEAN_EVERY_S = 600.0
-LINE_BYTES = 1 << 20
 FORMAT_KEYS = {"rate_hz", "channels", "frames", "duration_s", "stems"}
 log = logging.getLogger("hyperstem.studio")
 
 
-class Full(Exception):
-    """No more songs can wait."""
-
-
 class Runner:
-    """Owns the jobs: queues, runs, cancels, restarts, removes and cleans them. Used from one event loop."""
+    """Owns the jobs: queues, runs, cancels, restarts, removes and cleans them. Used from one event loop.
+
+    States change at once, between two steps of the event loop. What then happens in a job's folder waits for the
+    folder's lock, so that never two processes, or a process and a deletion, are at work in one.
+    """
 
     def __init__(self, settings: StudioSettings) -> None:
         self.settings = settings
-        self.folder = settings.folder / "jobs"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.store = JobStore(settings.folder / "jobs.sqlite3")
+        self.storage = Storage(settings, self._notify)
+        self.jobs = self.storage.jobs
+        self.bodies: dict[str, tuple[Any, str]] = {}
+        """The JSON of each job, with what it was made from."""
         self.uploading = 0
         self.stopping = False
+        self.ended: Counter[str] = Counter()
+        """How often jobs have ended, by state."""
         self._waiting: deque[str] = deque()
-        self._work = asyncio.Condition()
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._positions: dict[str, int] = {}
+        self._work = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._listeners: set[asyncio.Event] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -52,47 +50,43 @@ class Runner:
 
     async def start(self) -> None:
         """Takes up what an earlier run left, then starts working."""
-        known = {job.id for job in self.store}
-        for path in self.folder.iterdir():
-            if path.name not in known:
-                shutil.rmtree(path, ignore_errors=True)
-        for job in self.store:
+        for job in self.jobs.hidden():
+            self.storage.forget(job)
+        for job in self.jobs:
             if job.state == "running" and job.attempts >= MAX_ATTEMPTS:
                 self._end(job, "failed", f"the studio stopped {job.attempts} times while it worked on this song")
-                self._discard(job)
+                self.storage.aside(self._discard(job))
             elif not job.ended:
                 self._reset(job)
-                self._waiting.append(job.id)
-        self.clean()
+        await self.storage.measure_all()
+        self.storage.clean()
         self._tasks = [asyncio.create_task(self._work_on()) for _ in range(self.settings.running)]
         self._tasks.append(asyncio.create_task(self._clean_on()))
 
     async def stop(self) -> None:
         """Ends every process; songs that were running are taken up at the next start."""
         self.hang_up()
-        for task in [*self._tasks, *self._running.values()]:
+        tasks = [*self._tasks, *self._running.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._running.values(), return_exceptions=True)
-        for job in self.store:
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for job in self.jobs:
             if job.state == "running":  # an orderly stop is not the song's fault
                 job.attempts -= 1
                 self._reset(job)
-        self.store.close()
+        await self.storage.close()
 
     def hang_up(self) -> None:
         """Lets everybody who listens go."""
         self.stopping = True
         self._notify()
 
+    @property
+    def works(self) -> bool:
+        """Whether the queue is being worked on."""
+        return bool(self._tasks) and not self.stopping and not any(task.done() for task in self._tasks)
+
     # What the API asks for
-
-    def path(self, job: Job) -> Path:
-        """The job's folder."""
-        return self.folder / job.id
-
-    def source(self, job: Job) -> Path:
-        """The job's upload."""
-        return self.path(job) / f"source{job.suffix}"
 
     @property
     def waiting(self) -> int:
@@ -101,33 +95,43 @@ class Runner:
 
     def position(self, job: Job) -> int | None:
         """The job's place in the queue, 1 first, or None when it is not in it."""
-        return self._waiting.index(job.id) + 1 if job.id in self._waiting else None
+        return self._positions.get(job.id)
 
-    async def submit(self, job: Job) -> None:
-        """Puts a job whose source is in place at the end of the queue."""
-        if task := self._running.get(job.id):  # its last process is just ending
-            await asyncio.wait([task])
+    def submit(self, job: Job) -> None:
+        """Puts a job whose source is in place at the end of the queue.
+
+        Raises:
+            OSError: the disk does not take it; it is not in the queue then.
+        """
+        job.state = "queued"
+        self.jobs.save(job)
+        self._enqueue(job)
+
+    def restart(self, job: Job, quality: str | None = None) -> None:
+        """Puts a job that has ended at the end of the queue again."""
+        job.quality, job.attempts = quality or job.quality, 0
         self._reset(job)
-        self._waiting.append(job.id)
-        self._notify()
-        async with self._work:
-            self._work.notify()
 
     async def cancel(self, job: Job) -> None:
         """Stops a job that waits or runs; what it has written goes."""
         if job.id in self._waiting:
             self._waiting.remove(job.id)
+            self._number()
         self._end(job, "cancelled", None)
         if task := self._running.get(job.id):
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        self._discard(job)
+            await asyncio.wait([task])
+        await self._discard(job)
 
     def remove(self, job: Job) -> None:
-        """Deletes an ended job and its files."""
-        self.store.remove(job)
-        shutil.rmtree(self.path(job), ignore_errors=True)
-        self._notify()
+        """Removes an ended job; for a while `restore` can bring it back."""
+        self.storage.remove(job)
+        self._notify(job)
+
+    def restore(self, job: Job) -> None:
+        """Brings back a job that was removed."""
+        self.storage.restore(job)
+        self._notify(job)
 
     # Listening
 
@@ -146,7 +150,9 @@ class Runner:
         """How many listen."""
         return len(self._listeners)
 
-    def _notify(self) -> None:
+    def _notify(self, job: Job | None = None) -> None:
+        if job:
+            job.revision += 1
         for event in self._listeners:
             event.set()
 
@@ -154,158 +160,138 @@ class Runner:
 
     async def _work_on(self) -> None:
         while True:
-            async with self._work:
-                await self._work.wait_for(lambda: bool(self._waiting))
-                job = self.store.get(self._waiting.popleft())
+            while not self._waiting:
+                self._work.clear()
+                await self._work.wait()
+            job = self.jobs.get(self._waiting.popleft())
+            self._number()
             if job is None:
                 continue
             task = self._running[job.id] = asyncio.create_task(self._run(job))
-            try:
-                await asyncio.wait([task])
-            finally:
-                self._running.pop(job.id, None)
-            try:
-                if not task.cancelled() and (error := task.exception()):
-                    log.error("job %s", job.id, exc_info=error)
-                    self._end(job, "failed", "the studio could not run this song; its log says why")
-                self.clean()
-            except (OSError, sqlite3.Error):  # a full disk must not end the queue
-                log.exception("after job %s", job.id)
+            await asyncio.wait([task])
+            if self._running.get(job.id) is task:
+                del self._running[job.id]
+            if not task.cancelled() and (error := task.exception()):
+                log.error("job %s", job.id, exc_info=error)
+            self.storage.clean()
 
     async def _run(self, job: Job) -> None:
-        job.state, job.attempts = "running", job.attempts + 1
-        self._save(job)
-        request = {
-            "folder": str(self.path(job)),
-            "source": str(self.source(job)),
-            "name": job.name,
-            "model": self.settings.model,
-            "quality": job.quality,
-            "max_length_s": float(self.settings.max_length_s),
-            "memory_bytes": self.settings.memory_bytes,
-            "time_limit_s": float(self.settings.time_limit_s),
-            "file_bytes": self.settings.quota_bytes,
-        }
-        errors = (self.path(job) / "log.txt").open("wb")
-        process = None
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self.settings.worker,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=errors,
-                limit=LINE_BYTES,
-                start_new_session=True,
-            )
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            with contextlib.suppress(ConnectionError):
-                await process.stdin.drain()
+        async with self.storage.folder_of(job) as folder:
             try:
-                async with asyncio.timeout(self.settings.time_limit_s):
-                    if not await self._follow(job, process):
-                        self._end(job, "failed", cause_of(await process.wait(), self.settings))
+                if not self.storage.source(job).exists():
+                    raise AudioError("the song's file is gone from the studio's folder")
+                await asyncio.to_thread(disk.delete_separated, job, folder)
+                job.state, job.attempts = "running", job.attempts + 1
+                self._save(job)
+                log.info("job %s begins, quality %s", job.id, job.quality)
+                await self._separate(job, folder)
             except AudioError as error:
                 self._end(job, "failed", str(error))
-            except TimeoutError:
-                self._end(job, "failed", too_slow(self.settings))
-        finally:
-            errors.close()
-            await _kill(process)
-            if job.state == "failed":
-                self._discard(job)
+            except Exception:
+                self._end(job, "failed", "the studio could not run this song; its log says why")
+                raise
+            finally:
+                if job.state == "failed":
+                    await asyncio.to_thread(disk.delete_separated, job, folder)
 
-    async def _follow(self, job: Job, process: asyncio.subprocess.Process) -> bool:
-        """Takes in what the process reports, and tells whether it has said how the job ended."""
-        assert process.stdout is not None
+    async def _separate(self, job: Job, folder: Path) -> None:
         clock = Clock()
-        while line := await process.stdout.readline():
-            message: dict[str, Any] = json.loads(line)
+
+        async def take(message: dict[str, Any]) -> None:
             match message.pop("event"):
                 case "format":
                     for key in FORMAT_KEYS & message.keys():
                         setattr(job, key, message[key])
                     self._save(job)
-                    if job.frames and job.channels:
-                        self.clean(disk.still_needed(job, self.path(job), self.settings.quota_bytes))
+                    await self._claim_all(job, folder)
                 case "ready":
                     job.takes[message["take"]] = message["frames"]
-                    self._notify()
+                    self._notify(job)
                 case "progress":
                     job.phase = message["phase"]
                     job.progress = max(job.progress, overall(**message))
                     job.eta_s = clock.left(job.progress)
-                    self._notify()
+                    self._notify(job)
                 case "done":
-                    self._done(job, message)
-                    return True
-                case "failed":
-                    self._end(job, "failed", message["error"])
-                    return True
-        return False
+                    await self._done(job, folder, message)
 
-    def _done(self, job: Job, message: dict[str, Any]) -> None:
+        request = {
+            "folder": str(folder),
+            "source": str(self.storage.source(job)),
+            "name": job.name,
+            "model": self.settings.model,
+            "quality": job.quality,
+        }
+        await process.work(self.settings, request, folder / disk.LOG, take)
+
+    async def _claim_all(self, job: Job, folder: Path) -> None:
+        """Holds the disk space that separating the song takes.
+
+        Raises:
+            AudioError: there is not so much.
+        """
+        if not job.frames:
+            return
+        size = await asyncio.to_thread(disk.full_size, job, folder, self.settings.quota_bytes)
+        if not await self.storage.claim(job, size):
+            raise AudioError(
+                f"separating this song takes {size / 2**20:.0f} MiB on disk; other songs that wait or run have used up "
+                f"the studio's quota of {self.settings.quota_bytes / 2**20:.0f} MiB"
+            )
+
+    async def _done(self, job: Job, folder: Path, message: dict[str, Any]) -> None:
         job.final, job.gain, job.warnings = message["take"], message["gain"], message["warnings"]
-        job.takes = {ORIGINAL: job.takes.get(ORIGINAL, 0), job.final: message["frames"]}
+        old = job.takes.keys() - {ORIGINAL, message["take"]}
+        job.takes = {ORIGINAL: job.takes.get(ORIGINAL, 0), message["take"]: message["frames"]}
         job.progress = 1.0
-        for path in (self.path(job) / "takes").iterdir():
-            if path.name not in job.takes:
-                shutil.rmtree(path, ignore_errors=True)
+        await asyncio.to_thread(disk.delete_takes, job, folder, old)
         self._end(job, "done", None)
 
     # States
+
+    def _enqueue(self, job: Job) -> None:
+        self._waiting.append(job.id)
+        self._number()
+        self._notify(job)
+        self._work.set()
+
+    def _number(self) -> None:
+        self._positions = {job_id: place for place, job_id in enumerate(self._waiting, 1)}
+        self._notify()
 
     def _reset(self, job: Job) -> None:
         job.state, job.phase, job.progress, job.error, job.eta_s = "queued", "waiting", 0.0, None, None
         job.takes, job.final, job.warnings = {}, None, []
         self._save(job)
+        if not self.stopping:
+            self._enqueue(job)
 
     def _end(self, job: Job, state: str, error: str | None) -> None:
         job.state, job.phase, job.error, job.eta_s = state, state, error, None  # type: ignore[assignment]
         if state != "done":
             job.takes = {}
+        self.ended[state] += 1
+        log.info("job %s %s%s", job.id, state, f": {error}" if error else "")
         self._save(job)
 
-    def _discard(self, job: Job) -> None:
-        """Deletes all that was made of a song; the song itself stays."""
-        for name in ("takes", PART, STEMS):
-            shutil.rmtree(self.path(job) / name, ignore_errors=True)
-
     def _save(self, job: Job) -> None:
-        self.store.save(job)
-        self._notify()
+        self.storage.save(job)
+        self._notify(job)
+
+    async def _discard(self, job: Job) -> None:
+        """Deletes what was made of a song that was cancelled or failed, unless it is to be separated again."""
+        if job.state in ("cancelled", "failed"):
+            async with self.storage.folder_of(job) as folder:
+                if job.state in ("cancelled", "failed"):
+                    await asyncio.to_thread(disk.delete_separated, job, folder)
 
     # Cleaning
 
     async def _clean_on(self) -> None:
         while True:
             await asyncio.sleep(CLEAN_EVERY_S)
-            self.clean()
-
-    def used_bytes(self) -> int:
-        """What the jobs take up on disk."""
-        return disk.used_bytes(self.folder)
-
-    def clean(self, spare: int = 0) -> None:
-        """Removes ended jobs that are too old, then the oldest until the disk quota is kept with `spare` bytes left."""
-        ended = sorted((job for job in self.store if job.ended), key=lambda job: job.changed)
-        oldest = time.time() - self.settings.keep_days * 86400
-        while ended and ended[0].changed < oldest:
-            self.remove(ended.pop(0))
-        excess = self.used_bytes() + spare - self.settings.quota_bytes
-        while ended and excess > 0:
-            job = ended.pop(0)
-            excess -= disk.used_bytes(self.path(job))
-            log.info("removing %s to keep the disk quota", job.id)
-            self.remove(job)
-
-
-async def _kill(process: asyncio.subprocess.Process | None) -> None:
-    if process is None:
-        return
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-    if process.stdin:
-        process.stdin.close()
-    await asyncio.shield(process.wait())
+            try:
+                await self.storage.measure_all()
+                self.storage.clean()
+            except OSError:
+                log.exception("cleaning")

@@ -1,32 +1,40 @@
-"""What a job is, and the jobs kept in SQLite so that they survive a restart."""
+"""What a job is, and the jobs, each kept as job.json in a folder of its own so that they survive a restart."""
 
 import dataclasses
 import json
+import logging
+import re
 import secrets
-import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hyperstem.errors import ConfigError
+from pydantic import TypeAdapter
 
-State = Literal["queued", "running", "done", "failed", "cancelled"]
+from hyperstem.files import write_text
+
+JOB_FILE = "job.json"
+MARKER = "hyperstem studio job"
+"""What a job.json says it is: a folder without one that says so was not made here and is left alone."""
+MAX_JOB_BYTES = 4 << 20
+_ID = re.compile(r"[0-9a-f]{16}")
+
+State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
+log = logging.getLogger("hyperstem.studio")
 
 
 @dataclass
 class Job:
-    """One song on its way through the studio.
-
-    ``takes`` maps a take ("original", "preview", "full", ...) to the frames of it that can be heard so far;
-    ``final`` is the take that the stems' files hold once the job is done.
-    """
+    """One song on its way through the studio."""
 
     id: str
     name: str
+    """The file name it was sent with."""
     suffix: str = ""
+    """The upload's ending on disk."""
     quality: str = "full"
     state: State = "queued"
     progress: float = 0.0
@@ -38,13 +46,19 @@ class Job:
     frames: int | None = None
     duration_s: float | None = None
     takes: dict[str, int] = field(default_factory=dict)
+    """A take ("original", "preview", "full", ...) to the frames of it that can be heard so far."""
     final: str | None = None
+    """The take that the stems' files hold once the job is done."""
     gain: float = 1.0
     warnings: list[str] = field(default_factory=list)
     attempts: int = 0
     created: float = field(default_factory=time.time)
     changed: float = field(default_factory=time.time)
     eta_s: float | None = None
+    removed: bool = False
+    """Whether it was removed: its files go soon, and nobody sees it meanwhile."""
+    revision: int = field(default=0, compare=False)
+    """Counts the changes that listeners are told of."""
 
     @property
     def ended(self) -> bool:
@@ -52,64 +66,87 @@ class Job:
         return self.state in ENDED
 
 
+_JOB = TypeAdapter(Job)
+
+
 def new_id() -> str:
     """A job's name: 16 hexadecimal digits that cannot be guessed."""
     return secrets.token_hex(8)
 
 
-class JobStore:
-    """Jobs in memory, every change of them written through to an SQLite file."""
+def read_job(folder: Path) -> Job | None:
+    """The job whose folder this is, or None where the studio did not make it."""
+    path = folder / JOB_FILE
+    if not _ID.fullmatch(folder.name) or folder.is_symlink() or path.is_symlink():
+        return None
+    try:
+        if path.stat().st_size > MAX_JOB_BYTES:
+            return None
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or values.pop("made_by", None) != MARKER or values.get("id") != folder.name:
+            return None
+        return _JOB.validate_python(values)
+    except (OSError, ValueError, RecursionError):
+        return None
 
-    def __init__(self, path: Path) -> None:
-        """Opens or makes the file.
+
+class JobStore:
+    """The jobs of a folder in memory, every change of one written to ``<id>/job.json``."""
+
+    def __init__(self, folder: Path) -> None:
+        """Reads the jobs; what else is in the folder stays as it is.
 
         Raises:
-            ConfigError: it is damaged, or cannot be read.
+            OSError: the folder cannot be made or read.
         """
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        try:
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.execute(
-                "CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, created REAL NOT NULL, body TEXT NOT NULL)"
-            )
-            self._jobs = {job.id: job for job in self._load()}
-        except (sqlite3.Error, ValueError, TypeError) as error:
-            self.close()
-            raise ConfigError(
-                f"the studio's list of songs, {path}, cannot be read ({error}); give the studio another --folder"
-            ) from None
-
-    def _load(self) -> Iterator[Job]:
-        known = {entry.name for entry in dataclasses.fields(Job)}
-        for (body,) in self._database.execute("SELECT body FROM jobs ORDER BY created"):
-            values: dict[str, Any] = json.loads(body)
-            yield Job(**{key: value for key, value in values.items() if key in known})
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        found = {path.name: read_job(path) for path in sorted(folder.iterdir())}
+        jobs = sorted((job for job in found.values() if job), key=lambda job: job.created)
+        self._jobs = {job.id: job for job in jobs}
+        if foreign := [name for name, job in found.items() if job is None]:
+            log.warning("left alone in %s, as no jobs of the studio: %s", folder, ", ".join(foreign[:20]))
 
     def __iter__(self) -> Iterator[Job]:
-        return iter(list(self._jobs.values()))
+        """Every job, oldest first, but for those that were removed or are still being uploaded."""
+        return iter([job for job in self._jobs.values() if _is_shown(job)])
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return sum(map(_is_shown, self._jobs.values()))
+
+    def hidden(self) -> list[Job]:
+        """The jobs that were removed and those that are still being uploaded."""
+        return [job for job in self._jobs.values() if not _is_shown(job)]
 
     def get(self, job_id: str) -> Job | None:
         """The job of that name, or None."""
-        return self._jobs.get(job_id)
+        job = self._jobs.get(job_id)
+        return job if job and _is_shown(job) else None
+
+    def get_removed(self, job_id: str) -> Job | None:
+        """The removed job of that name whose files are still there, or None."""
+        job = self._jobs.get(job_id)
+        return job if job and job.removed else None
+
+    def knows(self, job: Job) -> bool:
+        """Whether it is one of these, shown or not."""
+        return self._jobs.get(job.id) is job
 
     def save(self, job: Job) -> None:
-        """Adds `job` or writes its present state."""
+        """Adds `job` or writes its present state.
+
+        Raises:
+            OSError: the disk does not take it; a job that is new is not added.
+        """
         job.changed = time.time()
-        row = (job.id, job.created, json.dumps(dataclasses.asdict(job)))
-        self._database.execute(
-            "INSERT INTO jobs VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body", row
-        )
+        values: dict[str, Any] = {"made_by": MARKER, **dataclasses.asdict(job)}
+        write_text(self.folder / job.id / JOB_FILE, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
         self._jobs[job.id] = job
 
-    def remove(self, job: Job) -> None:
-        """Forgets `job`."""
+    def forget(self, job: Job) -> None:
+        """Knows `job` no more; its files stay."""
         self._jobs.pop(job.id, None)
-        self._database.execute("DELETE FROM jobs WHERE id = ?", (job.id,))
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._database.close()
+
+def _is_shown(job: Job) -> bool:
+    return not job.removed and job.state != "uploading"

@@ -1,8 +1,9 @@
 """The sound of a job on disk: growing raw takes while it is separated, wav files when it is done.
 
 A job's folder holds ``source<suffix>`` (the upload), ``takes/<take>/<lane>.s16`` (interleaved 16-bit samples, appended
-to while the song is separated) with ``<lane>.peaks`` beside it, and ``stems/<stem>.wav``. Names inside are the
-program's own, never the user's.
+to while the song is separated) with ``<lane>.peaks`` beside it, ``stems/<stem>.wav``, and ``mixes/<key>/``. Names
+inside are the program's own, never the user's. Whoever adds a file names it in `hyperstem.web.jobs.disk` too: what is
+not named there is never deleted.
 """
 
 import io
@@ -17,6 +18,10 @@ from hyperstem.errors import AudioError
 from hyperstem.web.sound.peaks import STEP, Outliner, coarser
 
 ORIGINAL = "original"
+TAKES = "takes"
+MIXES = "mixes"
+"""Downloads that were made, each in a folder of its own."""
+MANIFEST = "manifest.json"
 STEMS = "stems"
 PART = STEMS + ".part"
 """Where the stems' files are until all are whole."""
@@ -53,7 +58,7 @@ class TakeWriter:
     """Appends blocks of sound to the raw lanes of one take, with their outlines."""
 
     def __init__(self, folder: Path, take: str) -> None:
-        self._folder = folder / "takes" / take
+        self._folder = folder / TAKES / take
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lanes: dict[str, tuple[BinaryIO, BinaryIO, Outliner]] = {}
         self.frames = 0
@@ -86,7 +91,7 @@ class TakeWriter:
 
 def raw_sound(folder: Path, take: str, lane: str, channels: int) -> Sound:
     """A lane of a raw take; frames counts what is whole on disk."""
-    path = folder / "takes" / take / f"{lane}.s16"
+    path = folder / TAKES / take / f"{lane}.s16"
     return Sound(path, 0, channels, path.stat().st_size // (2 * channels))
 
 
@@ -136,6 +141,6 @@ def read_outline(folder: Path, take: str, lane: str, step: int, start: int) -> n
     The last point of a take that still grows is left out unless it is whole.
     """
     factor = step // STEP
-    path = folder / "takes" / take / f"{lane}.peaks"
+    path = folder / TAKES / take / f"{lane}.peaks"
     points = np.fromfile(path, np.int8, offset=min(start * factor * 2, path.stat().st_size)).reshape(-1, 2)
     return coarser(points, factor)

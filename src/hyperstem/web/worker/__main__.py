@@ -7,7 +7,6 @@ input closes.
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from typing import Any
 
 from hyperstem.config import from_mapping
 from hyperstem.errors import HyperstemError
-from hyperstem.web.sound.takes import PART
 from hyperstem.web.worker.limits import end_with_parent, limit
 
 Send = Callable[[dict[str, Any]], None]
@@ -108,8 +106,6 @@ def _separate(request: Request, load: Load, send: Send) -> None:
     from hyperstem.web.worker.separation import decode_original, run_final, run_preview
 
     folder, source = Path(request.folder), Path(request.source)
-    for old in ("takes", PART):
-        shutil.rmtree(folder / old, ignore_errors=True)
     total_s = decode_original(source, folder, request.max_length_s, send)
     separator = load(request.model, request.quality)
     send({"event": "format", "stems": list(separator.stems)})

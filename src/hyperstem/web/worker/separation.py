@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -147,8 +146,10 @@ def _name_source(manifest: Path, name: str) -> None:
 
 def _keep(folder: Path, part: Path, take: str, stems: Sequence[str], gain: float) -> None:
     """Puts the finished files in place and drops the raw take, whose outlines stay where they hold."""
-    shutil.rmtree(folder / STEMS, ignore_errors=True)
-    part.replace(folder / STEMS)
+    (folder / STEMS).mkdir(exist_ok=True)
+    for path in [*(part / f"{stem}.wav" for stem in stems), part / batch.MANIFEST]:
+        path.replace(folder / STEMS / path.name)
+    part.rmdir()
     for stem in stems:
         outlines = folder / "takes" / take / f"{stem}.peaks"
         if gain < 1:

@@ -1,0 +1,94 @@
+"""The jobs as they change, as server-sent events."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import StreamingResponse
+
+from hyperstem.web.api_jobs import JobId, body, find_job, runner_of
+from hyperstem.web.jobs.runner import Runner
+from hyperstem.web.jobs.store import Job
+from hyperstem.web.schema import errors
+
+HEARTBEAT_S = 15.0
+EVENTS_EVERY_S = 0.1
+MAX_LISTENERS = 200
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+"""The second keeps nginx from collecting events before it passes them on."""
+EVENT_STREAM = {
+    200: {
+        "description": "`event: job`, `data:` the job as JSON, at every change.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+router = APIRouter(tags=["jobs"])
+
+
+@router.get("/jobs/{job_id}/events", response_class=StreamingResponse, responses={**EVENT_STREAM, **errors(404, 429)})
+async def job_events(request: Request, job_id: JobId) -> StreamingResponse:
+    """Follows one job as server-sent events, until it has ended."""
+    job = find_job(request, job_id)
+    return _event_stream(_follow_one(runner_of(request), job), runner_of(request))
+
+
+@router.get("/events", response_class=StreamingResponse, responses={**EVENT_STREAM, **errors(429)})
+async def all_events(request: Request) -> StreamingResponse:
+    """Follows all jobs as server-sent events: `known` with their ids, then `job` and `removed` (an id)."""
+    return _event_stream(_follow_all(runner_of(request)), runner_of(request))
+
+
+def _event_stream(events: AsyncIterator[str], runner: Runner) -> StreamingResponse:
+    if runner.listeners >= MAX_LISTENERS:
+        raise HTTPException(429, "too many listen already", {"retry-after": "30"})
+    return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
+
+
+async def _wait(changed: asyncio.Event) -> bool:
+    """Waits for a change, False when none came in a while; changes in quick succession count as one."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(changed.wait(), HEARTBEAT_S)
+        await asyncio.sleep(EVENTS_EVERY_S)
+    was_set = changed.is_set()
+    changed.clear()
+    return was_set
+
+
+async def _follow_one(runner: Runner, job: Job) -> AsyncIterator[str]:
+    last = ""
+    with runner.listen() as changed:
+        while not runner.stopping:
+            if runner.jobs.get(job.id) is None:
+                yield _event("removed", json.dumps(job.id))
+                return
+            now = body(runner, job)
+            if now != last:
+                yield _event("job", now)
+                last = now
+            if job.ended:
+                return
+            if not await _wait(changed):
+                yield ": still here\n\n"
+
+
+async def _follow_all(runner: Runner) -> AsyncIterator[str]:
+    sent: dict[str, str] = {}
+    with runner.listen() as changed:
+        yield "retry: 1000\n\n" + _event("known", json.dumps([job.id for job in runner.jobs]))
+        while not runner.stopping:
+            now = {job.id: body(runner, job) for job in runner.jobs}
+            for job_id in sent.keys() - now.keys():
+                yield _event("removed", json.dumps(job_id))
+            for job_id, text in now.items():
+                if sent.get(job_id) != text:
+                    yield _event("job", text)
+            sent = now
+            if not await _wait(changed):
+                yield ": still here\n\n"
+
+
+def _event(kind: str, data: str) -> str:
+    return f"event: {kind}\ndata: {data}\n\n"
