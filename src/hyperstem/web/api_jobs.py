@@ -87,7 +87,7 @@ async def create_job(request: Request, response: Response) -> JobView:
         raise
     finally:
         runner.uploading -= 1
-    response.headers["location"] = request.url_for("read_job", job_id=job.id).path
+    response.headers["location"] = f"{request.url.path}/{job.id}"
     return view(runner, job)
 
 

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from hyperstem.web import api_events, api_jobs, api_sound, pages
 from hyperstem.web.guard import Guard
@@ -21,9 +22,9 @@ STATIC = Path(__file__).parent / "static"
 
 DESCRIPTION = """Separate songs into stems and listen to them.
 
-Send a song with `POST /api/v1/jobs`, follow it with `GET /api/v1/jobs/{id}` or its events, and fetch its stems when its state
-is `done`. Every refusal is JSON: `{"error": "why, in words"}`. Where the studio was started with a token, send it as
-`Authorization: Bearer TOKEN`."""
+Send a song with `POST /api/v1/jobs`, follow it with `GET /api/v1/jobs/{id}` or its events, and fetch its stems when its
+state is `done`. Every refusal is JSON: `{"error": "why, in words"}`. Where the studio was started with a token, send it
+as `Authorization: Bearer TOKEN`."""
 
 
 def create_app(settings: StudioSettings) -> FastAPI:
@@ -56,7 +57,8 @@ def create_app(settings: StudioSettings) -> FastAPI:
     for router in (api_jobs.router, api_events.router, api_sound.router):
         app.include_router(router, prefix="/api/v1")
         app.include_router(router, prefix="/api", include_in_schema=False)
-    app.add_route("/api/openapi.json", lambda _: JSONResponse(app.openapi()), include_in_schema=False)
+    description = next(route for route in app.routes if isinstance(route, Route) and route.path == app.openapi_url)
+    app.add_route("/api/openapi.json", description.endpoint, include_in_schema=False)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_exception_handler(HTTPException, _http_error)

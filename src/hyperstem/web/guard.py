@@ -22,11 +22,15 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 WRONG_TOKEN_S = 0.5
 """Guessing takes time."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-UPLOAD_PATH = "/api/jobs"
+UPLOAD_PATHS = ("/api/v1/jobs", "/api/jobs")
 SMALL_BODY_BYTES = 64 << 10
 """What a request that is no upload may hold."""
-OPEN_PATHS = ("/api/session",)
+OPEN_PATHS = ("/api/v1/session", "/api/session")
 """Paths under /api/ that need no token."""
+SECRET_PATHS = ("/metrics",)
+"""Paths elsewhere that need it."""
+HOME_ENDINGS = (".local", ".lan", ".home", ".internal", ".localdomain", ".home.arpa", ".fritz.box", ".speedport.ip")
+"""What names end with that routers and Multicast DNS give out in a house; nobody can register one outside."""
 
 HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -57,16 +61,43 @@ def host_is_allowed(header: str, settings: StudioSettings) -> bool:
     """Whether a request with that Host header was meant for this studio.
 
     A page elsewhere that rebinds its own domain name to this computer's address sends that name: only names of this
-    computer pass, and, when other computers may ask, plain addresses, which cannot be rebound.
+    computer pass, the public URL's, and, when other computers may ask, plain addresses, which cannot be rebound. With
+    a token, which such a page does not have, the names of a home network pass too.
     """
     name = host_name(header)
     if not name:
         return False
-    local = {"localhost", "127.0.0.1", "::1"}
-    if settings.is_loopback:
-        return name in local | {settings.host}
-    if name in local | _own_names() | {settings.host.lower()}:
+    if settings.public and _authority(settings.public.scheme, header) == _authority(*settings.public[:2]):
         return True
+    if name in {"localhost", "127.0.0.1", "::1", settings.host.lower()}:
+        return True
+    if settings.token and _is_home_name(name):
+        return True
+    return not settings.is_loopback and (name in _own_names() or _is_address(name))
+
+
+def origin_is_allowed(origin: str, host: str, settings: StudioSettings) -> bool:
+    """Whether a page from `origin` may ask: one of this studio's own, as it is called here or in public."""
+    scheme, _, rest = origin.partition("://")
+    if scheme not in ("http", "https"):
+        return False
+    public = settings.public
+    if public and scheme == public.scheme and _authority(scheme, rest) == _authority(*public[:2]):
+        return True
+    return rest.lower() == host.strip().lower()
+
+
+def _authority(scheme: str, authority: str) -> str:
+    """Host and port in one form: lower case, without the scheme's own port."""
+    return authority.strip().lower().removesuffix({"http": ":80", "https": ":443"}[scheme])
+
+
+def _is_home_name(name: str) -> bool:
+    own = socket.gethostname().lower().partition(".")[0]
+    return "." not in name or name.endswith(HOME_ENDINGS) or name.partition(".")[0] == own
+
+
+def _is_address(name: str) -> bool:
     try:
         ip_address(name)
     except ValueError:
@@ -93,6 +124,7 @@ class Guard:
             return
         nonce = secrets.token_urlsafe(16)
         scope.setdefault("state", {})["nonce"] = nonce
+        path = self._below_base(scope)
         headers = {name.lower(): value.decode("latin-1") for name, value in reversed(scope["headers"])}
 
         async def guarded(message: MutableMapping[str, Any]) -> None:
@@ -100,12 +132,24 @@ class Guard:
                 message = {**message, "headers": self._with_safety(message.get("headers", []), nonce)}
             await send(message)
 
-        if refusal := self._refusal(scope, headers):
+        if not path:  # a sub path without its last slash, on which the page's own addresses would not hold
+            location = [(b"location", f"{self.settings.base}/".encode()), (b"content-length", b"0")]
+            await guarded({"type": "http.response.start", "status": 308, "headers": location})
+            await guarded({"type": "http.response.body", "body": b""})
+        elif refusal := self._refusal(scope, path, headers):
             if refusal[0] == 401 and _given_token(scope, headers):
                 await asyncio.sleep(WRONG_TOKEN_S)
             await _answer(guarded, *refusal)
         else:
             await self.app(scope, receive, guarded)
+
+    def _below_base(self, scope: Scope) -> str:
+        """The path below the sub path, which a proxy may have taken off or not; `scope` has it afterwards."""
+        path, base = scope["path"], self.settings.base
+        if base and not path.startswith(base + "/") and path != base:
+            scope["path"] = base + path
+        scope["root_path"] = base
+        return scope["path"].removeprefix(base)
 
     def _with_safety(self, headers: list[tuple[bytes, bytes]], nonce: str) -> list[tuple[bytes, bytes]]:
         extra = {**HEADERS, b"content-security-policy": content_policy(nonce).encode()}
@@ -113,31 +157,26 @@ class Guard:
             extra[b"cache-control"] = b"no-store"
         return [*headers, *extra.items()]
 
-    def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, str] | None:
+    def _refusal(self, scope: Scope, path: str, headers: dict[bytes, str]) -> tuple[int, str] | None:
         host = headers.get(b"host", "")
         if not host_is_allowed(host, self.settings):
             return 403, f"this studio does not answer to the host name {host_name(host) or '(none)'!r}"
         origin = headers.get(b"origin")
-        if origin is not None and not _same_origin(origin, host):
+        if origin is not None and not origin_is_allowed(origin, host, self.settings):
             return 403, "requests from other sites are refused"
         site = headers.get(b"sec-fetch-site", "none")
         crosses = site not in ("none", "same-origin")
-        if crosses and (scope["method"] not in SAFE_METHODS or scope["path"].startswith("/api/")):
+        if crosses and (scope["method"] not in SAFE_METHODS or path.startswith("/api/")):
             return 403, "requests from other sites are refused"
-        needs_token = self.settings.token and scope["path"].startswith("/api/") and scope["path"] not in OPEN_PATHS
-        if needs_token and not token_is_right(self.settings, _given_token(scope, headers)):
+        secret = (path.startswith("/api/") and path not in OPEN_PATHS) or path in SECRET_PATHS
+        if self.settings.token and secret and not token_is_right(self.settings, _given_token(scope, headers)):
             return 401, "a token is needed: send it as 'Authorization: Bearer TOKEN'"
-        if scope["path"] != UPLOAD_PATH:
+        if path not in UPLOAD_PATHS:
             if b"transfer-encoding" in headers:
                 return 411, "say the length of the request's body"
             if int(headers.get(b"content-length", "0") or 0) > SMALL_BODY_BYTES:
                 return 413, f"this request may hold {SMALL_BODY_BYTES} bytes at most"
         return None
-
-
-def _same_origin(origin: str, host: str) -> bool:
-    scheme, _, rest = origin.partition("://")
-    return scheme in ("http", "https") and rest.lower() == host.strip().lower()
 
 
 def token_is_right(settings: StudioSettings, given: str) -> bool:

@@ -6,8 +6,9 @@ from pathlib import Path
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from hyperstem.web.guard import WRONG_TOKEN_S, cookie_name, token_is_right
+from hyperstem.web.guard import WRONG_TOKEN_S, cookie_name, host_name, token_is_right
 from hyperstem.web.schema import Session, errors
+from hyperstem.web.settings import StudioSettings
 
 PAGES = Path(__file__).parent / "static"
 YEAR_S = 365 * 86400
@@ -21,7 +22,18 @@ def _page(name: str, request: Request) -> HTMLResponse:
 
 
 def _keep_token(request: Request, response: Response, token: str) -> None:
-    response.set_cookie(cookie_name(request.scope), token, max_age=YEAR_S, httponly=True, samesite="strict", path="/")
+    settings: StudioSettings = request.app.state.settings
+    public, host = settings.public, request.headers.get("host", "")
+    encrypted = public is not None and public.scheme == "https" and host_name(host) == public.hostname
+    response.set_cookie(
+        cookie_name(request.scope),
+        token,
+        max_age=YEAR_S,
+        httponly=True,
+        samesite="strict",
+        secure=encrypted or request.url.scheme == "https",
+        path=f"{settings.base}/",
+    )
 
 
 async def _is_right(request: Request, token: str) -> bool:
@@ -37,7 +49,7 @@ async def index(request: Request, token: str | None = None) -> Response:
     """The studio; with ``?token=`` the token is kept in a cookie and taken out of the address."""
     if token is None or request.app.state.settings.token is None or not await _is_right(request, token):
         return _page("index.html", request)
-    response = RedirectResponse("/", 303)
+    response = RedirectResponse(f"{request.scope['root_path']}/", 303)
     _keep_token(request, response, token)
     return response
 
@@ -55,7 +67,8 @@ def favicon() -> Response:
     return Response((PAGES / "icon.svg").read_bytes(), media_type="image/svg+xml")
 
 
-@router.post("/api/session", tags=["studio"], status_code=204, response_class=Response, responses=errors(400))
+@router.post("/api/session", include_in_schema=False, status_code=204, response_class=Response)
+@router.post("/api/v1/session", tags=["studio"], status_code=204, response_class=Response, responses=errors(400))
 async def open_session(session: Session, request: Request) -> Response:
     """Exchanges the token for a cookie, for pages that cannot send headers."""
     if not await _is_right(request, session.token):

@@ -6,6 +6,7 @@ import threading
 import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 
@@ -62,15 +63,12 @@ class _Server(uvicorn.Server):
 
 def page_url(settings: StudioSettings, port: int) -> str:
     """The address to open; it carries the token, which the page then keeps in a cookie."""
+    query = f"?token={quote(settings.token, safe='')}" if settings.token else ""
+    if settings.public_url:
+        return settings.public_url.rstrip("/") + "/" + query
     host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(settings.host, settings.host)
     host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{port}/" + (f"?token={_quoted(settings.token)}" if settings.token else "")
-
-
-def _quoted(token: str) -> str:
-    from urllib.parse import quote
-
-    return quote(token, safe="")
+    return f"http://{host}:{port}/{query}"
 
 
 def _listen(host: str, ports: Sequence[int]) -> socket.socket:

@@ -1,10 +1,13 @@
 """Settings of the studio: where it listens, what it accepts, how much one song may use."""
 
 import os
+import re
 import sys
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from hyperstem.config import require
 from hyperstem.errors import ConfigError
@@ -25,12 +28,14 @@ class StudioSettings:
 
     ``running`` songs are separated at a time, ``waiting`` more may stand in the queue. ``memory_bytes`` and
     ``time_limit_s`` hold for one song's process. A removed song can be brought back for ``undo_s``. ``worker`` is the
-    command that separates one song.
+    command that separates one song. ``public_url`` is the address that a proxy in front gives the studio, sub path
+    included.
     """
 
     folder: Path = field(default_factory=default_folder)
     host: str = "127.0.0.1"
     token: str | None = None
+    public_url: str | None = None
     model: str = "default"
     max_upload_bytes: int = GIB
     max_length_s: float = 2 * 3600.0
@@ -61,8 +66,22 @@ class StudioSettings:
                 bool(self.token) and self.token.isascii() and self.token.isprintable() and " " not in self.token,
                 "the token must be printable ASCII without spaces",
             )
+        if self.public_url is not None:
+            _check_public_url(self.public_url)
+            if not self.token:
+                raise ConfigError(f"public URL {self.public_url} opens the studio to others; a token is then required")
         if not self.is_loopback and not self.token:
             raise ConfigError(f"host {self.host} opens the studio to other computers; a token is then required")
+
+    @cached_property
+    def public(self) -> SplitResult | None:
+        """The public URL's parts."""
+        return urlsplit(self.public_url) if self.public_url else None
+
+    @cached_property
+    def base(self) -> str:
+        """The sub path that the studio is served under, such as ``/stems``; mostly empty."""
+        return self.public.path.rstrip("/") if self.public else ""
 
     @property
     def is_loopback(self) -> bool:
@@ -73,3 +92,17 @@ class StudioSettings:
             return ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def _check_public_url(url: str) -> None:
+    allowed = "allowed is an address such as https://stems.example.org/ or https://example.org/stems/"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigError(f"public URL {url!r}: {error}; {allowed}") from None
+    fine = (
+        parts.scheme in ("http", "https") and parts.hostname and not (parts.username or parts.query or parts.fragment)
+    )
+    plain = re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path) and not {".", ".."} & set(parts.path.split("/"))
+    require(bool(fine and plain and url.isascii() and url.isprintable()), f"public URL {url!r}: {allowed}")
