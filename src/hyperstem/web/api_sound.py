@@ -6,16 +6,16 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from hyperstem.web.api_jobs import JobId, find_job, runner_of
 from hyperstem.web.jobs.store import Job
 from hyperstem.web.schema import errors
-from hyperstem.web.sound.archive import stream_zip
 from hyperstem.web.sound.mix import Lane, out_channels, render, wav_bytes
+from hyperstem.web.sound.orders import stretch
 from hyperstem.web.sound.peaks import STEP
 from hyperstem.web.sound.spectrogram import picture
-from hyperstem.web.sound.takes import MANIFEST, ORIGINAL, STEMS, Sound, find_sound, read_outline
+from hyperstem.web.sound.takes import ORIGINAL, STEMS, Sound, find_sound, read_outline
 
 MAX_FRAMES = 1 << 21
 VOCALS = "vocals"
@@ -33,14 +33,8 @@ WAV = {
 BYTES = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
-def _done_stem(request: Request, job_id: str, stem: str) -> tuple[Job, FilePath]:
-    job = _done(request, job_id)
-    if stem not in job.stems:
-        raise HTTPException(404, f"there is no stem {stem!r}; this song has {', '.join(job.stems)}")
-    return job, runner_of(request).storage.path(job) / STEMS / f"{stem}.wav"
-
-
-def _done(request: Request, job_id: str) -> Job:
+def done_job(request: Request, job_id: str) -> Job:
+    """The job of that id, or 404, or 409 where it is not done."""
     job = find_job(request, job_id)
     if job.state != "done":
         raise HTTPException(409, f"this song is {job.state}; its files are there when it is done")
@@ -50,13 +44,13 @@ def _done(request: Request, job_id: str) -> Job:
     return job
 
 
-def _title(job: Job) -> str:
+def title_of(job: Job) -> str:
     """The song's name without its ending, fit to be a file's or a folder's on any system."""
     words = re.sub(r'[\\/:*?"<>|]', "_", FilePath(job.name).stem).strip(". ")
     return words or "song"
 
 
-def _attachment(name: str) -> dict[str, str]:
+def attachment(name: str) -> dict[str, str]:
     """The header that names a download (RFC 6266)."""
     plain = "".join(char if char.isascii() and (char.isalnum() or char in " -_.()") else "_" for char in name)
     encoded = "".join(
@@ -66,89 +60,35 @@ def _attachment(name: str) -> dict[str, str]:
     return {"content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}"}
 
 
-@router.get(
-    "/stems/{stem}.wav",
-    response_class=FileResponse,
-    responses={**WAV, 206: {"description": "The range asked for."}, **errors(400, 404, 409, 416)},
-)
-async def download_stem(request: Request, job_id: JobId, stem: Name) -> FileResponse:
-    """One stem, the same bytes as `hyperstem separate` writes."""
-    job, path = _done_stem(request, job_id, stem)
-    return FileResponse(path, media_type="audio/wav", headers=_attachment(f"{_title(job)} - {stem}.wav"))
-
-
-@router.get(
-    "/stems.zip",
-    response_class=StreamingResponse,
-    responses={
-        200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
-        **errors(404, 409),
-    },
-)
-async def download_all(request: Request, job_id: JobId) -> StreamingResponse:
-    """All stems in one archive, with the manifest that `hyperstem separate` writes beside them."""
-    job = _done(request, job_id)
-    folder = runner_of(request).storage.path(job) / STEMS
-    title = _title(job)
-    names = [*(f"{stem}.wav" for stem in job.stems), MANIFEST]
-    files = {f"{title}/{name}": folder / name for name in names if (folder / name).exists()}
-    return StreamingResponse(
-        stream_zip(files), media_type="application/zip", headers=_attachment(f"{title} - stems.zip")
-    )
-
-
 @router.get("/karaoke.wav", response_class=StreamingResponse, responses={**WAV, **errors(404, 409)})
 async def download_karaoke(request: Request, job_id: JobId) -> StreamingResponse:
     """The song without its vocals."""
-    job = _done(request, job_id)
+    job = done_job(request, job_id)
     if VOCALS not in job.stems:
         raise HTTPException(404, "this song has no stem named vocals")
-    lanes = [Lane(_final(request, job, stem)) for stem in job.stems if stem != VOCALS]
-    return _mix(job, lanes, "karaoke")
+    lanes = [Lane(final_sound(request, job, stem)) for stem in job.stems if stem != VOCALS]
+    return mixed(job, lanes, "karaoke")
 
 
-@router.get("/mix.wav", response_class=StreamingResponse, responses={**WAV, **errors(404, 409)})
-async def download_mix(
-    request: Request,
-    job_id: JobId,
-    lane: Annotated[
-        list[str],
-        Query(
-            max_length=64,
-            description="`stem:volume:pan`, once for each stem that sounds; volume 0 to 2, pan -1 to 1.",
-            examples=[["drums:1:0", "vocals:0.5:-0.3"]],
-        ),
-    ],
-) -> StreamingResponse:
-    """The stems named, at those volumes and places; turned down as a whole where their sum would clip."""
-    job = _done(request, job_id)
-    return _mix(job, [_lane(request, job, text) for text in lane], "mix")
-
-
-def _lane(request: Request, job: Job, text: str) -> Lane:
-    stem, _, rest = text.rpartition(":")
-    stem, _, volume = stem.rpartition(":")
-    try:
-        values = float(volume), float(rest)
-    except ValueError:
-        raise HTTPException(422, f"lane {text[:80]!r} must read stem:volume:pan, such as drums:1:0") from None
-    if stem not in job.stems:
-        raise HTTPException(404, f"there is no stem {stem[:80]!r}; this song has {', '.join(job.stems)}")
-    if not (0 <= values[0] <= 2 and -1 <= values[1] <= 1):
-        raise HTTPException(422, f"lane {text[:80]!r}: volume must be 0 to 2, pan -1 to 1")
-    return Lane(_final(request, job, stem), *values)
-
-
-def _final(request: Request, job: Job, stem: str) -> Sound:
+def final_sound(request: Request, job: Job, stem: str) -> Sound:
+    """The finished stem."""
     return _sound(request, job, job.final or "", stem)
 
 
-def _mix(job: Job, lanes: list[Lane], what: str) -> StreamingResponse:
-    channels, frames, rate_hz = job.channels or 1, job.frames or 0, job.rate_hz or 1
+def mixed(
+    job: Job, lanes: list[Lane], what: str, start_s: float = 0.0, end_s: float | None = None
+) -> StreamingResponse:
+    """A 16-bit wav file of a mix, made while it is sent.
+
+    Raises:
+        HTTPException: 409, it would be too large for a wav file.
+    """
+    channels, rate_hz = job.channels or 1, job.rate_hz or 1
+    first, frames = stretch(start_s, end_s, job.frames or 0, rate_hz)
     if frames * out_channels(lanes, channels) * 2 > 0xFFFFFFFF - 36:
         raise HTTPException(409, "this mix would be larger than a wav file can be (4 GiB)")
-    headers = _attachment(f"{_title(job)} - {what}.wav") | {"content-length": str(wav_bytes(lanes, channels, frames))}
-    return StreamingResponse(render(lanes, channels, frames, rate_hz), media_type="audio/wav", headers=headers)
+    headers = attachment(f"{title_of(job)} - {what}.wav") | {"content-length": str(wav_bytes(lanes, channels, frames))}
+    return StreamingResponse(render(lanes, channels, frames, rate_hz, first), media_type="audio/wav", headers=headers)
 
 
 def _sound(request: Request, job: Job, take: str, lane: str) -> Sound:

@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from hyperstem.web import api_events, api_jobs, api_sound, pages
+from hyperstem.web import api_events, api_jobs, api_mixes, api_sound, pages
 from hyperstem.web.guard import Guard
 from hyperstem.web.jobs.runner import Runner
 from hyperstem.web.settings import StudioSettings
@@ -54,7 +54,7 @@ def create_app(settings: StudioSettings) -> FastAPI:
         license_info={"name": "MIT"},
     )
     app.state.settings, app.state.runner = settings, runner
-    for router in (api_jobs.router, api_events.router, api_sound.router):
+    for router in (api_jobs.router, api_events.router, api_mixes.router, api_sound.router):
         app.include_router(router, prefix="/api/v1")
         app.include_router(router, prefix="/api", include_in_schema=False)
     description = next(route for route in app.routes if isinstance(route, Route) and route.path == app.openapi_url)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from hyperstem.errors import AudioError
@@ -73,8 +73,13 @@ def full_size(job: Job, folder: Path, quota_bytes: int) -> int:
 def delete_separated(job: Job, folder: Path) -> None:
     """Deletes all that was made of a song; the song itself stays."""
     _delete(folder, _separated(job))
+    delete_mixes(folder)
+
+
+def delete_mixes(folder: Path, kept: Collection[str] = ()) -> None:
+    """Deletes the downloads that were made of a song, but for those of the keys `kept`."""
     for path in _listed(folder / MIXES):
-        if re.fullmatch("[0-9a-f]{16}", path.name):
+        if re.fullmatch("[0-9a-f]{16}", path.name) and path.name not in kept:
             shutil.rmtree(path, ignore_errors=True)
     _tidy(folder / MIXES)
 

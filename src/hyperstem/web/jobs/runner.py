@@ -10,6 +10,7 @@ from typing import Any
 
 from hyperstem.errors import AudioError
 from hyperstem.web.jobs import disk, process
+from hyperstem.web.jobs.mixes import Mixes
 from hyperstem.web.jobs.progress import Clock, overall
 from hyperstem.web.jobs.storage import Storage
 from hyperstem.web.jobs.store import Job
@@ -33,6 +34,7 @@ class Runner:
         self.settings = settings
         self.storage = Storage(settings, self._notify)
         self.jobs = self.storage.jobs
+        self.mixes = Mixes(settings, self.storage)
         self.bodies: dict[str, tuple[Any, str]] = {}
         """The JSON of each job, with what it was made from."""
         self.uploading = 0
@@ -58,6 +60,9 @@ class Runner:
                 self.storage.aside(self._discard(job))
             elif not job.ended:
                 self._reset(job)
+        for job in self.jobs:
+            if job.ended:
+                await asyncio.to_thread(disk.delete_mixes, self.storage.path(job))
         await self.storage.measure_all()
         self.storage.clean()
         self._tasks = [asyncio.create_task(self._work_on()) for _ in range(self.settings.running)]
@@ -69,7 +74,7 @@ class Runner:
         tasks = [*self._tasks, *self._running.values()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, self.mixes.close(), return_exceptions=True)
         for job in self.jobs:
             if job.state == "running":  # an orderly stop is not the song's fault
                 job.attempts -= 1
@@ -109,6 +114,7 @@ class Runner:
 
     def restart(self, job: Job, quality: str | None = None) -> None:
         """Puts a job that has ended at the end of the queue again."""
+        self.mixes.drop(job)
         job.quality, job.attempts = quality or job.quality, 0
         self._reset(job)
 
@@ -125,6 +131,7 @@ class Runner:
 
     def remove(self, job: Job) -> None:
         """Removes an ended job; for a while `restore` can bring it back."""
+        self.mixes.drop(job)
         self.storage.remove(job)
         self._notify(job)
 

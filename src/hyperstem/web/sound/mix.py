@@ -35,15 +35,15 @@ def out_channels(lanes: list[Lane], channels: int) -> int:
     return 2 if channels == 1 and any(lane.pan for lane in lanes) else channels
 
 
-def blocks(lanes: list[Lane], channels: int, frames: int) -> Iterator[np.ndarray]:
-    """The mix in blocks of float32 (frame, channel), full scale 1."""
+def blocks(lanes: list[Lane], channels: int, frames: int, first: int = 0) -> Iterator[np.ndarray]:
+    """The mix of so many frames from `first` on, in blocks of float32 (frame, channel), full scale 1."""
     out = out_channels(lanes, channels)
     gains = [_gains(lane, channels, out) for lane in lanes]
-    for start in range(0, frames, BLOCK_FRAMES):
-        count = min(BLOCK_FRAMES, frames - start)
+    for at in range(0, frames, BLOCK_FRAMES):
+        count = min(BLOCK_FRAMES, frames - at)
         total = np.zeros((count, out), np.float32)
         for lane, gain in zip(lanes, gains, strict=True):
-            samples = lane.sound.read(start, count)
+            samples = lane.sound.read(first + at, count)
             total[: len(samples)] += (samples.astype(np.float32) / 32768) @ gain
         yield total
 
@@ -59,13 +59,13 @@ def _gains(lane: Lane, channels: int, out: int) -> np.ndarray:
     return (lane.volume * matrix).astype(np.float32)
 
 
-def render(lanes: list[Lane], channels: int, frames: int, rate_hz: int) -> Iterator[bytes]:
-    """A 16-bit wav file of the mix, in pieces; turned down as a whole where it would clip."""
+def render(lanes: list[Lane], channels: int, frames: int, rate_hz: int, first: int = 0) -> Iterator[bytes]:
+    """A 16-bit wav file of so many frames of the mix, in pieces; turned down as a whole where it would clip."""
     out = out_channels(lanes, channels)
-    peak = max((float(np.abs(block).max(initial=0.0)) for block in blocks(lanes, channels, frames)), default=0.0)
+    peak = max((float(np.abs(block).max(initial=0.0)) for block in blocks(lanes, channels, frames, first)), default=0.0)
     scale = 32767 / max(peak, 32767 / 32768)
     yield wav_header(out, rate_hz, frames)
-    for block in blocks(lanes, channels, frames):
+    for block in blocks(lanes, channels, frames, first):
         yield np.rint(block * scale).astype("<i2").tobytes()
 
 

@@ -1,8 +1,8 @@
 """The process that decodes and separates one song; whatever a hostile file does to it, the studio lives on.
 
 It reads one line of JSON from standard input (a `Request`), sets its own limits, and writes one JSON object a line to
-standard output: ``format``, ``progress``, ``ready``, and at the end ``done`` or ``failed``. It ends when its standard
-input closes.
+standard output: ``format``, ``progress``, ``ready``, and at the end ``done`` or ``failed``. It makes a download instead
+where the request holds an order. It ends when its standard input closes.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any
 
 from hyperstem.config import from_mapping
 from hyperstem.errors import HyperstemError
+from hyperstem.web.sound.orders import Order
 from hyperstem.web.worker.limits import end_with_parent, limit
 
 Send = Callable[[dict[str, Any]], None]
@@ -35,6 +36,10 @@ class Request:
     memory_bytes: int
     time_limit_s: float
     file_bytes: int
+    order: Order | None = None
+    """A download to be made of the song, which is separated already."""
+    target: str = ""
+    """The folder for the download's files."""
 
 
 def main(load: Load | None = None) -> int:
@@ -54,7 +59,7 @@ def main(load: Load | None = None) -> int:
     limit(request.memory_bytes, request.time_limit_s, request.file_bytes)
     end_with_parent()
     try:
-        _separate(request, load or _load, send)
+        (_make if request.order else _separate)(request, load or _load, send)
     except MemoryError:
         send(
             {
@@ -116,6 +121,16 @@ def _separate(request: Request, load: Load, send: Send) -> None:
         del preview
     done = run_final(separator, source, request.name, folder, total_s, send)
     send({"event": "done", **done})
+
+
+def _make(request: Request, load: Load, send: Send) -> None:
+    """Makes a download."""
+    from hyperstem.web.worker.downloads import make
+
+    assert request.order is not None
+    folder, source, target = Path(request.folder), Path(request.source), Path(request.target)
+    separator = load(request.model, request.quality) if request.order.separated else None
+    make(request.order, separator, source, request.name, folder, target, send)
 
 
 if __name__ == "__main__":

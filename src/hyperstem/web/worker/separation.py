@@ -126,7 +126,7 @@ def run_final(separator: Any, source: Path, name: str, folder: Path, total_s: fl
         raise AudioError(result.error)
     report(writer.frames, rate_hz, last=True)
     send({"event": "progress", "phase": "finishing", "done_s": 0.0, "total_s": None})
-    _name_source(task.manifest, name)
+    name_source(task.manifest, name)
     _keep(folder, part, take, separator.stems, result.output.gain)
     warnings = [] if separator.trained else ["this model is a stand-in without training: its stems are no separation"]
     return {
@@ -137,7 +137,7 @@ def run_final(separator: Any, source: Path, name: str, folder: Path, total_s: fl
     }
 
 
-def _name_source(manifest: Path, name: str) -> None:
+def name_source(manifest: Path, name: str) -> None:
     """Puts the song's own name into the manifest, which only knows the studio's."""
     facts = json.loads(manifest.read_text(encoding="utf-8"))
     facts["source"]["name"] = name
