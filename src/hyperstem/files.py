@@ -106,6 +106,13 @@ def remove_leftovers_below(folder: Path) -> None:
             ]
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path with ~ and ~name for home folders; as it is where there is no such user."""
+    with suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
+
+
 def sha256(path: Path) -> str:
     """A file's SHA-256 as hexadecimal text.
 

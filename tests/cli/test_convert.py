@@ -52,6 +52,8 @@ def test_no_checkpoint(tmp_path, capsys):
 
 
 def test_another_ending_is_told_before_any_work(checkpoint, tmp_path, capsys):
-    assert main(["convert", str(checkpoint), str(tmp_path / "ours.pt")]) == 1
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", str(checkpoint), str(tmp_path / "ours.pt")])
+    assert ended.value.code == 2
     assert ".safetensors" in capsys.readouterr().err
     assert not (tmp_path / "ours.pt").exists()

@@ -249,16 +249,28 @@ def test_the_same_bytes_whatever_the_jobs(here, jobs):
         ["--rate", "²"],
         ["--subtype", "float", "--format", "flac"],
         ["--overwrite", "--skip-existing"],
+        ["--without", "flute"],
+        ["--without", "drums,bass,other,vocals"],
+        ["--without", "drums", "--only", "vocals"],
+        ["--bitrate", "320k"],
+        ["--bitrate", "much", "--format", "mp3"],
+        ["--bitrate", "900k", "--format", "mp3"],
+        ["--bitrate", "1k", "--format", "opus"],
+        ["--karaokee"],
+        ["--overlap"],
+        ["--jobs", "two"],
+        ["--jobs", "²"],
+        ["-", "--files-from", "-"],
     ],
 )
 def test_wrong_usage_is_2(here, arguments, capsys):
     song("song.wav")
-    try:
-        status = main(["separate", "song.wav", *arguments])
-    except SystemExit as error:
-        status = error.code
-    assert status == 2
-    assert "usage: hyperstem separate" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["separate", "song.wav", *arguments])
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("hyperstem: ") and err.count("\n") == 1
+    assert err.endswith("(usage: hyperstem separate --help)\n")
     assert not Path("separated").exists()
 
 

@@ -90,7 +90,7 @@ def test_what_is_replaced_is_told(tmp_path):
     separate([source], chosen)
     song(source, seed=5)
     (result,) = batch.run(separator(), plan([source], chosen, STEMS), chosen, lambda _: None)
-    assert "which were replaced" in result.warnings[0]
+    assert "and was replaced" in result.warnings[0]
 
 
 @pytest.mark.parametrize("change", ({"quality": "preview"}, {"overlap": 0.2}, {"segment_s": 0.5}))

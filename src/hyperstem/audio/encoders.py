@@ -74,17 +74,36 @@ class _Sink:
             raise self.error
 
 
+_VORBIS_BITS = (64_000, 80_000, 96_000, 112_000, 128_000, 160_000, 192_000, 224_000, 256_000, 320_000, 500_000)
+"""What Vorbis takes on average for stereo at 44.1 kHz at qualities 0 to 10. Source: the settings of libvorbis."""
+
+
+def _vorbis_level(bitrate: int | None, rate_hz: int, channels: int) -> float:
+    """libsndfile's level, 0 for the best and 1 for the smallest, that takes about so many bits per second."""
+    if bitrate is None:
+        return 0.3
+    as_usual = bitrate * 2 / channels * max(1.0, 44_100 / rate_hz)
+    return 1 - float(np.interp(as_usual, _VORBIS_BITS, range(len(_VORBIS_BITS)))) / (len(_VORBIS_BITS) - 1)
+
+
 class SoundFileEncoder:
     """flac and ogg."""
 
     def __init__(
-        self, file: BinaryIO, name: str, rate_hz: int, channels: int, subtype: str, tags: Mapping[str, str]
+        self,
+        file: BinaryIO,
+        name: str,
+        rate_hz: int,
+        channels: int,
+        subtype: str,
+        tags: Mapping[str, str],
+        bitrate: int | None = None,
     ) -> None:
         self._sink, self._disk = _Sink(file), file
         self._bits = 16 if subtype == "pcm16" else 24
         self._lossy = name == "ogg"
         kind = "VORBIS" if self._lossy else f"PCM_{self._bits}"
-        level = 0.3 if self._lossy else 0.4
+        level = _vorbis_level(bitrate, rate_hz, channels) if self._lossy else 0.4
         try:
             self._file = soundfile.SoundFile(
                 cast(BinaryIO, self._sink), "w", rate_hz, channels, kind, format=name.upper(), compression_level=level
@@ -144,6 +163,7 @@ class AvEncoder:
         channels: int,
         tags: Mapping[str, str],
         tracks: Sequence[str] = ("",),
+        bitrate: int | None = None,
     ) -> None:
         container, options, codec, codec_options, stereo_bits = _AV[name]
         if codec == "aac":
@@ -160,7 +180,7 @@ class AvEncoder:
                 context = stream.codec_context
                 context.layout = self._layout
                 context.format = "flt" if codec == "libopus" else "fltp"
-                context.bit_rate = _bit_rate(stereo_bits, rate_hz, channels)
+                context.bit_rate = bitrate or _bit_rate(stereo_bits, rate_hz, channels)
                 stream.time_base = Fraction(1, rate_hz)
                 if track:
                     stream.metadata["title"] = stream.metadata["handler_name"] = track

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperstem.errors import AudioError
+from hyperstem.errors import AudioError, ConfigError
 
 SUBTYPES = ("pcm16", "pcm24", "float")
 ANY_HZ = 0xFFFF_FFFF
 MPEG_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+AAC_RATES_HZ = (*MPEG_RATES_HZ, 64000, 88200, 96000)
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Format:
     """and these."""
     channels: int = 64
     """Most channels."""
+    bitrates: tuple[int, int] | None = None
+    """Least and most bits per second, where the encoder is lossy."""
     multitrack: bool = False
     """One file holds the mixture and every stem."""
 
@@ -43,6 +46,18 @@ class Format:
         any_rate = [f"1 to {self.any_rate_to_hz}"] if self.any_rate_to_hz else []
         return ", ".join([*any_rate, *map(str, self.rates_hz)])
 
+    def check_bitrate(self, bits_per_s: int) -> None:
+        """Refuses bit rates that the format cannot have.
+
+        Raises:
+            ConfigError: naming the value and what is allowed.
+        """
+        if self.bitrates is None:
+            raise ConfigError(f"{self.name} is lossless and has no bit rate; a bit rate is for {', '.join(LOSSY)}")
+        if not self.bitrates[0] <= bits_per_s <= self.bitrates[1]:
+            allowed = " to ".join(f"{bits // 1000}k" for bits in self.bitrates)
+            raise ConfigError(f"{self.name} cannot have {bits_per_s / 1000:g}k bits per second; allowed are {allowed}")
+
     def check(self, rate_hz: int, channels: int, subtype: str) -> None:
         """Refuses what the format cannot hold.
 
@@ -62,13 +77,18 @@ FORMATS = {
     for item in (
         Format("wav", SUBTYPES, ANY_HZ, channels=65535),
         Format("flac", ("pcm16", "pcm24"), 65_535, (88_200, 96_000, 176_400, 192_000, 352_800, 384_000), channels=8),
-        Format("mp3", rates_hz=MPEG_RATES_HZ, channels=2),
-        Format("ogg", any_rate_to_hz=200_000, channels=8),  # libsndfile ends the process where Vorbis refuses
-        Format("opus", rates_hz=(8000, 12000, 16000, 24000, 48000), channels=2),
-        Format("m4a", rates_hz=(*MPEG_RATES_HZ, 64000, 88200, 96000), channels=2),
-        Format("stem.mp4", rates_hz=(*MPEG_RATES_HZ, 64000, 88200, 96000), channels=2, multitrack=True),
+        Format("mp3", rates_hz=MPEG_RATES_HZ, channels=2, bitrates=(8_000, 320_000)),
+        Format(
+            "ogg", any_rate_to_hz=200_000, channels=8, bitrates=(32_000, 500_000)
+        ),  # libsndfile ends the process where Vorbis refuses
+        Format("opus", rates_hz=(8000, 12000, 16000, 24000, 48000), channels=2, bitrates=(6_000, 510_000)),
+        Format("m4a", rates_hz=AAC_RATES_HZ, channels=2, bitrates=(16_000, 512_000)),
+        Format("stem.mp4", rates_hz=AAC_RATES_HZ, channels=2, multitrack=True, bitrates=(16_000, 512_000)),
     )
 }
+
+
+LOSSY = tuple(name for name, item in FORMATS.items() if item.bitrates)
 
 
 def named_format(name: str) -> Format:

@@ -98,8 +98,10 @@ class Writer(_AtomicWriter):
         subtype: "pcm16", "pcm24" or "float", for formats without loss.
         tags: title, artist, ... as `AudioInfo.tags`.
         format: else the path's ending decides.
+        bitrate: bits per second, for formats with loss; None takes the format's own.
 
     Raises:
+        ConfigError: the format cannot have this bit rate.
         AudioError: the format cannot hold this.
     """
 
@@ -112,12 +114,15 @@ class Writer(_AtomicWriter):
         subtype: str = "pcm16",
         tags: Mapping[str, str] | None = None,
         format: Format | None = None,
+        bitrate: int | None = None,
     ) -> None:
         self.format = format or format_of(Path(path))
         if self.format.multitrack:
             raise AudioError(f"{path}: a {self.format.name} holds several sounds; use MultitrackWriter")
         self.format.check(rate_hz, channels, subtype)
-        self.rate_hz, self.channels, self.subtype = rate_hz, channels, subtype
+        if bitrate is not None:
+            self.format.check_bitrate(bitrate)
+        self.rate_hz, self.channels, self.subtype, self._bitrate = rate_hz, channels, subtype, bitrate
         self._tags = dict(tags or {})
         super().__init__(path)
 
@@ -130,8 +135,8 @@ class Writer(_AtomicWriter):
         from hyperstem.audio.encoders import AvEncoder, SoundFileEncoder
 
         if name in ("flac", "ogg"):
-            return SoundFileEncoder(file, name, *size, self.subtype, self._tags)
-        return AvEncoder(file, name, *size, self._tags)
+            return SoundFileEncoder(file, name, *size, self.subtype, self._tags, self._bitrate)
+        return AvEncoder(file, name, *size, self._tags, bitrate=self._bitrate)
 
     def write(self, wave: np.ndarray) -> None:
         """Appends (channel, time): float with full scale 1, or, for pcm16 and pcm24, whole steps as integers."""
@@ -151,6 +156,7 @@ class MultitrackWriter(_AtomicWriter):
         channels: of every sound.
         tracks: names of the sounds; the first is the mixture.
         tags: title, artist, ... as `AudioInfo.tags`.
+        bitrate: bits per second of each sound; None takes the format's own.
     """
 
     def __init__(
@@ -160,17 +166,19 @@ class MultitrackWriter(_AtomicWriter):
         channels: int,
         tracks: Sequence[str],
         tags: Mapping[str, str] | None = None,
+        bitrate: int | None = None,
     ) -> None:
         self.format = named_format("stem.mp4")
         self.format.check(rate_hz, channels, "")
         self.rate_hz, self.channels, self.tracks = rate_hz, channels, tuple(tracks)
-        self._tags = dict(tags or {})
+        self._tags, self._bitrate = dict(tags or {}), bitrate
         super().__init__(path)
 
     def _start(self, file: BinaryIO) -> Encoder:
         from hyperstem.audio.encoders import AvEncoder
 
-        return AvEncoder(file, self.format.name, self.rate_hz, self.channels, self._tags, self.tracks)
+        size = (self.rate_hz, self.channels)
+        return AvEncoder(file, self.format.name, *size, self._tags, self.tracks, self._bitrate)
 
     def write(self, waves: Sequence[np.ndarray]) -> None:
         """Appends one (channel, time) float array per track, equally long."""

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hyperstem.cli._arguments import positive_int
+
 if TYPE_CHECKING:
     from hyperstem.config import DataConfig, ModelConfig
 
@@ -26,7 +28,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         dest="assignments",
         help="replace one value, e.g. data.root=/music (may be given often)",
     )
-    parser.add_argument("--stages", type=int, metavar="K", help="as for a model of the first K stages")
+    parser.add_argument("--stages", type=positive_int, metavar="K", help="as for a model of the first K stages")
 
 
 def read_settings(args: argparse.Namespace) -> DataSettings:

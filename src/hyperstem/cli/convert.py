@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from hyperstem.cli._usage import UsageError
+
 HELP = "convert a checkpoint of the paper authors"
 
 
@@ -14,12 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts, and reports what matched."""
-    from hyperstem.errors import ModelError
     from hyperstem.models import store
     from hyperstem.models.authors import convert
 
     if args.output.suffix != ".safetensors":
-        raise ModelError(f"{args.output}: the file to write must end in .safetensors")
+        raise UsageError(f"{args.output}: the file to write must end in .safetensors")
     network, matched = convert(args.checkpoint)
     store.save(args.output, network)
     config, parameters = network.config, sum(tensor.numel() for tensor in network.parameters())

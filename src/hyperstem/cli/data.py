@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hyperstem.cli._arguments import whole
 from hyperstem.cli._data import DataSettings, add_config_arguments, read_settings
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stats = actions.add_parser("stats", help="minutes per stem and source", description=__doc__)
     add_config_arguments(stats)
     stats.add_argument("--listen", type=Path, metavar="DIR", help="write the first training examples here as wav")
-    stats.add_argument("--count", type=int, default=8, metavar="N", help="examples to write (default: 8)")
+    stats.add_argument("--count", type=whole(0), default=8, metavar="N", help="examples to write (default: 8)")
 
 
 def run(args: argparse.Namespace) -> int:

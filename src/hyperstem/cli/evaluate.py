@@ -10,6 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from hyperstem.cli._arguments import names, whole
+from hyperstem.cli._usage import UsageError
+from hyperstem.separation.quality import QUALITIES
+
 HELP = "score a model, or somebody's stems, on songs with known stems"
 
 
@@ -42,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("test", "validation", "train", "all"),
         help="songs to take (default: test, or all where there are no subsets)",
     )
-    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (default: one a processor core)")
+    parser.add_argument(
+        "--jobs", type=whole(0), default=0, metavar="N", help="processes (default: one a processor core)"
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -52,13 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--quality",
-        choices=("preview", "standard", "full"),
+        choices=QUALITIES,
         default="full",
         help="the model's quality setting, as for separate (default: full)",
     )
     parser.add_argument(
         "--stems",
-        type=lambda text: tuple(text.split(",")),
+        type=names,
         default=(),
         metavar="A,B,...",
         help="stems to score (default: the model's; drums,bass,other,vocals with --estimates)",
@@ -84,7 +90,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compute BSS Eval here, or call museval itself, which is slower (default: fast)",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    parser.set_defaults(parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -139,15 +144,13 @@ def _check_usage(args: argparse.Namespace) -> tuple[str | None, Path]:
     model, dataset = args.model, args.dataset
     if args.estimates is not None:
         if model is not None and dataset is not None:
-            args.parser.error("--estimates takes the place of MODEL; give only DATASET with it")
+            raise UsageError("--estimates takes the place of MODEL; give only DATASET with it")
         if model is None and dataset is None:
-            args.parser.error("the following arguments are required: DATASET")
-        model, dataset = None, dataset or Path(model)
-    if args.jobs < 0:
-        args.parser.error(f"--jobs is {args.jobs}; allowed are 1 and more, or 0 for one a processor core")
+            raise UsageError("the following arguments are required: DATASET")
+        model, dataset = None, dataset or Path(str(model))
     wrong = next((alias for alias in args.alias if "=" not in alias), None)
     if wrong is not None:
-        args.parser.error(f"--alias is {wrong!r}; expected FILE=STEM")
+        raise UsageError(f"--alias is {wrong!r}; expected FILE=STEM")
     return model, dataset
 
 

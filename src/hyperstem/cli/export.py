@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from hyperstem.cli._arguments import names, positive_int
+from hyperstem.cli._usage import UsageError, usage
+
 HELP = "write a network as ONNX, for use without torch"
 
 
@@ -10,8 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``hyperstem export``."""
     parser.add_argument("model", help="a model's name, or a .safetensors file")
     parser.add_argument("output", type=Path, help="the .onnx file to write")
-    parser.add_argument("--stages", type=int, help="write only the first so many stages")
-    parser.add_argument("--stems", help="decode only these stems, separated by commas")
+    parser.add_argument("--stages", type=positive_int, help="write only the first so many stages")
+    parser.add_argument("--stems", type=names, metavar="NAMES", help="decode only these stems, separated by commas")
     parser.add_argument(
         "--precision",
         choices=["float32", "float16"],
@@ -22,16 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exports."""
-    from hyperstem.errors import ModelError
+    from hyperstem.errors import ConfigError, ModelError
     from hyperstem.models import store
     from hyperstem.models.export import export
 
     if args.output.suffix != ".onnx":
-        raise ModelError(f"{args.output}: the file to write must end in .onnx")
+        raise UsageError(f"{args.output}: the file to write must end in .onnx")
     source = store.find(args.model).safetensors
     if source is None:
         raise ModelError(f"{args.model} has no .safetensors weights, which an export starts from")
-    stems = [stem.strip() for stem in args.stems.split(",")] if args.stems else None
-    export(store.load(source), args.output, args.stages, stems, args.precision)
+    network = store.load(source)
+    with usage(ConfigError, ModelError):
+        export(network, args.output, args.stages, args.stems, args.precision)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, SHA-256 {store.sha256(args.output)}")
     return 0

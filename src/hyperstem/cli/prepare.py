@@ -7,6 +7,7 @@ named, and the rest goes on; the exit status is then 1.
 import argparse
 import sys
 
+from hyperstem.cli._arguments import positive_int
 from hyperstem.cli._data import add_config_arguments, read_settings
 
 HELP = "decode training recordings for fast reading"
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add_config_arguments(parser)
     parser.add_argument(
-        "-j", "--jobs", type=int, default=2, metavar="N", help="songs decoded at the same time (default: 2)"
+        "-j", "--jobs", type=positive_int, default=2, metavar="N", help="songs decoded at the same time (default: 2)"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 

@@ -2,43 +2,60 @@
 
 import argparse
 import contextlib
-import signal
+import shutil
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hyperstem.cli._arguments import bits_per_second, names, number, path, positive_int, rate, seconds
+from hyperstem.cli._progress import MODES, SongProgress, duration, shown
+from hyperstem.cli._signals import interrupted_once
+from hyperstem.cli._usage import UsageError, usage
+from hyperstem.errors import AudioError
+from hyperstem.files import temporary_beside
+from hyperstem.separation.quality import QUALITIES
+
 if TYPE_CHECKING:
-    from hyperstem.separation.batch import BatchSettings, Result
+    from hyperstem.separation.batch import BatchSettings, Found, Result, Task
     from hyperstem.separation.separator import Separator
 
 HELP = "separate songs into their stems"
-_LONGEST_S = 1e9
-"""Longer than any sound."""
+STANDARD_INPUT = "-"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    add = parser.add_argument
-    add("inputs", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help="songs in any format, or folders of them")
-    add(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("separated"),
-        metavar="DIR",
-        help="output folder (default: %(default)s)",
+    parser.add_argument(
+        "inputs", nargs="*", metavar="SONG", help="songs in any format, folders of them, or - for standard input"
     )
-    add("--stems", metavar="NAMES", help="write only these, e.g. vocals,drums (default: all)")
+    _add_stems(parser.add_argument_group("which stems").add_mutually_exclusive_group())
+    _add_files(parser.add_argument_group("the files written"))
+    _add_network(parser.add_argument_group("the network"))
+    _add_songs(parser.add_argument_group("songs and messages"))
+
+
+def _add_stems(group: argparse._MutuallyExclusiveGroup) -> None:
+    add = group.add_argument
+    add("--only", "--stems", dest="stems", type=names, metavar="NAMES", help="write only these, e.g. vocals,drums")
+    add("--without", type=names, metavar="NAMES", help="write one file: the song without these, e.g. drums")
     add("--karaoke", action="store_true", help="write two files: vocals, and accompaniment, which is the rest")
-    add("--model", default="default", metavar="NAME|PATH", help="model name or file (default: %(default)s)")
+
+
+def _add_files(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("-o", "--output", type=path, default=Path("separated"), metavar="DIR", help="folder (default: %(default)s)")
     add(
         "--format",
         default="wav",
         choices=("wav", "flac", "mp3", "ogg", "opus", "m4a", "stem.mp4"),
-        help="format of the files (default: %(default)s)",
+        help="(default: %(default)s)",
     )
+    add("--bitrate", type=bits_per_second, metavar="RATE", help="of lossy formats, e.g. 320k (default: about 256k)")
     add(
         "--subtype",
         default="pcm16",
@@ -49,47 +66,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clip",
         default="scale",
         choices=("scale", "clamp", "error"),
-        help="peaks above full scale, but in float: one gain for all stems, cut off, or fail (default: %(default)s)",
+        help="peaks above full scale, except in float files: one gain for all stems, cut off, or fail "
+        "(default: %(default)s)",
     )
-    add("--rate", default="input", metavar="HZ|input", help="sample rate of the files (default: %(default)s)")
-    add("--channels", default="input", choices=("input", "mono"), help="channels of the files (default: %(default)s)")
+    add("--rate", type=rate, metavar="HZ|input", help="sample rate (default: input)")
+    add("--channels", default="input", choices=("input", "mono"), help="(default: %(default)s)")
+    add("--template", default="{folder}/{track}/{stem}.{ext}", help="names of the files (default: %(default)s)")
+    add("--plot", action="store_true", help="also draw picture.png: waveforms and spectrograms (needs hyperstem[plot])")
+    existing = group.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    existing.add_argument("--skip-existing", action="store_true", help="pass over songs that are done")
+
+
+def _add_network(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--model", default="default", metavar="NAME|PATH", help="model name or file (default: %(default)s)")
     add(
         "--quality",
         default="full",
-        choices=("preview", "standard", "full"),
+        choices=QUALITIES,
         help="run one, two or all stages of the network, if it has so many (default: %(default)s)",
     )
     add(
         "--segment",
-        type=float,
+        type=number(0.1, 1e6),
         metavar="S",
         help="seconds the network sees at once (default: what the model was trained on)",
     )
-    add("--overlap", type=float, metavar="0..0.9", help="part of a segment cross-faded with the next (default: 0.1)")
     add(
-        "--device",
-        default="auto",
-        choices=("auto", "cpu", "cuda"),
-        help="where the network runs (default: %(default)s)",
+        "--overlap",
+        type=number(0, 0.9),
+        metavar="0..0.9",
+        help="part of a segment cross-faded with the next (default: 0.1)",
     )
-    add("--threads", type=int, metavar="N", help="processor threads (default: all cores)")
-    add("--jobs", type=int, default=1, metavar="N", help="files separated at once (default: %(default)s)")
-    add("--template", default="{folder}/{track}/{stem}.{ext}", help="names of the files (default: %(default)s)")
-    add("--start", type=float, default=0.0, metavar="S", help="begin here, in seconds")
-    add("--duration", type=float, metavar="S", help="separate this many seconds")
-    existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    existing.add_argument("--skip-existing", action="store_true", help="pass over songs whose files all exist")
-    add("--plot", action="store_true", help="also draw picture.png: waveforms and spectrograms (needs hyperstem[plot])")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where it runs (default: %(default)s)")
+    add("--threads", type=positive_int, metavar="N", help="processor threads (default: all cores, 8 at most)")
+
+
+def _add_songs(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--files-from", metavar="LIST", help="also the songs that a file names, one a line; - for standard input")
+    add(
+        "--root",
+        type=path,
+        metavar="DIR",
+        help="songs below it keep their folders below it (default: the folder given, or the current one for a list)",
+    )
+    add("--start", type=seconds, default=0.0, metavar="S", help="begin here, in seconds")
+    add("--duration", type=number(0, 1e9, above=True), metavar="S", help="separate this many seconds")
+    add("--jobs", type=positive_int, default=1, metavar="N", help="songs separated at once (default: %(default)s)")
     add("--json", action="store_true", help="print one JSON record per song on standard output")
+    add("--progress", choices=MODES, help="on standard error; auto is a bar on a terminal and lines elsewhere")
     add("--quiet", action="store_true", help="print failures only")
-    parser.set_defaults(parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Separates every input; 0 all done, 1 some failed, 2 wrong usage."""
+    """Separates every input; 0 all done, 1 some failed."""
     _check_usage(args)
-    from hyperstem.errors import ConfigError
     from hyperstem.separation import batch
     from hyperstem.separation.separator import OVERLAP, Separator
 
@@ -98,149 +131,167 @@ def run(args: argparse.Namespace) -> int:
 
         require_matplotlib()
     overlap = OVERLAP if args.overlap is None else args.overlap
-    try:
+    with contextlib.ExitStack() as stack, usage():
         settings = _settings(args)
         batch.require_writable(settings.folder)
         separator = Separator.load(args.model, args.quality, args.device, args.threads, args.segment, overlap)
-        settings = _with_groups(args, settings, separator)
-        found = batch.find_sources(args.inputs)
+        settings = replace(settings, output=replace(settings.output, groups=_groups(args, separator.stems)))
+        found = _found(args, stack)
         tasks = batch.plan(found.sources, settings, separator.stems, found.folders)
-    except ConfigError as error:
-        args.parser.print_usage(sys.stderr)
-        _say(f"error: {error}")
-        return 2
-    if not separator.trained and not args.quiet:
-        _say(f"warning: model {separator.model_name!r} is untrained: it shows how separation works, not how it sounds")
-    return _separate_all(args, separator, settings, tasks, found.failures)
+        if not separator.trained and not args.quiet:
+            _warn_untrained(separator)
+        return _separate_all(args, separator, settings, tasks, found.failures)
 
 
 def _check_usage(args: argparse.Namespace) -> None:
     """Whatever can be refused without loading anything."""
-    error = args.parser.error
-    if args.karaoke and args.stems:
-        error("--karaoke and --stems cannot be given together")
-    if args.rate != "input" and not (args.rate.isdecimal() and 1000 <= int(args.rate) <= 768_000):
-        error(f"--rate is {args.rate!r}; allowed are 'input' and 1000 to 768000")
-    for name in ("threads", "jobs"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            error(f"--{name} is {value}; at least 1 is needed")
-    if not 0 <= args.start <= _LONGEST_S:
-        error(f"--start is {args.start}; allowed are 0 to {_LONGEST_S:g}")
-    if args.duration is not None and not 0 < args.duration <= _LONGEST_S:
-        error(f"--duration is {args.duration}; it must be positive, and at most {_LONGEST_S:g}")
+    if not args.inputs and not args.files_from:
+        raise UsageError("no songs given; expected files, folders, or - for standard input")
+    if args.files_from == STANDARD_INPUT and STANDARD_INPUT in args.inputs:
+        raise UsageError("standard input is either a song or a list of songs")
     if args.format == "flac" and args.subtype == "float":
-        error("flac cannot hold 'float' samples; allowed are pcm16, pcm24")
+        raise UsageError("flac cannot hold 'float' samples; allowed are pcm16, pcm24")
 
 
 def _settings(args: argparse.Namespace) -> "BatchSettings":
     from hyperstem.audio import named_format
-    from hyperstem.errors import ConfigError
     from hyperstem.separation.batch import BatchSettings
     from hyperstem.separation.stem_files import OutputSettings
 
     kind = named_format(args.format)
-    rate_hz = None if args.rate == "input" else int(args.rate)
-    if rate_hz is not None and kind.rate_for(rate_hz) != rate_hz:
-        raise ConfigError(f"{kind.name} cannot hold {rate_hz} Hz; allowed are {kind.rates}")
-    output = OutputSettings(kind, args.subtype, args.clip, rate_hz, args.channels == "mono")
+    if args.rate is not None and kind.rate_for(args.rate) != args.rate:
+        raise UsageError(f"{kind.name} cannot hold {args.rate} Hz; allowed are {kind.rates}")
+    output = OutputSettings(kind, args.subtype, args.clip, args.rate, args.channels == "mono", bitrate=args.bitrate)
     existing = "overwrite" if args.overwrite else "skip" if args.skip_existing else "fail"
     return BatchSettings(args.output, output, args.template, existing, args.start, args.duration, args.jobs, args.plot)
 
 
-def _with_groups(args: argparse.Namespace, settings: "BatchSettings", separator: "Separator") -> "BatchSettings":
-    """Which files are written, now that the model's stems are known."""
-    from dataclasses import replace
-
-    from hyperstem.errors import ConfigError
-
+def _groups(args: argparse.Namespace, stems: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
+    """Name and stems of each file that is written; None writes every stem."""
     if args.karaoke:
-        if "vocals" not in separator.stems:
-            raise ConfigError(f"--karaoke needs a model with vocals; this one separates {', '.join(separator.stems)}")
-        rest = tuple(stem for stem in separator.stems if stem != "vocals")
-        groups = (("vocals", ("vocals",)), ("accompaniment", rest))
-    elif args.stems:
-        names = list(dict.fromkeys(name.strip() for name in args.stems.split(",") if name.strip()))
-        unknown = [name for name in names if name not in separator.stems]
-        if unknown or not names:
-            wrong = unknown[0] if unknown else args.stems
-            raise ConfigError(f"no stem {wrong!r}; this model separates {', '.join(separator.stems)}")
-        groups = tuple((name, (name,)) for name in separator.stems if name in names)
-    else:
-        return settings
-    return replace(settings, output=replace(settings.output, groups=groups))
+        if "vocals" not in stems:
+            raise UsageError(f"--karaoke needs a model with vocals; this one separates {', '.join(stems)}")
+        return ("vocals", ("vocals",)), ("accompaniment", tuple(stem for stem in stems if stem != "vocals"))
+    named = args.stems or args.without or ()
+    unknown = [name for name in named if name not in stems]
+    if unknown:
+        raise UsageError(f"no stem {unknown[0]!r}; this model separates {', '.join(stems)}")
+    if args.without:
+        rest = tuple(stem for stem in stems if stem not in named)
+        if not rest:
+            raise UsageError(f"--without {','.join(named)} leaves nothing of the song")
+        return (("_".join(("no", *(stem for stem in stems if stem in named))), rest),)
+    return tuple((stem, (stem,)) for stem in stems if stem in named) or None
+
+
+def _found(args: argparse.Namespace, stack: contextlib.ExitStack) -> "Found":
+    """The songs that the arguments name; those from standard input vanish with the stack."""
+    from hyperstem.separation import sources
+
+    given = list(dict.fromkeys(args.inputs))
+    paths = [path(text) for text in given if text != STANDARD_INPUT]
+    if STANDARD_INPUT in given:
+        paths.append(stack.enter_context(_standard_input(args.output)))
+    listed: Iterator[Path] = iter(())
+    if args.files_from:
+        by_pipe = args.files_from == STANDARD_INPUT
+        file = sys.stdin.buffer if by_pipe else stack.enter_context(path(args.files_from).open("rb"))
+        listed = sources.read_list(file)
+    found = sources.find_sources(paths, args.root, listed)
+    if not found.sources and not found.failures:
+        raise AudioError(f"{args.files_from} names no songs")
+    return found
+
+
+@contextlib.contextmanager
+def _standard_input(folder: Path) -> Iterator[Path]:
+    """A file in the output folder with what standard input holds, for sound is read more than once."""
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal; pipe a song into it")
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    place = temporary_beside(folder / "stdin")
+    try:
+        place.mkdir(parents=True)
+        song = place / "stdin"
+        with song.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+        yield song
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
 
 
 def _separate_all(
-    args: argparse.Namespace, separator: "Separator", settings: "BatchSettings", tasks: list, failures: list
+    args: argparse.Namespace,
+    separator: "Separator",
+    settings: "BatchSettings",
+    tasks: Sequence["Task"],
+    failures: Sequence["Result"],
 ) -> int:
-    from hyperstem.cli._progress import SongProgress
     from hyperstem.separation import batch
 
-    cancel = threading.Event()
-    with SongProgress(len(tasks) + len(failures), show=not args.quiet) as progress:
+    begun, cancel, results = time.perf_counter(), threading.Event(), []
+    with SongProgress(len(tasks) + len(failures), args.progress or ("none" if args.quiet else "auto")) as progress:
 
         def report(result: "Result") -> None:
             progress.finished(result.source, result.seconds)
-            if result.status == "failed":
-                progress.say(f"hyperstem: {result.error}", file=sys.stderr)
-            elif not args.quiet:
-                for warning in result.warnings:
-                    progress.say(f"warning: {result.source}: {warning}", file=sys.stderr)
-                if not args.json:
-                    progress.say(_summary(result), file=sys.stdout)
-            if args.json:
-                progress.say(batch.json_line(result.record()), file=sys.stdout)
+            if (name := shown(result.source)) != str(result.source):
+                error = result.error.replace(str(result.source), "standard input")
+                result = replace(result, source=Path(name), error=error)
+            _print_result(args, progress, result)
+            results.append(result)
 
         for failure in failures:
             report(failure)
         try:
-            with _interrupted_once():
-                results = batch.run(separator, tasks, settings, report, progress.update, cancel)
+            with interrupted_once():
+                batch.run(separator, tasks, settings, report, progress.update, cancel)
         except KeyboardInterrupt:
             cancel.set()
             progress.say("hyperstem: interrupted; unfinished files were removed", file=sys.stderr)
             return 130
-    return 1 if failures or any(result.status == "failed" for result in results) else 0
+    if len(results) > 1 and not (args.json or args.quiet):
+        print(_summary(results, settings.folder, time.perf_counter() - begun), flush=True)
+    return 1 if any(result.status == "failed" for result in results) else 0
 
 
-@contextlib.contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """Ctrl-C, a polite kill (SIGTERM) and a closing terminal (SIGHUP) interrupt.
+def _print_result(args: argparse.Namespace, progress: SongProgress, result: "Result") -> None:
+    from hyperstem.separation.batch import json_line
 
-    A second one does nothing until the process ends: it must not cut the clean-up short. What is ignored, as under
-    nohup, stays so.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    ours = [number for number in numbers if before[number] in (signal.SIG_DFL, signal.default_int_handler)]
-
-    def interrupt(*_: object) -> None:
-        for number in ours:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    for number in ours:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in ours:
-            if signal.getsignal(number) is interrupt:
-                signal.signal(number, before[number])
+    if result.status == "failed":
+        progress.say(f"hyperstem: {result.error}", file=sys.stderr)
+    elif not args.quiet:
+        for warning in result.warnings:
+            progress.say(f"warning: {result.source}: {warning}", file=sys.stderr)
+        if not args.json:
+            progress.say(_line(result), file=sys.stdout)
+    if args.json:
+        progress.say(json_line(result.record()), file=sys.stdout)
 
 
-def _summary(result: "Result") -> str:
+def _line(result: "Result") -> str:
+    """What became of one song."""
     if result.output is None:
-        return f"{result.source}: skipped, its files exist"
+        return f"{result.source}: skipped, its files are there"
     folder = next(iter(result.output.paths.values())).parent
     gain = f", gain {result.output.gain:.4f}" if result.output.gain != 1 else ""
-    speed = result.seconds / max(result.elapsed_s, 1e-9)
-    return f"{result.source} -> {folder}: {', '.join(result.output.paths)} ({speed:.1f}x real time{gain})"
+    took = f"{duration(result.seconds)} of music in {duration(result.elapsed_s)}"
+    return f"{result.source} -> {folder}: {', '.join(result.output.paths)} ({took}{gain})"
 
 
-def _say(text: str) -> None:
-    print(f"hyperstem: {text}", file=sys.stderr)
+def _summary(results: Sequence["Result"], folder: Path, elapsed_s: float) -> str:
+    """What became of all."""
+    counts = Counter(result.status for result in results)
+    states = ", ".join(f"{counts[state]} {state}" for state in ("done", "skipped", "failed") if counts[state])
+    music = duration(sum(result.seconds for result in results))
+    return f"{len(results)} songs: {states}; {music} of music in {duration(elapsed_s)} -> {folder}"
+
+
+def _warn_untrained(separator: "Separator") -> None:
+    print(
+        f"hyperstem: warning: model {separator.model_name!r} is untrained: it shows how separation works, not how it "
+        "sounds",
+        file=sys.stderr,
+    )

@@ -5,8 +5,13 @@ kept in --folder until they are too old or the disk quota is reached. The page /
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
-from hyperstem.cli._numbers import port, positive
+from hyperstem.cli._arguments import path, port, positive, positive_int
+from hyperstem.cli._usage import usage
+
+if TYPE_CHECKING:
+    from hyperstem.web.settings import StudioSettings
 
 HELP = "separate songs and hear their stems in the browser"
 DEFAULT_PORT = 8017
@@ -28,14 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--token", metavar="T", help="secret that every request must carry")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
-    parser.add_argument("--folder", metavar="DIR", help="where songs and jobs are kept (default: your data folder)")
+    parser.add_argument(
+        "--folder", type=path, metavar="DIR", help="where songs and jobs are kept (default: your data folder)"
+    )
     parser.add_argument(
         "--model", default="default", metavar="NAME|PATH", help="model that separates (default: default)"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="songs separated at the same time (default: 1)"
+        "--jobs", type=positive_int, default=1, metavar="N", help="songs separated at the same time (default: 1)"
     )
-    parser.add_argument("--waiting", type=int, default=100, metavar="N", help="songs that may wait (default: 100)")
+    parser.add_argument(
+        "--waiting", type=positive_int, default=100, metavar="N", help="songs that may wait (default: 100)"
+    )
     parser.add_argument(
         "--max-upload-mb", type=positive, default=1024, metavar="MB", help="largest file taken (default: 1024)"
     )
@@ -64,13 +73,20 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"the studio needs the extra 'web' ({error.name} is missing): pip install 'hyperstem[web]'"
         ) from None
-    from pathlib import Path
-
     from hyperstem.models import store
+
+    with usage():
+        settings = _settings(args)
+    store.find(args.model)
+    ports = (DEFAULT_PORT, 0) if args.port is None else (args.port,)
+    return serve(settings, ports, open_browser=not args.no_browser)
+
+
+def _settings(args: argparse.Namespace) -> "StudioSettings":
     from hyperstem.web.settings import StudioSettings, default_folder
 
-    settings = StudioSettings(
-        folder=Path(args.folder) if args.folder else default_folder(),
+    return StudioSettings(
+        folder=args.folder or default_folder(),
         host=args.host,
         token=args.token,
         model=args.model,
@@ -83,6 +99,3 @@ def run(args: argparse.Namespace) -> int:
         keep_days=args.keep_days,
         quota_bytes=int(args.quota_gb * 2**30),
     )
-    store.find(args.model)
-    ports = (DEFAULT_PORT, 0) if args.port is None else (args.port,)
-    return serve(settings, ports, open_browser=not args.no_browser)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperstem.cli._numbers import positive, positive_int
+from hyperstem.cli._arguments import positive, positive_int
 
 if TYPE_CHECKING:
     from hyperstem.training.progress import Progress

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,8 +14,7 @@ from hyperstem.dsp.resample import fit, resample
 from hyperstem.errors import DataError
 from hyperstem.evaluate import oracle
 from hyperstem.evaluate.songs import Song, spread
-
-Quality = Literal["preview", "standard", "full"]
+from hyperstem.separation.quality import Quality
 
 
 class Method(Protocol):

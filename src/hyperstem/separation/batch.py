@@ -78,7 +78,7 @@ def run(
     tasks: Sequence[Task],
     settings: BatchSettings,
     report: Report,
-    progress: Callable[[Task, float, float | None], None] | None = None,
+    progress: Callable[[float, float | None, Task], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> list[Result]:
     """Separates every file, several at once if the settings say so; one that fails does not stop the others.
@@ -88,7 +88,7 @@ def run(
         tasks: what `plan` gave.
         settings: how to write.
         report: called with each result as it comes, from one thread at a time.
-        progress: called with a task, the seconds done and, where it is known, in all.
+        progress: called with the seconds of a song done, those in all where they are known, and its task.
         cancel: set it to stop; unfinished files vanish.
 
     Raises:
@@ -103,7 +103,7 @@ def run(
     def one(task: Task) -> Result:
         if cancel.is_set():
             raise Cancelled("cancelled")
-        told = (lambda done, total: progress(task, done, total)) if progress else None
+        told = (lambda done, total: progress(done, total, task)) if progress else None
         replaced = [path for path in (*task.paths.values(), task.manifest) if resolved(path) in inputs]
         if replaced:
             result = Result(
@@ -155,12 +155,12 @@ def separate_file(
         if task.manifest.name == MANIFEST:  # the folder is the song's own
             remove_leftovers(task.manifest.parent)
         if settings.existing == "skip" and is_done(task, work(separator, task, settings), settings.plot):
-            return Result(task.source, "skipped")
+            return Result(task.source, "skipped", task=task, facts=manifest.read(task.manifest))
         warnings = _check_existing(task, settings)
         with (folders or _Folders()).held({path.parent for path in (*task.paths.values(), task.manifest)}):
-            output, seconds = _separate_into(separator, task, settings, progress, cancel)
-        result = Result(task.source, "done", output=output, seconds=seconds, elapsed_s=time.perf_counter() - begun)
-        result.warnings += warnings
+            output, facts = _separate_into(separator, task, settings, progress, cancel)
+        elapsed_s = time.perf_counter() - begun
+        result = Result(task.source, "done", "", "", output, facts["seconds"], elapsed_s, warnings, task, facts)
         if output.peak > 1 and settings.output.clip == "scale" and not settings.output.format.lossless:
             result.warnings.append(f"peak {output.peak:.3f} is above 1; some players will clip it")
         return result
@@ -229,14 +229,15 @@ def _check_existing(task: Task, settings: BatchSettings) -> list[str]:
     folder = next((path for path in (*present, task.manifest) if path.is_dir()), None)
     if folder is not None:
         raise ExistsError(f"{folder} is a folder; a file of that name is to be written")
-    if settings.existing == "skip" and ours:
-        return [f"{task.manifest.parent} held other stems (of another file, model or settings), which were replaced"]
+    if settings.existing == "skip" and present:
+        return [f"{present[0]} was made of another song, by another model or with other settings, and was replaced"]
     return []
 
 
 def _separate_into(
     separator: Separator, task: Task, settings: BatchSettings, progress: Progress | None, cancel: threading.Event | None
-) -> tuple[Output, float]:
+) -> tuple[Output, dict[str, Any]]:
+    """What was written, and what the manifest says."""
     info = audio.probe(task.source)
     picture = None
     if settings.plot:
@@ -257,11 +258,12 @@ def _separate_into(
                     _show(picture, block)
         seconds = frames / info.rate_hz
         output = files.finish()
-        text = _json(_manifest(separator, task, settings, output, digest.result(), seconds)) + "\n"
+        facts = _manifest(separator, task, settings, output, digest.result(), seconds)
+        text = _json(facts) + "\n"
         if picture is not None:
             picture.save(task.picture, title=task.source.name)
         _publish(task, text, files)
-    return output, seconds
+    return output, facts
 
 
 def _publish(task: Task, text: str, files: StemFiles) -> None:
@@ -331,6 +333,7 @@ def work(separator: Separator, task: Task, settings: BatchSettings) -> dict[str,
             "overlap": separator.overlap,
             "format": chosen.format.name,
             "subtype": chosen.subtype if chosen.format.lossless else None,
+            "bitrate": chosen.bitrate,
             "clip": chosen.clip,
             "rate_hz": chosen.rate_hz,
             "mono": chosen.mono,

@@ -4,7 +4,7 @@ import math
 import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,12 +17,11 @@ from hyperstem.errors import AudioError, ConfigError, HyperstemError, ModelError
 from hyperstem.models import engines
 from hyperstem.separation.flow import Piece, Separated, cut_up, put_together
 from hyperstem.separation.pipeline import ordered_map, prefetch
+from hyperstem.separation.quality import QUALITIES, Quality, stages_of
 from hyperstem.separation.stems import Block, Stems
 
 __all__ = ["Block", "Cancelled", "Progress", "Quality", "Separator", "Stems", "separate"]
 
-Quality = Literal["preview", "standard", "full"]
-QUALITIES: tuple[Quality, ...] = ("preview", "standard", "full")
 OVERLAP = 0.1
 """Part of a segment that is cross-faded with the next: docs/separation.md has the measurement."""
 LARGEST_OVERLAP = 0.9
@@ -71,7 +70,7 @@ class Separator:
                 f"model {loaded.name} decodes only {', '.join(decoded)}; separation needs "
                 f"{', '.join(config.stems)}, for together they make up the song"
             )
-        stages = min(config.stages, {"preview": 1, "standard": 2, "full": config.stages}[quality])
+        stages = stages_of(quality, config.stages)
         self.quality, self.stages, self.overlap = quality, stages, overlap
         self.stems = config.stems
         self.rate_hz = config.rates_hz[stages - 1]

@@ -1,11 +1,14 @@
 """Finds the songs at the paths that a user gives."""
 
 import contextlib
+import itertools
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from hyperstem.files import user_path
 from hyperstem.separation import manifest
 from hyperstem.separation.tasks import Result
 
@@ -55,6 +58,11 @@ SUFFIXES = frozenset(
 """What is taken for audio inside folders; files named one by one may be called anything."""
 
 
+_ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):[/\\]+")
+"""The begin of a URL, as it is left by `Path`, which takes one of its two strokes."""
+_BLOCK = 1 << 20
+
+
 class Found(NamedTuple):
     """What the given paths hold."""
 
@@ -64,7 +72,27 @@ class Found(NamedTuple):
     """The folder of each source below the one that was searched, with "/" between its parts; "" where it has none."""
 
 
-def find_sources(given: Iterable[Path], root: Path | None = None) -> Found:
+def read_list(file: BinaryIO) -> Iterator[Path]:
+    """The paths in a list, one a line, or with zero bytes between them as `find -print0` has them.
+
+    It is read bit by bit, so that it may be as long as it likes.
+    """
+    left, end = b"", b""
+    while block := file.read(_BLOCK):
+        end = end or (b"\0" if b"\0" in block else b"\n")
+        *lines, left = (left + block).split(end)
+        yield from filter(None, map(_listed, lines))
+    if (last := _listed(left)) is not None:
+        yield last
+
+
+def _listed(line: bytes) -> Path | None:
+    """The path of one line, without the marks that editors on Windows add; None if it is empty."""
+    line = line.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\r")
+    return user_path(os.fsdecode(line)) if line else None
+
+
+def find_sources(given: Iterable[Path], root: Path | None = None, listed: Iterable[Path] = ()) -> Found:
     """The audio files at the given paths: files as they are, folders searched by ending; each file once.
 
     Hidden files, and what an earlier run has written, are passed over in folders.
@@ -72,20 +100,33 @@ def find_sources(given: Iterable[Path], root: Path | None = None) -> Found:
     Args:
         given: files and folders.
         root: songs below it keep their folders below it; None lets songs keep those below the folder given.
+        listed: more of them, from a list; where there is no `root` they keep their folders below the current one.
     """
     sources: dict[Path, Path] = {}
     folders: dict[Path, str] = {}
     failures: list[Result] = []
-    for path in given:
-        try:
-            inside = _audio_files(path, failures) if path.is_dir() else [path]
-        except OSError as error:
-            failures.append(_unreadable(path, error))
-            continue
-        for item in inside:
+    named = ((path, root or path) for path in given)
+    for path, top in itertools.chain(named, ((path, root or Path()) for path in listed)):
+        for item in _songs(path, failures):
             if sources.setdefault(resolved(item), item) is item:
-                folders[item] = _folder(item, root or path)
+                folders[item] = _folder(item, top)
     return Found(list(sources.values()), failures, folders)
+
+
+def _songs(path: Path, failures: list[Result]) -> list[Path]:
+    """The songs at one path; what is wrong with it is added to `failures`."""
+    try:
+        if path.is_dir():
+            return _audio_files(path, failures)
+        if _ADDRESS.match(str(path)) and not path.exists():
+            address = _ADDRESS.sub(r"\1://", str(path))
+            message = f"{address} is an address, and nothing is downloaded here: save the sound as a file and give that"
+            failures.append(Result(Path(address), "failed", message, "address"))
+            return []
+    except OSError as error:
+        failures.append(_unreadable(path, error))
+        return []
+    return [path]
 
 
 def _folder(source: Path, root: Path) -> str:

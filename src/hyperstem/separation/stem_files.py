@@ -33,6 +33,12 @@ class OutputSettings:
     """Write the mean of the channels."""
     groups: tuple[tuple[str, tuple[str, ...]], ...] | None = None
     """Name of each file and the stems summed in it; None writes each stem."""
+    bitrate: int | None = None
+    """Bits per second of lossy formats; None takes the format's own."""
+
+    def __post_init__(self) -> None:
+        if self.bitrate is not None:
+            self.format.check_bitrate(self.bitrate)
 
     def file_groups(self, stems: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Name and members of each file."""
@@ -113,7 +119,9 @@ class StemFiles:
             if settings.format.multitrack:
                 tracks = ("mixture", *(name for name, _ in groups))
                 (path,) = self._paths.values()
-                self._multitrack = MultitrackWriter(path, self.rate_hz, self._channels, tracks, self._tags)
+                self._multitrack = MultitrackWriter(
+                    path, self.rate_hz, self._channels, tracks, self._tags, settings.bitrate
+                )
             else:
                 self._writers = self._open([self._paths[name] for name, _ in groups])
         except BaseException:
@@ -132,6 +140,7 @@ class StemFiles:
                         subtype=self._settings.subtype,
                         tags=self._tags,
                         format=self._settings.format,
+                        bitrate=self._settings.bitrate,
                     )
                 )
         except BaseException:

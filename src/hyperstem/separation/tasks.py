@@ -78,21 +78,33 @@ class Result:
     """Of sound."""
     elapsed_s: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    task: Task | None = None
+    """The files, unless it failed."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest says."""
 
     def record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """As JSON values; docs/separation.md has the fields."""
         record: dict[str, Any] = {"file": str(self.source), "status": self.status}
         if self.status == "failed":
             return record | {"error": self.error, "reason": self.reason}
+        if self.task is not None:
+            record |= {
+                "stems": {name: str(path) for name, path in self.task.paths.items()},
+                "manifest": str(self.task.manifest),
+                "source_sha256": self.facts["source"]["sha256"],
+                "model": self.facts["model"]["name"],
+                "model_sha256": self.facts["model"]["sha256"],
+            }
         if self.output is not None:
             record |= {
-                "stems": {name: str(path) for name, path in self.output.paths.items()},
                 "seconds": round(self.seconds, 6),
                 "elapsed_s": round(self.elapsed_s, 3),
                 "real_time_factor": round(self.seconds / max(self.elapsed_s, 1e-9), 3),
                 "peak": self.output.peak,
                 "gain": self.output.gain,
                 "rate_hz": self.output.rate_hz,
+                "frames": self.output.frames,
             }
         return record | {"warnings": self.warnings}
 

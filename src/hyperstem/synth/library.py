@@ -109,7 +109,10 @@ def render_one(folder: Path, config: SynthConfig, number: int) -> Rendered:
 
 
 def render_songs(
-    folder: Path, config: SynthConfig, jobs: int = 1, progress: Callable[[Rendered], None] | None = None
+    folder: Path,
+    config: SynthConfig,
+    jobs: int = 1,
+    progress: Callable[[int, int, Rendered], None] | None = None,
 ) -> list[Rendered]:
     """Renders every song of `config` into `folder`, which is made if needed.
 
@@ -128,7 +131,7 @@ def render_songs(
     for rendered in _run(folder, config, min(jobs, config.songs)):
         done.append(rendered)
         if progress:
-            progress(rendered)
+            progress(len(done), config.songs, rendered)
     return sorted(done)
 
 

@@ -1,21 +1,20 @@
 """The job API: send a song, follow it, cancel, restart, remove."""
 
 from importlib.metadata import version
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 
+from hyperstem.separation.quality import QUALITIES, Quality
 from hyperstem.web.jobs import disk
 from hyperstem.web.jobs.runner import Runner
 from hyperstem.web.jobs.store import Job, new_id
 from hyperstem.web.schema import JobView, Limits, errors, job_view
-from hyperstem.web.settings import QUALITIES
 from hyperstem.web.uploads import UploadError, receive, suffix_of
 
 router = APIRouter(tags=["jobs"])
 
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="The job's id.")]
-Quality = Literal["preview", "standard", "full"]
 
 UPLOAD_BODY = {
     "required": True,

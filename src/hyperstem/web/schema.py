@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from hyperstem.separation.quality import Quality
 from hyperstem.web.jobs.store import Job
 
 JobId = Field(pattern="^[0-9a-f]{16}$", description="The job's id.")
@@ -21,7 +22,7 @@ class JobView(BaseModel):
     position: int | None = Field(description="Place in the queue, 1 is next.")
     error: str | None = Field(description="Why it failed, in words.")
     stems: list[str] = Field(description="Names of the stems, once known.")
-    quality: Literal["preview", "standard", "full"]
+    quality: Quality
     rate_hz: int | None
     channels: int | None
     frames: int | None = Field(description="Samples per channel.")

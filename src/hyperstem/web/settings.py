@@ -12,7 +12,6 @@ from urllib.parse import SplitResult, urlsplit
 from hyperstem.config import require
 from hyperstem.errors import ConfigError
 
-QUALITIES = ("preview", "standard", "full")
 GIB = 1 << 30
 
 

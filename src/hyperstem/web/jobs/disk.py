@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hyperstem.errors import AudioError
 from hyperstem.files import TEMPORARY
+from hyperstem.separation.quality import QUALITIES
 from hyperstem.web.jobs.store import JOB_FILE, Job
-from hyperstem.web.settings import QUALITIES
 from hyperstem.web.sound.takes import MANIFEST, MIXES, ORIGINAL, PART, STEMS, TAKES
 
 USUAL_STEMS = 4
