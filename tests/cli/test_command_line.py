@@ -63,8 +63,8 @@ def test_songs_may_stand_between_options(here):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["trian"], "no command and no file 'trian'; did you mean train?"),
-        (["seperate", "song.wav"], "did you mean separate?"),
+        (["trainn"], "no command and no file 'trainn'; did you mean train?"),
+        (["separatee", "song.wav"], "did you mean separate?"),
         (["xyz"], "no command and no file 'xyz' (usage"),
         ([], "expected a song or a command"),
         (["separate"], "no songs given"),
