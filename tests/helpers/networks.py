@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from hyperstem.config import ModelConfig
-from hyperstem.network import MetaTasNet
+from hyperstem.network import MetaTasNet, build
+from hyperstem.network.generator import Generated
 
 SMALL = ModelConfig(
     stages=2,
@@ -33,8 +34,11 @@ TINY = dataclasses.replace(SMALL, latent_dim=16, bottleneck_dim=8, hidden_dim=16
 def small_network(seed: int = 0, config: ModelConfig = SMALL, **changes: object) -> MetaTasNet:
     """An untrained network in evaluation mode, its norms and features away from their neutral start."""
     torch.manual_seed(seed)
-    network = MetaTasNet(dataclasses.replace(config, **changes))
+    network = build(dataclasses.replace(config, **changes))
     with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, Generated) and not module.weights.weight.any():
+                module.weights.weight.normal_(0.0, 0.1)
         for stage in network.stages:
             spectrogram = stage.encoder.spectrogram
             spectrogram.mean.normal_(-1.0, 0.3)

@@ -6,13 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from hyperstem.config import ModelConfig
 from hyperstem.network.decoder import Decoder
 from hyperstem.network.encoder import Encoder, frame_padding
-from hyperstem.network.fast import OverlapAdd
 from hyperstem.network.spectrogram import Spectrogram, log_power
 from networks import TINY, worst
 
@@ -39,12 +37,13 @@ def test_encoder_gives_a_frame_per_hop(hop, kernels, frames, channels):
     frames = max(frames, -(-9 // hop))
     wave = torch.randn(2, channels, frames * hop)
     assert encoder(wave).shape == (2, stage.latent_dim, frames)
-    for layer in encoder.filters:
+    filtered = encoder.filtered(wave).chunk(len(encoder.filters), 1)
+    for layer, features in zip(encoder.filters, filtered, strict=True):
         kernel = layer.kernel_size[0]
         before, after = frame_padding(kernel, hop)
         assert before + after == kernel - hop
         expected = F.conv1d(F.pad(wave, (100, 100)), layer.weight, stride=1)[..., 100 - before :: hop][..., :frames]
-        assert worst(encoder._convolve(wave, layer), expected) < 1e-5
+        assert worst(features, expected.relu(), floor=1e-3) < 1e-5
 
 
 @settings(max_examples=40)
@@ -61,12 +60,6 @@ def test_decoder_is_a_sum_of_transposed_convolutions(hop, kernels, frames, chann
         long = F.pad(F.conv_transpose1d(part, layer.weight, stride=hop), (hop, hop))
         expected += long[..., hop + before :][..., : frames * hop]
     assert worst(decoder(latent), expected, floor=1e-3) < 1e-5
-
-
-@pytest.mark.parametrize(("hops", "frames"), [(1, 3), (3, 1), (2, 4)])
-def test_overlap_add_gradient(hops, frames):
-    columns = torch.randn(2, frames, 2, hops, 3, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(OverlapAdd.apply, (columns,))
 
 
 def test_decoder_of_one_frame_places_the_kernel_in_its_middle():

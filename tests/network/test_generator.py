@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from hyperstem.network.fast import Depthwise, PReLU
+from hyperstem.network import build
+from hyperstem.network.fast import Depthwise, PReLU, depthwise, prelu
 from hyperstem.network.generator import Generated, weight_source
-from hyperstem.network.layers import Norm, depthwise, group_norm, normed_pointwise, pointwise, prelu
-from networks import TINY, small_network, worst
+from hyperstem.network.layers import Norm, StemConv, StemNorm, group_norm, pointwise
+from networks import TINY, noise_pyramid, small_network
 
 
 def draw(*shape, seed=0, dtype=torch.float32):
@@ -21,7 +22,7 @@ def draw(*shape, seed=0, dtype=torch.float32):
 
 def test_weights_are_an_affine_map_of_an_affine_map():
     torch.manual_seed(0)
-    source = Generated((6, 5), embedding_dim=4, bottleneck=3, init=lambda tensor: tensor.uniform_(-1, 1))
+    source = Generated((6, 5), embedding_dim=4, bottleneck=3, init=lambda tensor: tensor.uniform_(-1, 1), spread=0.5)
     embedding = draw(2, 4)
     code = embedding @ source.bottleneck.weight.T + source.bottleneck.bias
     expected = (code @ source.weights.weight.T + source.weights.bias).reshape(2, 6, 5)
@@ -46,7 +47,7 @@ def test_how_many_stems_a_source_has_weights_for(parameters, plain, head):
     config = dataclasses.replace(TINY, parameters=parameters)
     embedding = draw(4, config.embedding_dim)
     for is_head, stems in ((False, plain), (True, head)):
-        source = weight_source(config, (3, 2), lambda tensor: tensor.normal_(), is_head)
+        source = weight_source(config, (3, 2), lambda tensor: tensor.normal_(), head=is_head)
         assert source(embedding).shape == (stems, 3, 2)
 
 
@@ -123,14 +124,27 @@ def test_group_norm_statistics_are_each_stems_own():
     assert (normed.std((3, 4), correction=0) - 1).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("widths", [(8,), (8, 16), (12, 4)])
-def test_norm_folded_into_a_product_is_norm_then_product(widths):
-    parts = [draw(2, 1, widths[0], 30) + 3] + [draw(2, 4, width, 30, seed=1) * 7 for width in widths[1:]]
-    channels = sum(widths)
-    norm, kernel = Norm(draw(4, channels, seed=2), draw(4, channels, seed=3)), draw(4, 5, channels, seed=4)
-    joined = torch.cat([part.expand(-1, 4, -1, -1) for part in parts], 2)
-    expected = pointwise(group_norm(joined, norm, 4), kernel)
-    assert worst(normed_pointwise(parts, norm, 4, kernel), expected) < 1e-5
+@pytest.mark.parametrize("bias", [False, True])
+def test_norms_and_biases_of_all_stems_start_neutral(bias):
+    torch.manual_seed(0)
+    network = build(dataclasses.replace(TINY, residual_bias=bias))
+    for stage in network.stages:
+        for module in stage.masking.modules():
+            if isinstance(module, StemNorm):
+                scale, shift = module.weights(stage.embedding)
+                assert torch.equal(scale, torch.ones_like(scale)) and torch.equal(shift, torch.zeros_like(shift))
+            elif isinstance(module, StemConv):
+                kernel, shift = module.weights(stage.embedding)
+                assert kernel.std(0).max() > 0, "the stems' kernels do not differ"
+                assert shift is None or not shift.any()
+
+
+def test_generated_norms_leave_their_neutral_start():
+    torch.manual_seed(0)
+    network = build(TINY).train()
+    sum(output.stems.square().mean() for output in network(noise_pyramid(TINY, 400))).backward()
+    norm = network.stages[0].masking.stream_norm.scale_shift
+    assert norm.weights.weight.grad.any() and norm.weights.bias.grad.any()
 
 
 @pytest.mark.parametrize("parameters", ["generated", "independent", "shared"])

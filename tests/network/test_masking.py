@@ -58,6 +58,6 @@ def test_what_a_block_reaches():
     """Blocks of dilation 1 and 2 with three taps see three frames to each side; norms apart, nothing more."""
     network = small_network(config=TINY, stages=1)
     blocks = network.stages[0].masking.blocks
-    assert [block.dilation for block in blocks] == [1, 2]
-    weights = [block.dilated(network.stages[0].embedding)[0] for block in blocks]
+    assert [block.dilated.dilation for block in blocks] == [1, 2]
+    weights = [block.dilated.weights(network.stages[0].embedding).weight for block in blocks]
     assert all(weight.shape == (4, TINY.hidden_dim, 3) for weight in weights)

@@ -6,7 +6,7 @@ import torch
 
 from hyperstem.config import LossConfig
 from hyperstem.dsp.resample import normalise, pyramid
-from hyperstem.network import MetaTasNet
+from hyperstem.network import build
 from hyperstem.network.octaves import TAPS, carried, doubled, doubling_filter, octaves
 from hyperstem.training.losses import Objective, si_snr
 from networks import SMALL, worst
@@ -56,7 +56,7 @@ def test_carried_stems_are_those_of_the_song_at_the_new_rate_and_level():
 
 def by_octaves(**changes):
     torch.manual_seed(0)
-    return MetaTasNet(dataclasses.replace(SMALL, octaves=True, **changes)).eval()
+    return build(dataclasses.replace(SMALL, octaves=True, **changes)).eval()
 
 
 def noise(*shape, rates=2):
@@ -81,7 +81,7 @@ def test_an_octave_holds_what_lies_above_the_rate_below():
 @torch.no_grad()
 def test_a_stage_adds_its_octave_to_what_the_one_before_gives():
     network, mixtures = by_octaves(), noise(2)
-    own, both = network.apart(mixtures), network(mixtures)
+    own, both = network.training_outputs(mixtures), network(mixtures)
     torch.testing.assert_close(both[1].stems, own[1].stems + carried(own[0].stems, *mixtures))
     torch.testing.assert_close(both[1].mixture, own[1].mixture + carried(own[0].mixture, *mixtures))
     assert torch.equal(both[1].latent, own[1].latent)
@@ -94,7 +94,7 @@ def test_a_quiet_octave_is_separated_like_a_loud_one():
     octave = 100 * (mixtures[1] - below)
 
     def own(gain):
-        return network.stages[1](mixtures[1], 200, network.apart(mixtures)[0].latent, gain * octave).stems
+        return network.stages[1](mixtures[1], 200, network.training_outputs(mixtures)[0].latent, gain * octave).stems
 
     torch.testing.assert_close(own(0.01), 0.01 * own(1.0), rtol=1e-3, atol=1e-6)
     assert own(0.0).abs().max() < 0.01
@@ -104,7 +104,7 @@ def test_each_stage_is_scored_in_its_octave():
     network, stems = by_octaves(), noise(2, 4)
     mixtures = [wave.sum(1) for wave in stems]
     parts = Objective()(network, mixtures, stems, torch.ones(2, 4)).parts
-    outputs, aims = network.apart(mixtures), octaves(mixtures, stems)
+    outputs, aims = network.training_outputs(mixtures), octaves(mixtures, stems)
     for stage in range(2):
         expected = si_snr(outputs[stage].stems, aims[stage]).mean(0)
         given = torch.stack([parts[f"stage{stage}/si_snr/{stem}"] for stem in range(4)])

@@ -111,16 +111,15 @@ class StandIn(torch.nn.Module):
     def __init__(self, outputs):
         super().__init__()
         self.outputs = outputs
-        self.stages = [self] * len(outputs)
 
-    def apart(self, pyramid):
+    def training_outputs(self, pyramid):
         return self.outputs
 
-    def aims(self, pyramid, stems):
+    def targets(self, pyramid, stems):
         return pyramid, stems
 
-    def encode(self, wave, octave=None):
-        return wave.flatten(1)[:, :12].unflatten(1, (3, 4))
+    def stem_latents(self, stage, stems, target):
+        return stems.flatten(2)[..., :12].unflatten(2, (3, 4))
 
 
 def case(batch=3, stems=4, channels=(), stages=1, seed=0):

@@ -11,8 +11,7 @@ from hyperstem.models.onnx_graph import Graph
 from hyperstem.network import Stage
 from hyperstem.network.decoder import Decoder
 from hyperstem.network.encoder import Encoder, frame_padding
-from hyperstem.network.generator import StemConv, StemNorm
-from hyperstem.network.layers import NORM_EPS
+from hyperstem.network.layers import NORM_EPS, StemConv, StemNorm
 from hyperstem.network.masking import Block, Masking
 from hyperstem.network.octaves import FAINT_OCTAVE, POWER_EPS, TAPS, doubling_filter
 from hyperstem.network.spectrogram import POWER_FLOOR, Spectrogram
@@ -99,7 +98,7 @@ def _spectrogram(graph: Graph, sizes: StageGraph, spectrogram: Spectrogram, wave
     rounds = graph.op("Div", graph.op("Add", spectra, graph.ints(SPECTRA - 1)), graph.ints(SPECTRA))
     padded = graph.op("Pad", wave, graph.ints(0, 0, half, 0, 0, half), mode="reflect")
     padded = graph.op("Pad", padded, graph.ints(0, 0, 0, 0, 0, SPECTRA * hop))
-    weight, bias = (_array(part) for part in spectrogram.affine_projection())
+    weight, bias = (_array(part) for part in affine_projection(spectrogram))
     weight = weight.reshape(-1, channels, half + 1).transpose(1, 2, 0)  # (channel, bin, mels)
 
     def few(inner: Graph, number: str) -> str:
@@ -121,11 +120,19 @@ def _spectrogram(graph: Graph, sizes: StageGraph, spectrogram: Spectrogram, wave
     return graph.op("Transpose", stretch(graph, features, spectra, sizes.frames), perm=[0, 2, 1])
 
 
+def affine_projection(spectrogram: Spectrogram) -> tuple[Tensor, Tensor]:
+    """Standardising, affine map and projection as one matrix (mels, channel * bins) and one bias (mels,)."""
+    gain = spectrogram.scale / spectrogram.std
+    weight = spectrogram.projection.weight
+    bias = spectrogram.projection.bias + weight @ (spectrogram.shift - spectrogram.mean * gain)
+    return weight * gain, bias
+
+
 def _masking(graph: Graph, sizes: StageGraph, masking: Masking, latent: str, previous: str | None) -> str:
     """Masks (batch, stem, latent, frame); inside, stem and channel share an axis: (batch, stem * channel, frame)."""
     parts = [_prelu(graph, graph.op("Unsqueeze", latent, graph.ints(1)), masking.entry_slope)]
     if previous is not None:
-        if masking.joins_previous:
+        if masking.extractors == 1:
             width = sizes.stems * sizes.stage.previous_dim
             previous = graph.op("Reshape", previous, graph.ints(0, 1, width, -1))
         parts.append(_prelu(graph, previous, masking.entry_slope))
@@ -149,8 +156,8 @@ def _masking(graph: Graph, sizes: StageGraph, masking: Masking, latent: str, pre
 
 def _entry(graph: Graph, sizes: StageGraph, masking: Masking, parts: list[str]) -> str:
     """Norm and 1x1 of the masking network's input, in parts (batch, stem or 1, channel_p, frame)."""
-    scale, shift = (_array(part) for part in masking.entry_norm(None))  # (stem, channel)
-    kernel = _array(masking.entry(None)[0])  # (stem, out, channel)
+    scale, shift = (_array(part) for part in masking.entry_norm.weights(None))  # (stem, channel)
+    kernel = _array(masking.entry.weights(None)[0])  # (stem, out, channel)
     stems, out, channels = kernel.shape
     groups, widths = sizes.config.norm_groups, [sizes.stage.latent_dim, channels - sizes.stage.latent_dim][: len(parts)]
     count = graph.as_float(sizes.frames)
@@ -192,12 +199,14 @@ def _entry(graph: Graph, sizes: StageGraph, masking: Masking, parts: list[str]) 
 
 def _block(graph: Graph, sizes: StageGraph, block: Block, x: str) -> tuple[str, str]:
     """What a dilated block adds to the residual stream and to the skips, each (batch, stem * bottleneck, frame)."""
-    x = _prelu(graph, _conv(graph, x, *block.expand(None)), block.expand_slope)
+    x = _prelu(graph, _conv(graph, x, *block.expand.weights(None)), block.expand_slope)
     x = _group_norm(graph, sizes, x, block.expand_norm)
-    kernel = _array(block.dilated(None)[0])  # (stem, channel, tap)
-    reach = block.dilation * (kernel.shape[-1] // 2)
+    kernel = _array(block.dilated.weights(None)[0])  # (stem, channel, tap)
+    reach = block.dilated.dilation * (kernel.shape[-1] // 2)
     kernel = kernel.reshape(-1, 1, kernel.shape[-1])
-    x = graph.op("Conv", x, graph.floats(kernel), group=len(kernel), dilations=[block.dilation], pads=[reach, reach])
+    x = graph.op(
+        "Conv", x, graph.floats(kernel), group=len(kernel), dilations=[block.dilated.dilation], pads=[reach, reach]
+    )
     x = _standardise(graph, sizes, _prelu(graph, x, block.dilated_slope), block.dilated_norm)
     return (
         _normed_conv(graph, x, block.dilated_norm, [block.residual]),
@@ -216,10 +225,10 @@ def _conv(graph: Graph, x: str, kernel: Tensor, bias: Tensor | None) -> str:
 
 def _normed_conv(graph: Graph, x: str, norm: StemNorm, layers: list[StemConv]) -> str:
     """1x1 convolutions of a standardised signal, the norm's scale and shift folded into their kernels and biases."""
-    scale, shift = norm(None)  # (stem, channel)
+    scale, shift = norm.weights(None)  # (stem, channel)
     kernels, biases = [], []
     for layer in layers:
-        kernel, bias = layer(None)
+        kernel, bias = layer.weights(None)
         kernels.append(kernel * scale.unsqueeze(1))
         biases.append((kernel @ shift.unsqueeze(-1)).squeeze(-1) + (0 if bias is None else bias))
     if kernels[0].shape[0] > scale.shape[0]:  # one extractor, a head per stem: one product for all heads
@@ -238,7 +247,7 @@ def _prelu(graph: Graph, x: str, slope: Tensor) -> str:
 
 def _standardise(graph: Graph, sizes: StageGraph, x: str, norm: StemNorm) -> str:
     """The group norm of (batch, stem * channel, frame) without scale and shift."""
-    stems, channels = norm(None).scale.shape
+    stems, channels = norm.weights(None).scale.shape
     groups = stems * sizes.config.norm_groups
     grouped = graph.op("Reshape", x, graph.ints(0, groups, -1))
     normed = graph.op(
@@ -253,7 +262,7 @@ def _standardise(graph: Graph, sizes: StageGraph, x: str, norm: StemNorm) -> str
 
 def _group_norm(graph: Graph, sizes: StageGraph, x: str, norm: StemNorm) -> str:
     """The group norm of (batch, stem * channel, frame)."""
-    scale, shift = (graph.floats(_array(part).reshape(-1, 1)) for part in norm(None))
+    scale, shift = (graph.floats(_array(part).reshape(-1, 1)) for part in norm.weights(None))
     return graph.op("Add", graph.op("Mul", _standardise(graph, sizes, x, norm), scale), shift)
 
 

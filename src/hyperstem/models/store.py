@@ -135,7 +135,7 @@ def load(path: str | Path) -> "MetaTasNet":
     """
     from safetensors import SafetensorError, safe_open
 
-    from hyperstem.network import MetaTasNet
+    from hyperstem.network import build
 
     path = Path(path)
     if not path.is_file():
@@ -151,7 +151,7 @@ def load(path: str | Path) -> "MetaTasNet":
             f"{path} is no hyperstem model: its metadata says {metadata.get('format', 'nothing')!r}, "
             f"expected {FORMAT!r}"
         )
-    network = MetaTasNet(config_from_json(metadata["config"], str(path)))
+    network = build(config_from_json(metadata["config"], str(path)))
     try:
         network.load_state_dict(tensors, strict=True)
     except RuntimeError as error:

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hyperstem.config import StageConfig
-from hyperstem.network.layers import mix_channels
 from hyperstem.network.spectrogram import Spectrogram
 
 
@@ -38,16 +37,16 @@ class Encoder(nn.Module):
         self.join = nn.Conv1d(joined, config.latent_dim, 1, bias=False)
         self.mix = nn.Conv1d(config.latent_dim, config.latent_dim, 1, bias=False)
 
-    def forward(self, wave: Tensor, octave: Tensor | None = None) -> Tensor:
-        """Waveforms (batch, channel, frames * hop) to latents (batch, latent, frame); filters hear `octave`, if any."""
-        frames = wave.shape[-1] // self.hop
-        heard = wave if octave is None else octave
-        features = [F.relu(self._convolve(heard, layer)) for layer in self.filters]
-        features.append(self.spectrogram(wave, frames).to(features[0].dtype))
-        joined = F.relu(mix_channels(self.join.weight.squeeze(-1), torch.cat(features, 1)))
-        return mix_channels(self.mix.weight.squeeze(-1), joined)
+    def forward(self, wave: Tensor) -> Tensor:
+        """Waveforms (batch, channel, frames * hop) to latents (batch, latent, frame)."""
+        return self.combine(self.filtered(wave), self.spectrogram(wave, wave.shape[-1] // self.hop))
 
-    def _convolve(self, wave: Tensor, layer: nn.Conv1d) -> Tensor:
-        kernel = layer.kernel_size[0]
-        padded = F.pad(wave, frame_padding(kernel, self.hop))
-        return layer(padded)  # (batch, encoder_channels, frame)
+    def filtered(self, wave: Tensor) -> Tensor:
+        """What the filters of all sizes give, (batch, kernel sizes * encoder_channels, frame)."""
+        padded = [F.pad(wave, frame_padding(layer.kernel_size[0], self.hop)) for layer in self.filters]
+        return F.relu(torch.cat([layer(each) for layer, each in zip(self.filters, padded, strict=True)], 1))
+
+    def combine(self, filtered: Tensor, spectrogram: Tensor) -> Tensor:
+        """The latent of filters' features and spectrogram features (batch, mels, frame)."""
+        features = torch.cat([filtered, spectrogram.to(filtered.dtype)], 1)
+        return self.mix(F.relu(self.join(features)))

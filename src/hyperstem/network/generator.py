@@ -1,8 +1,8 @@
 """Where a stem's weights come from.
 
-A *weight source* gives the tensor ``(stem, *shape)`` of one layer for every stem. In the paper's parametrisation it is
-the generator ``theta_k = W_k (P_k e_i + p_k) + w_k`` for layer k and stem i (section 2.1); the others are its rivals in
-the paper's comparison. Whatever the source, a layer applies the weights in the same way.
+A *weight source* gives the tensor ``(stem, *shape)`` of one layer for every stem. In the paper it is the generator,
+``theta_k = W_k (P_k e_i + p_k) + w_k`` for layer k and stem i (section 2.1); the others are its rivals in the paper's
+comparison. Whatever the source, a layer of `network.layers` applies the weights in the same way.
 """
 
 import math
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from hyperstem.config import ModelConfig
-from hyperstem.network.layers import Norm
 
 Init = Callable[[Tensor], object]
 
@@ -20,25 +19,26 @@ Init = Callable[[Tensor], object]
 class Generated(nn.Module):
     """Weights as an affine map of the stem's embedding through a narrow bottleneck (section 2.1).
 
+    The bias alone starts as a usable layer that all stems share; what is generated starts as each stem's deviation.
+
     Args:
         shape: shape of one stem's weights.
         embedding_dim: size of an embedding (E_1).
         bottleneck: size of the bottleneck (E_2).
         init: fills a tensor of `shape` in place with sensible weights.
+        spread: standard deviation of the stems' deviations at the start; with 0 all stems start exactly as `init` says.
     """
 
-    def __init__(self, shape: tuple[int, ...], embedding_dim: int, bottleneck: int, init: Init) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], embedding_dim: int, bottleneck: int, init: Init, spread: float = 0.0
+    ) -> None:
         super().__init__()
         self.shape = shape
         self.bottleneck = nn.Linear(embedding_dim, bottleneck)
         self.weights = nn.Linear(bottleneck, math.prod(shape))
-        # The bias alone is a usable layer shared by all stems; the generated part starts as each stem's deviation.
         with torch.no_grad():
-            start = torch.empty(shape)
-            init(start)
-            self.weights.bias.copy_(start.flatten())
-            spread = start.std().nan_to_num() if start.numel() > 1 and start.std() > 0 else torch.tensor(0.1)
-            self.weights.weight.normal_(0.0, 1.0).mul_(spread / math.sqrt(bottleneck))
+            init(self.weights.bias.view(shape))
+            self.weights.weight.normal_().mul_(spread / math.sqrt(bottleneck))
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Embeddings (stem, embedding_dim) to weights (stem, *shape)."""
@@ -75,47 +75,19 @@ class Folded(nn.Module):
         return self.weights
 
 
-def weight_source(config: ModelConfig, shape: tuple[int, ...], init: Init, head: bool = False) -> nn.Module:
+def weight_source(
+    config: ModelConfig, shape: tuple[int, ...], init: Init, spread: float = 0.0, head: bool = False
+) -> nn.Module:
     """The weight source of one layer in the parametrisation that `config` names.
 
     Args:
         config: the model.
         shape: shape of one stem's weights.
         init: fills such a tensor in place.
+        spread: how far generated weights of the stems lie apart at the start; see `Generated`.
         head: whether the layer belongs to the mask head, which every stem has to itself even when the rest is shared.
     """
     if config.parameters == "generated":
-        return Generated(shape, config.embedding_dim, config.embedding_bottleneck, init)
+        return Generated(shape, config.embedding_dim, config.embedding_bottleneck, init, spread)
     stems = len(config.stems) if head or config.parameters == "independent" else 1
     return Independent(stems, shape, init)
-
-
-class StemNorm(nn.Module):
-    """Scale and shift of a group norm for every stem; the statistics are taken where the norm is applied."""
-
-    def __init__(self, config: ModelConfig, channels: int, head: bool = False) -> None:
-        super().__init__()
-        self.scale_shift = weight_source(config, (2, channels), _init_norm, head)
-
-    def forward(self, embedding: Tensor | None) -> Norm:
-        """Embeddings (stem, embedding_dim) to scale and shift, each (stem, channel)."""
-        scale, shift = self.scale_shift(embedding).unbind(1)
-        return Norm(scale, shift)
-
-
-class StemConv(nn.Module):
-    """Kernels of a convolution for every stem: pointwise (stem, out, in), or depthwise (stem, channel, tap)."""
-
-    def __init__(self, config: ModelConfig, out: int, fan_in: int, bias: bool = False, head: bool = False) -> None:
-        super().__init__()
-        bound = 1 / math.sqrt(fan_in)
-        self.kernel = weight_source(config, (out, fan_in), lambda tensor: tensor.uniform_(-bound, bound), head)
-        self.bias = weight_source(config, (out,), lambda tensor: tensor.zero_(), head) if bias else None
-
-    def forward(self, embedding: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Embeddings (stem, embedding_dim) to the kernel (stem, out, in or tap) and the bias (stem, out) or None."""
-        return self.kernel(embedding), None if self.bias is None else self.bias(embedding)
-
-
-def _init_norm(tensor: Tensor) -> None:
-    tensor[0], tensor[1] = 1.0, 0.0

@@ -1,21 +1,108 @@
-"""The layers that apply a stem's weights, wherever these come from."""
+"""The layers of an extractor: 1x1 and dilated convolution, group norm, PReLU, with weights for every stem.
 
+Signals are (batch, stem, channel, frame). A layer is called with the signal and the embeddings (stem, embedding_dim),
+which are None where weights are not generated.
+"""
+
+import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
-from hyperstem.network.fast import Depthwise, PReLU
+from hyperstem.config import ModelConfig
+from hyperstem.network.fast import depthwise
+from hyperstem.network.generator import weight_source
 
 NORM_EPS = 1e-8
 
 
+class Kernel(NamedTuple):
+    """Weights of one convolution for every stem."""
+
+    weight: Tensor
+    """(stem, out, in) of a 1x1 convolution, (stem, channel, tap) of a dilated one."""
+    bias: Tensor | None
+    """(stem, out)."""
+
+
 class Norm(NamedTuple):
-    """Scale and shift of one group norm, each (stem, channel)."""
+    """Weights of one group norm for every stem, each (stem, channel)."""
 
     scale: Tensor
     shift: Tensor
+
+
+class StemConv(nn.Module):
+    """A 1x1 convolution in which every stem has a kernel of its own."""
+
+    def __init__(self, config: ModelConfig, out: int, fan_in: int, bias: bool = False, head: bool = False) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(fan_in)
+        spread = bound / math.sqrt(3)  # the standard deviation of what uniform_ draws
+        self.kernel = weight_source(config, (out, fan_in), lambda tensor: tensor.uniform_(-bound, bound), spread, head)
+        self.bias = weight_source(config, (out,), lambda tensor: tensor.zero_(), head=head) if bias else None
+
+    def weights(self, embedding: Tensor | None) -> Kernel:
+        """The layer's weights for every stem."""
+        return Kernel(self.kernel(embedding), None if self.bias is None else self.bias(embedding))
+
+    def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
+        """(batch, stem or 1, in, frame) to (batch, stem, out, frame)."""
+        return pointwise(x, *self.weights(embedding))
+
+
+class StemDilatedConv(StemConv):
+    """A dilated depthwise convolution: every channel of every stem has taps of its own."""
+
+    def __init__(self, config: ModelConfig, channels: int, dilation: int) -> None:
+        super().__init__(config, channels, config.kernel_size)
+        self.dilation = dilation
+
+    def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
+        """(batch, stem, channel, frame) to the same shape."""
+        return depthwise(x, self.weights(embedding).weight, self.dilation)
+
+
+class StemNorm(nn.Module):
+    """A group norm over channels and frames in which every stem has its own statistics, scales and shifts."""
+
+    def __init__(self, config: ModelConfig, channels: int, head: bool = False) -> None:
+        super().__init__()
+        self.groups = config.norm_groups
+        self.scale_shift = weight_source(config, (2, channels), _neutral, head=head)
+
+    def weights(self, embedding: Tensor | None) -> Norm:
+        """The layer's weights for every stem."""
+        return Norm(*self.scale_shift(embedding).unbind(1))
+
+    def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
+        """(batch, stem, channel, frame) to the same shape."""
+        return group_norm(x, self.weights(embedding), self.groups)
+
+
+def _neutral(scale_shift: Tensor) -> None:
+    scale_shift[0], scale_shift[1] = 1.0, 0.0
+
+
+def slope() -> nn.Parameter:
+    """A PReLU's learned slope, one for all stems and channels."""
+    return nn.Parameter(torch.full((1,), 0.25))
+
+
+def pointwise(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 1x1 convolution with each stem's own kernel.
+
+    Args:
+        x: (batch, stem or 1, in, frame).
+        kernel: (stem or 1, out, in).
+        bias: (stem or 1, out) or None.
+
+    Returns:
+        (batch, stem, out, frame).
+    """
+    product = torch.matmul(kernel, x)
+    return product if bias is None else product + bias.unsqueeze(-1).to(product.dtype)
 
 
 def group_norm(x: Tensor, norm: Norm, groups: int) -> Tensor:
@@ -30,95 +117,3 @@ def group_norm(x: Tensor, norm: Norm, groups: int) -> Tensor:
     scale, shift = (part.expand(stems, -1).reshape(-1) for part in norm)
     # Not F.group_norm, which refuses a single frame of a single channel.
     return torch.group_norm(x.flatten(1, 2), stems * groups, scale, shift, NORM_EPS).view_as(x)
-
-
-def pointwise(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A 1x1 convolution with each stem's own kernel.
-
-    Args:
-        x: (batch, stem or 1, in, frame).
-        kernel: (stem or 1, out, in).
-        bias: (stem or 1, out) or None.
-
-    Returns:
-        (batch, stem, out, frame).
-    """
-    stems, out, _ = kernel.shape
-    if x.shape[1] == 1:  # one signal for all stems is one product of (stem * out, in)
-        product = mix_channels(kernel.flatten(0, 1), x.squeeze(1)).unflatten(1, (stems, out))
-    else:
-        product = torch.matmul(kernel, x)
-    return product if bias is None else product + bias.unsqueeze(-1).to(product.dtype)
-
-
-def mix_channels(weight: Tensor, x: Tensor) -> Tensor:
-    """A 1x1 convolution as a matrix product per item: weight (out, in), x (batch, in, frame) to (batch, out, frame)."""
-    return torch.matmul(weight.unsqueeze(0), x)
-
-
-def normed_pointwise(parts: list[Tensor], norm: Norm, groups: int, kernel: Tensor) -> Tensor:
-    """Group norm, then a 1x1 convolution, on channels that come in parts; the first part is common to all stems.
-
-    The norm's statistics are joined from those of the parts and its gain goes into the kernel, so the parts are
-    neither repeated per stem nor joined.
-
-    Args:
-        parts: tensors (batch, stem or 1, channel_p, frame), one after the other along the channels.
-        norm: scale and shift (stem, channel), channel being the sum of the parts'.
-        groups: groups per stem.
-        kernel: (stem, out, channel).
-
-    Returns:
-        (batch, stem, out, frame).
-    """
-    gain, offset = _gain_and_offset(parts, norm, groups)  # (batch, stem, channel)
-    kernels = (kernel * gain.unsqueeze(2)).split([part.shape[2] for part in parts], dim=3)
-    out = torch.matmul(kernel, offset.unsqueeze(-1))  # (batch, stem, out, 1)
-    for part, part_kernel in zip(parts, kernels, strict=True):
-        if part.shape[1] == 1:
-            product = torch.matmul(part_kernel.flatten(1, 2), part.squeeze(1)).unflatten(1, part_kernel.shape[1:3])
-        else:
-            product = torch.matmul(part_kernel, part)
-        out = out + product
-    return out
-
-
-def _gain_and_offset(parts: list[Tensor], norm: Norm, groups: int) -> tuple[Tensor, Tensor]:
-    """What a group norm does to each channel of each item, ``x * gain + offset``, each (batch, stem, channel)."""
-    stems = norm.scale.shape[0]
-    per_group = norm.scale.shape[1] // groups
-    moments = [torch.var_mean(part.float(), -1, correction=0) for part in parts]
-    variance = torch.cat([part.expand(-1, stems, -1) for part, _ in moments], 2).unflatten(2, (groups, per_group))
-    mean = torch.cat([part.expand(-1, stems, -1) for _, part in moments], 2).unflatten(2, (groups, per_group))
-    centre = mean.mean(-1, keepdim=True)
-    spread = (variance + (mean - centre).square()).mean(-1, keepdim=True)  # (batch, stem, group, 1)
-    rate = torch.rsqrt(spread + NORM_EPS).expand_as(mean).flatten(2)
-    gain = rate * norm.scale
-    return gain, norm.shift - centre.expand_as(mean).flatten(2) * gain
-
-
-def depthwise(x: Tensor, kernel: Tensor, dilation: int) -> Tensor:
-    """A dilated convolution of every channel with its own taps, zeros beyond the ends.
-
-    Args:
-        x: (batch, stem, channel, frame).
-        kernel: (stem or 1, channel, tap), an odd number of taps.
-        dilation: distance between taps in frames.
-
-    Returns:
-        (batch, stem, channel, frame).
-    """
-    if torch.compiler.is_compiling():
-        stems, channels, taps = x.shape[1], x.shape[2], kernel.shape[-1]
-        weight = kernel.expand(stems, -1, -1).reshape(stems * channels, 1, taps)
-        reach = dilation * (taps // 2)
-        flat = F.conv1d(x.flatten(1, 2), weight, padding=reach, dilation=dilation, groups=stems * channels)
-        return flat.unflatten(1, (stems, channels))
-    return Depthwise.apply(x, kernel.to(x.dtype), dilation)
-
-
-def prelu(x: Tensor, slope: Tensor) -> Tensor:
-    """``max(x, 0) + slope * min(x, 0)`` with one learned slope (1,)."""
-    if x.requires_grad and x.device.type == "cpu" and not torch.compiler.is_compiling():
-        return PReLU.apply(x, slope)
-    return F.prelu(x, slope.to(x.dtype))

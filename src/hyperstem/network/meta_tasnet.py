@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from hyperstem.config import ConfigError, ModelConfig
 from hyperstem.network.generator import Folded, Generated, Independent
-from hyperstem.network.octaves import carried, octaves
 from hyperstem.network.stage import Stage, StageOutput
 
 
@@ -21,12 +20,13 @@ class MetaTasNet(nn.Module):
         Samuel, Ganeshan, Naradowsky, "Meta-learning Extractors for Music Source Separation", ICASSP 2020.
     """
 
+    stage_type: type[Stage] = Stage
     stages: Sequence[Stage]
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
         self.config = config or ModelConfig()
-        stages = (Stage(self.config, index) for index in range(self.config.stages))
+        stages = (self.stage_type(self.config, index) for index in range(self.config.stages))
         self.stages = nn.ModuleList(stages)  # type: ignore[assignment]
 
     def forward(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
@@ -42,26 +42,31 @@ class MetaTasNet(nn.Module):
         Raises:
             ConfigError: wrong number of rates, shapes or lengths, or samples that are not finite.
         """
-        outputs = self.apart(pyramid)
-        if self.config.octaves:
-            for i in range(1, len(outputs)):
-                outputs[i] = _added(outputs[i], outputs[i - 1], pyramid[i - 1], pyramid[i])
-        return outputs
-
-    def apart(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
-        """What each stage separates by itself: of a model that works by octaves only what its rate adds, of others what
-        `forward` gives.
-        """
         frames = check_pyramid(self.config, pyramid)
-        heard = [None, *octaves(pyramid)[1:]] if self.config.octaves else [None] * len(pyramid)
         outputs: list[StageOutput] = []
-        for stage, wave, octave in zip(self.stages, pyramid, heard, strict=False):
-            outputs.append(stage(wave, frames, outputs[-1].latent if outputs else None, octave))
+        previous = None
+        for stage, wave in zip(self.stages, pyramid, strict=False):
+            outputs.append(stage(wave, frames, previous))
+            previous = outputs[-1].latent
         return outputs
 
-    def aims(self, pyramid: Sequence[Tensor], stems: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """The mixtures and the stems (batch, stem, [channel,] time_i) that `apart` ought to give, per stage."""
-        return (octaves(pyramid), octaves(pyramid, stems)) if self.config.octaves else (pyramid, stems)
+    def training_outputs(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
+        """What training compares with `targets`, stage by stage: what `forward` gives."""
+        return self(pyramid)
+
+    def targets(self, pyramid: Sequence[Tensor], stems: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The mixtures and the stems (batch, stem, [channel,] time_i) that `training_outputs` ought to give."""
+        return pyramid, stems
+
+    def stem_latents(self, stage: int, stems: Tensor, target: Tensor) -> Tensor:
+        """The encoder's latents of the true stems (batch, stem, [channel,] time_i), (batch, stem, latent, frame).
+
+        Args:
+            stage: whose encoder.
+            stems: the true stems at the stage's rate.
+            target: their `targets`.
+        """
+        return self.stages[stage].encode(stems.flatten(0, 1)).unflatten(0, stems.shape[:2])
 
     def set_spectrogram_statistics(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Takes, per stage, mean and standard deviation of the log power per bin, each (bins,)."""
@@ -81,12 +86,6 @@ class MetaTasNet(nn.Module):
                         setattr(module, name, Folded(child(stage.embedding)))
             stage.embedding = None
         return network
-
-
-def _added(output: StageOutput, before: StageOutput, lower: Tensor, mixture: Tensor) -> StageOutput:
-    """A stage's output with the waveforms of the stage before added to its own."""
-    waves = carried(torch.cat([before.stems, before.mixture.unsqueeze(1)], 1), lower, mixture)
-    return StageOutput(output.stems + waves[:, :-1], output.latent, output.mixture + waves[:, -1])
 
 
 def check_pyramid(config: ModelConfig, pyramid: Sequence[Tensor]) -> int:

@@ -1,4 +1,8 @@
-"""Between two stages: waveforms brought to twice the rate, and what that rate adds to them."""
+"""A network of which each stage adds one octave to the stage before; nothing else in the package needs this module.
+
+This is not the paper's network. A stage separates only what its rate adds to that of the stage before, brought to a
+level of its own, and the waveforms of the stage before make up the rest.
+"""
 
 from collections.abc import Sequence
 from functools import cache
@@ -9,11 +13,80 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hyperstem.network.meta_tasnet import MetaTasNet, check_pyramid
+from hyperstem.network.stage import Stage, StageOutput
+
 TAPS = 64
 """Samples of the lower rate that make one of the higher; a transition of a tenth of the band, images 80 dB down."""
 POWER_EPS = 1e-8
 FAINT_OCTAVE = 1e-6
 """Power of an octave, -60 dB beside the mixture, below which it is no longer brought to level 1."""
+
+
+class OctaveStage(Stage):
+    """A stage whose filters hear an octave, while its spectrogram shows the whole mixture."""
+
+    def encode(self, wave: Tensor, frames: int | None = None, octave: Tensor | None = None) -> Tensor:
+        """Waveforms to latents; see `Stage.encode`.
+
+        Args:
+            wave: (batch, [channel,] time).
+            frames: latent frames to give; by default what `wave` needs.
+            octave: of the shape of `wave`: what the filters hear in its place, brought to level 1.
+        """
+        if octave is None:
+            return super().encode(wave, frames)
+        whole, part = self.padded(wave, frames), self.padded(octave / level(octave), frames)
+        return self.encoder.combine(
+            self.encoder.filtered(part), self.encoder.spectrogram(whole, whole.shape[-1] // self.hop)
+        )
+
+    def forward(self, wave: Tensor, frames: int, previous: Tensor | None, octave: Tensor | None = None) -> StageOutput:
+        """Separates the octave, if one is given; see `Stage.forward`."""
+        if octave is None:
+            return super().forward(wave, frames, previous)
+        latent = self.encode(wave, frames, octave)
+        masked = latent.unsqueeze(1) * self.masking(latent, previous, self.embedding)
+        time, gain = wave.shape[-1], level(octave)
+        return StageOutput(self.decode(masked, time) * gain.unsqueeze(1), masked, self.decode(latent, time) * gain)
+
+
+class OctaveTasNet(MetaTasNet):
+    """A MetaTasNet whose stages after the first separate one octave each."""
+
+    stage_type = OctaveStage
+
+    def forward(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
+        """Separates a mixture given at every stage's rate; see `MetaTasNet.forward`."""
+        outputs = self.training_outputs(pyramid)
+        for i in range(1, len(outputs)):
+            outputs[i] = _added(outputs[i], outputs[i - 1], pyramid[i - 1], pyramid[i])
+        return outputs
+
+    def training_outputs(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
+        """What each stage separates by itself: after the first, only what its rate adds."""
+        frames = check_pyramid(self.config, pyramid)
+        heard = [None, *octaves(pyramid)[1:]]
+        outputs: list[StageOutput] = []
+        for stage, wave, octave in zip(self.stages, pyramid, heard, strict=False):
+            outputs.append(stage(wave, frames, outputs[-1].latent if outputs else None, octave))
+        return outputs
+
+    def targets(self, pyramid: Sequence[Tensor], stems: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The octaves of the mixtures and of the stems."""
+        return octaves(pyramid), octaves(pyramid, stems)
+
+    def stem_latents(self, stage: int, stems: Tensor, target: Tensor) -> Tensor:
+        """The encoder's latents of the true stems; see `MetaTasNet.stem_latents`."""
+        octave = target.flatten(0, 1) if stage else None
+        encoder: OctaveStage = self.stages[stage]  # type: ignore[assignment]
+        return encoder.encode(stems.flatten(0, 1), octave=octave).unflatten(0, stems.shape[:2])
+
+
+def _added(output: StageOutput, before: StageOutput, lower: Tensor, mixture: Tensor) -> StageOutput:
+    """A stage's output with the waveforms of the stage before added to its own."""
+    waves = carried(torch.cat([before.stems, before.mixture.unsqueeze(1)], 1), lower, mixture)
+    return StageOutput(output.stems + waves[:, :-1], output.latent, output.mixture + waves[:, -1])
 
 
 @cache

@@ -63,15 +63,8 @@ class Spectrogram(nn.Module):
             power = log_power(exact.flatten(0, 1), self.n_fft, self.hop)
         return power.to(self.mean.dtype).unflatten(0, (-1, self.audio_channels)).flatten(1, 2)
 
-    def affine_projection(self) -> tuple[Tensor, Tensor]:
-        """Standardising, affine map and projection as one matrix (mels, channel * bins) and one bias (mels,)."""
-        gain = self.scale / self.std
-        weight = self.projection.weight * gain
-        bias = self.projection.bias + self.projection.weight @ (self.shift - self.mean * gain)
-        return weight, bias
-
     def forward(self, wave: Tensor, frames: int) -> Tensor:
         """Waveforms (batch, channel, time) to features (batch, mels, frames)."""
-        weight, bias = self.affine_projection()
-        features = torch.matmul(weight, self.log_power(wave)) + bias.unsqueeze(-1)  # (batch, mels, spectrum)
-        return F.interpolate(features, size=frames, mode="linear", align_corners=True)
+        standard = (self.log_power(wave).transpose(1, 2) - self.mean) / self.std  # (batch, spectrum, channel * bins)
+        features = self.projection(standard * self.scale + self.shift)  # (batch, spectrum, mels)
+        return F.interpolate(features.transpose(1, 2), size=frames, mode="linear", align_corners=True)

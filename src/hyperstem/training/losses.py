@@ -162,7 +162,9 @@ class Objective(nn.Module):
         """Runs the network and scores what it gives.
 
         Args:
-            network: a MetaTasNet. Of one that works by octaves each stage is scored in its octave.
+            network: has ``training_outputs(pyramid)``, which gives an output with `stems` and `mixture` per stage, and
+                ``targets(pyramid, stems)``, what these ought to be; for the terms of the latent also
+                ``stem_latents(stage, stems, target)``; and ``config.rates_hz``. See `network.MetaTasNet`.
             pyramid: per stage, mixtures (batch, [channel,] time_i).
             stems_pyramid: per stage, true stems (batch, stem, [channel,] time_i).
             active: per stage, or once for all, (batch, stem) float: 1 where a stem sounds. Silent stems weigh nothing.
@@ -183,18 +185,15 @@ class Objective(nn.Module):
             )
         parts: dict[str, Tensor] = {}
         total = pyramid[0].new_zeros(())
-        stages = network.stages
-        mixtures, aims = network.aims(pyramid, stems_pyramid)
-        for i, output in enumerate(network.apart(pyramid)):
-            stems, aim, sounding, octave = stems_pyramid[i], aims[i], actives[i], None
-            if aim is not stems:
-                octave, sounding = aim.flatten(0, 1), sounding * _audible(aim, mixtures[i])
-            latents = None
-            if self._needs_latents:
-                latents = stages[i].encode(stems.flatten(0, 1), octave=octave).float().unflatten(0, stems.shape[:2])
+        mixtures, targets = network.targets(pyramid, stems_pyramid)
+        for i, output in enumerate(network.training_outputs(pyramid)):
+            stems, target, sounding = stems_pyramid[i], targets[i], actives[i]
+            if target is not stems:
+                sounding = sounding * _audible(target, mixtures[i])
+            latents = network.stem_latents(i, stems, target).float() if self._needs_latents else None
             if self.config.consistent:
                 output = output._replace(stems=consistent(output.stems, mixtures[i], network.config.rates_hz[i]))
-            loss, named = self.stage_loss(output, latents, mixtures[i], aim, sounding, merge)
+            loss, named = self.stage_loss(output, latents, mixtures[i], target, sounding, merge)
             total = total + self.config.stage_weight(i) * loss
             parts.update({f"stage{i}/{name}": value.detach() for name, value in named.items()})
         return LossReport(total, parts)

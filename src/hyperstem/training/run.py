@@ -12,7 +12,7 @@ import torch
 from hyperstem.data.dataset import SegmentDataset, ValidationData
 from hyperstem.errors import ConfigError
 from hyperstem.files import write_text
-from hyperstem.network import MetaTasNet
+from hyperstem.network import build
 from hyperstem.training.curves import draw
 from hyperstem.training.distributed import World, find_device, launched
 from hyperstem.training.initial_weights import begin_from
@@ -88,7 +88,7 @@ class _Setup:
         self.batches = SegmentDataset(data, settings.model, settings.train.batch, here.rank, here.size)
         self.clips = ValidationData(data, settings.model) if data.validation else None
         torch.manual_seed(settings.train.seed)
-        self.network = MetaTasNet(settings.model)
+        self.network = build(settings.model)
 
     def begun(self) -> Trainer:
         """A new run: statistics are measured, weights to begin from are taken."""
