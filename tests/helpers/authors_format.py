@@ -110,7 +110,7 @@ def random_state(args: dict[str, Any], seed: int = 0) -> dict[str, Tensor]:
         add(f"{base}.weight", 1, spread=0.1, around=0.25)
 
     for i in range(args["stages_num"]):
-        base, scale = f"stages.{i}", 2**i * (args["sampling_rate"] // 8000)
+        base, scale = f"stages.{i}", 2**i * args["sampling_rate"] // 8000
         latent, bins = args["N"] * 2**i, 512 * scale + 1
         widths = [latent // 2 ** (k + 1) for k in range(args["filters"])]
         spectrogram = f"{base}.encoder.spectrogram"
@@ -183,7 +183,7 @@ def separate(args: dict[str, Any], state: dict[str, Tensor], pyramid: list[Tenso
 class _Stage:
     def __init__(self, args: dict[str, Any], state: dict[str, Tensor], scale: int) -> None:
         self.args, self.state, self.hop = args, state, args["W"] * scale
-        self.n_fft = 1024 * scale * (args["sampling_rate"] // 8000)
+        self.n_fft = 1024 * (scale * args["sampling_rate"] // 8000)
 
     def encode(self, wave: Tensor) -> Tensor:
         outputs = []

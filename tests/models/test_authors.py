@@ -128,6 +128,8 @@ OTHER_SHAPES = {
     "independent, no residual bias, E_2 unset": {"independent_params": True, "E_1": None, "E_2": None},
     "independent, residual bias": {"independent_params": True, "residual_bias": True, "filters": 1},
     "16 kHz": {"sampling_rate": 16000, "stages_num": 1},
+    "11025 Hz": {"sampling_rate": 11025, "stages_num": 3},
+    "12 kHz": {"sampling_rate": 12000},
 }
 
 

@@ -9,7 +9,7 @@ from hyperstem.config.limits import Count, Limits, Positive
 from hyperstem.config.reading import Checked, require
 
 STEMS = ("drums", "bass", "other", "vocals")
-PER_STAGE = ("latent_dim", "mels", "bottleneck_dim", "hidden_dim", "blocks", "stacks")
+PER_STAGE = ("latent_dim", "mels", "n_fft", "stft_hop", "bottleneck_dim", "hidden_dim", "blocks", "stacks")
 """Sizes that may be given for each stage."""
 PerStage = Annotated[int | tuple[int, ...], Limits(1)]
 
@@ -81,9 +81,9 @@ class ModelConfig(Checked):
     """Samples between two frames, at most 20 ms."""
     mels: PerStage = 256
     """Bands that the encoder's spectrogram is projected to."""
-    n_fft: Annotated[int, Limits(16)] = 1024
+    n_fft: Annotated[int | tuple[int, ...], Limits(16)] = 1024
     """Samples of an STFT window; even."""
-    stft_hop: Count = 256
+    stft_hop: PerStage = 256
     """Samples between two STFT windows."""
     bottleneck_dim: PerStage = 160
     """Channels between the blocks of the masking network."""
@@ -125,8 +125,6 @@ class ModelConfig(Checked):
         require(len(self.kernels) >= 1, "kernels is empty; one or more are needed")
         require(max(self.kernels) >= self.hop, f"kernels {self.kernels!r} leave gaps at hop {self.hop}")
         require(self.kernel_size % 2 == 1, f"kernel_size is {self.kernel_size}; it must be odd")
-        require(self.n_fft % 2 == 0, f"n_fft is {self.n_fft}; it must be even")
-        require(self.stft_hop <= self.n_fft, f"stft_hop is {self.stft_hop}; allowed are 1 to n_fft, {self.n_fft}")
         for name in PER_STAGE:
             value = getattr(self, name)
             require(
@@ -137,6 +135,8 @@ class ModelConfig(Checked):
             self._check_stage(stage)
 
     def _check_stage(self, stage: StageConfig) -> None:
+        require(stage.n_fft % 2 == 0, f"n_fft is {stage.n_fft}; it must be even")
+        require(stage.stft_hop <= stage.n_fft, f"stft_hop is {stage.stft_hop}; allowed are 1 to n_fft, {stage.n_fft}")
         shortest = stage.decoder_channels[-1]
         require(
             shortest >= 1 and stage.encoder_channels >= 1,
@@ -164,8 +164,8 @@ class ModelConfig(Checked):
                 latent_dim=latents[i],
                 kernels=tuple(kernel << i for kernel in self.kernels),
                 hop=self.hop << i,
-                n_fft=self.n_fft << i,
-                stft_hop=self.stft_hop << i,
+                n_fft=self._at("n_fft", i, grows=True),
+                stft_hop=self._at("stft_hop", i, grows=True),
                 mels=self._at("mels", i),
                 bottleneck_dim=self._at("bottleneck_dim", i),
                 hidden_dim=self._at("hidden_dim", i),
@@ -190,7 +190,7 @@ class ModelConfig(Checked):
     def frames(self, lengths: tuple[int, ...]) -> int:
         """Latent frames for waveforms of `lengths` samples, one per stage from stage 0 on.
 
-        The waveforms are padded at the end to whole frames, and to what the reflect padding of the shortest STFT needs.
+        The waveforms are padded at the end to whole frames, and to what the reflect padding of the STFTs needs.
 
         Raises:
             ConfigError: the lengths are not those of one excerpt at the stages' rates.
@@ -204,7 +204,12 @@ class ModelConfig(Checked):
                 f"have {lengths[0] << i}",
             )
         whole = max(-(-length // (self.hop << i)) for i, length in enumerate(lengths))
-        return max(whole, -(-(self.n_fft // 2 + 1) // self.hop))
+        return max(whole, self.least_frames)
+
+    @property
+    def least_frames(self) -> int:
+        """Latent frames of the shortest waveforms that every stage's STFT can reflect."""
+        return max(-(-(stage.n_fft // 2 + 1) // stage.hop) for stage in self.stage_configs)
 
     def first_stages(self, count: int) -> Self:
         """The same model cut to its first `count` stages."""

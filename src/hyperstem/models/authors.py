@@ -161,9 +161,10 @@ def model_config(args: dict[str, Any], state: dict[str, Tensor], path: str | Pat
         raise ModelError(f"{path}: its args give E_1 = {embedding!r}, time_length = {seconds!r}; expected numbers")
     _check_size(args, state, path)
     window = state.get("stages.0.encoder.spectrogram.window")
-    scale = args["sampling_rate"] // 8000
-    if window is not None and window.numel() != 1024 * scale:
-        raise ModelError(f"{path}: its first STFT window has {window.numel()} samples; expected {1024 * scale}")
+    factors = _stft_factors(args["sampling_rate"], args["stages_num"], path)
+    if window is not None and window.numel() != 1024 * factors[0]:
+        raise ModelError(f"{path}: its first STFT window has {window.numel()} samples; expected {1024 * factors[0]}")
+    doubled = all(factor == factors[0] << i for i, factor in enumerate(factors))
     try:
         return ModelConfig(
             base_rate_hz=args["sampling_rate"],
@@ -172,8 +173,8 @@ def model_config(args: dict[str, Any], state: dict[str, Tensor], path: str | Pat
             kernels=tuple(args["L"] << i for i in range(args["filters"])),
             hop=args["W"],
             mels=args["num_mels"],
-            n_fft=1024 * scale,
-            stft_hop=256 * scale,
+            n_fft=1024 * factors[0] if doubled else tuple(1024 * factor for factor in factors),
+            stft_hop=256 * factors[0] if doubled else tuple(256 * factor for factor in factors),
             bottleneck_dim=args["B"],
             hidden_dim=args["H"],
             kernel_size=args["kernel"],
@@ -187,6 +188,13 @@ def model_config(args: dict[str, Any], state: dict[str, Tensor], path: str | Pat
         )
     except ConfigError as error:
         raise ModelError(f"{path}: its args give no network: {error}") from None
+
+
+def _stft_factors(rate_hz: int, stages: int, path: str | Path) -> list[int]:
+    """By what their STFT of 1024 samples grows in each stage: its rate in whole multiples of 8 kHz."""
+    if rate_hz < 8000 or not 1 <= stages <= 4:
+        raise ModelError(f"{path}: its args give {stages} stages from {rate_hz} Hz; 1 to 4 from 8000 Hz are expected")
+    return [(rate_hz << i) // 8000 for i in range(stages)]
 
 
 def _check_size(args: dict[str, Any], state: dict[str, Tensor], path: str | Path) -> None:

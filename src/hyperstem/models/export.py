@@ -101,7 +101,7 @@ def build(
 
 def _frames(graph: Graph, config: ModelConfig, times: list[str]) -> str:
     """Latent frames as `ModelConfig.frames` counts them, (1,) int64."""
-    frames = graph.ints(-(-(config.n_fft // 2 + 1) // config.hop))
+    frames = graph.ints(config.least_frames)
     for stage, time in zip(config.stage_configs, times, strict=True):
         whole = graph.op("Div", graph.op("Add", time, graph.ints(stage.hop - 1)), graph.ints(stage.hop))
         frames = graph.op("Max", frames, whole)

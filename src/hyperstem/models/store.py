@@ -124,7 +124,23 @@ def save(path: str | Path, network: "MetaTasNet", precision: Literal["float32", 
             raise ModelError(f"{name} has numbers up to {tensor.abs().max().item():g}, too large for {precision}")
     with replacing(Path(path)) as temporary:
         save_file(tensors, temporary, metadata={"format": FORMAT, "config": config_to_json(network.config)})
+        _order_header(temporary)
         temporary.chmod(0o644)  # the library makes files that only their owner can read
+
+
+def _order_header(path: Path) -> None:
+    """Writes a safetensors file's header again with its keys in order: the library's order of metadata is random.
+
+    The header is JSON behind its length in eight bytes, padded with spaces; reordering does not change the length.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > size:
+            raise ModelError(f"{path}: its header of {size} bytes cannot be put in order")
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def load(path: str | Path) -> "MetaTasNet":
