@@ -179,3 +179,15 @@ def test_other_files_are_told(tmp_path):
     (tmp_path / "song.wav").write_bytes(b"RIFF")
     with pytest.raises(ModelError, match=r"song.wav is no model file"):
         store.find(tmp_path / "song.wav")
+
+
+def test_one_network_gives_the_same_file_each_time(tmp_path):
+    network = small_network(config=TINY)
+    written = set()
+    for i in range(8):  # the library orders metadata by chance
+        store.save(tmp_path / f"{i}.safetensors", network)
+        written.add((tmp_path / f"{i}.safetensors").read_bytes())
+    assert len(written) == 1
+    again = store.load(tmp_path / "0.safetensors")
+    assert again.config == network.config
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in again.state_dict().items())
