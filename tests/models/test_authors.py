@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import authors_format as authors
+from hyperstem.config import STEMS
 from hyperstem.errors import ModelError
 from hyperstem.models.authors import convert, load_authors_checkpoint
 from hyperstem.training.losses import Objective, dissimilarity, si_snr, similarity
@@ -62,7 +63,7 @@ def test_stored_case_gives_the_authors_loss(stored_case):
     stems, active = torch.from_numpy(case.arrays["stems0"]), torch.from_numpy(case.arrays["active0"])
     report = Objective()(network, [stems.sum(1)], [stems], active)
     assert report.total.item() == pytest.approx(float(case.arrays["expected.stage0.loss"]), rel=TOLERANCE)
-    names = [f"stage0/si_snr/{i}" for i in range(4)] + [
+    names = [f"stage0/si_snr/{stem}" for stem in STEMS] + [
         f"stage0/{kind}" for kind in ("reconstruction", "dissimilarity", "similarity")
     ]
     parts = [report.parts[name].item() for name in names]
@@ -93,7 +94,7 @@ def test_every_reference_case(name):
     active = [torch.from_numpy(arrays[f"input.active{i}"])[:, :, 0] for i in range(stages)]
     report = Objective()(network, pyramid, stems, active)
     assert report.total.item() == pytest.approx(arrays["expected.loss"].item(), rel=TOLERANCE)
-    names = [f"stage{i}/si_snr/{stem}" for i in range(stages) for stem in range(4)]
+    names = [f"stage{i}/si_snr/{stem}" for i in range(stages) for stem in STEMS]
     names += [f"stage{stages - 1}/{part}" for part in ("reconstruction", "dissimilarity", "similarity")]
     assert [report.parts[part].item() for part in names] == pytest.approx(
         arrays["expected.stats"][0].tolist(), rel=TOLERANCE

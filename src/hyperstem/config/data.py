@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from hyperstem import extensions
 from hyperstem.config.limits import Count, Limits, NotNegative, Positive, Share, Whole
 from hyperstem.config.reading import Checked, require
+from hyperstem.extensions import require_known
 
+LAYOUTS = ("musdb18", "musdb18-hq", "moisesdb", "folders", "solo")
 _HALVES = ("", "train", "test", "all")
 _SUBSETS = {"folders": _HALVES, "musdb18": (*_HALVES, "validation"), "musdb18-hq": (*_HALVES, "validation")}
 """Layouts that have subsets."""
@@ -20,10 +23,10 @@ class SourceConfig(Checked):
 
     name: str
     """Usable as a folder name."""
-    layout: Literal["musdb18", "musdb18-hq", "moisesdb", "folders", "solo"]
+    layout: str
     """``musdb18`` (train/ and test/ with ``*.stem.mp4``), ``musdb18-hq`` (train/ and test/ with a folder of wav files a
     song), ``moisesdb`` (a folder a song with data.json), ``folders`` (``<song>/<stem>.<suffix>``) or ``solo`` (any
-    sound files, all of one stem, which only feed remixes)."""
+    sound files, all of one stem, which only feed remixes), or a layout that somebody added (`hyperstem.extensions`)."""
     path: str
     """Folder, relative to `DataConfig.root`."""
     subset: Literal["", "train", "validation", "test", "all"] = ""
@@ -54,7 +57,8 @@ class SourceConfig(Checked):
             (self.layout == "solo") == bool(self.stem),
             f"source {self.name!r}: stem is {self.stem!r}; a solo source names its stem, the others do not",
         )
-        subsets = _SUBSETS.get(self.layout, ("",))
+        require_known(self.layout, LAYOUTS, extensions.LAYOUTS, "layout")
+        subsets = _SUBSETS.get(self.layout, ("",) if self.layout in LAYOUTS else (*_HALVES, "validation"))
         require(
             self.subset in subsets,
             f"source {self.name!r}: subset is {self.subset!r}; allowed with layout "

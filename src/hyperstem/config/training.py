@@ -3,16 +3,21 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from hyperstem import extensions
 from hyperstem.config.limits import Count, Limits, NotNegative, Positive, Share, Whole
 from hyperstem.config.reading import Checked, require
+from hyperstem.extensions import require_known
+
+SCORES = ("si_snr", "snr")
 
 
 @dataclass(frozen=True)
 class LossConfig(Checked):
     """Kind and weights of the objective's parts; the defaults are the paper's (section 2.4)."""
 
-    kind: Literal["si_snr", "snr"] = "si_snr"
-    """Score of an estimate: the paper's SI-SNR, or the SNR up to a threshold."""
+    kind: str = "si_snr"
+    """Score of an estimate: ``si_snr``, the paper's, ``snr``, up to a threshold, or one that somebody added
+    (`hyperstem.extensions`)."""
     reconstruction: NotNegative = 0.05
     """Weight of the SI-SNR of the decoded, unmasked mixture."""
     dissimilarity: NotNegative = 3.0
@@ -32,6 +37,10 @@ class LossConfig(Checked):
     """SNR above which nothing more is gained."""
     stage_weights: Annotated[tuple[float, ...], Limits(0)] = ()
     """Weight of each stage's loss; 1 where none is given."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_known(self.kind, SCORES, extensions.LOSSES, "kind")
 
     def stage_weight(self, stage: int) -> float:
         """Weight of a stage's whole loss; 1 where none is given."""
@@ -78,16 +87,21 @@ class TrainConfig(Checked):
     average: Annotated[float, Limits(0, below=1)] = 0.0
     """Decay of the running average of the weights, which is then what is validated and saved."""
     init: str = ""
-    """Safetensors file or checkpoint of a run to begin from; tensors that fit by name and shape are taken."""
+    """Safetensors file or checkpoint of a run to begin from; tensors that fit by name and shape are taken, and what
+    belongs to a stem goes to the stem of the same name."""
     init_strict: bool = False
     """Whether all of them must fit."""
     freeze: tuple[str, ...] = ()
-    """Prefixes of the names of parameters that are not trained."""
+    """Prefixes of the names of parameters that are not trained; ``stages.0.embedding[drums,bass]`` names two stems'
+    rows of one."""
     rate_factors: Annotated[dict[str, float], Limits(above=0)] = field(default_factory=dict)
     """Factor on the learning rate for each prefix of parameter names."""
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of autocast."""
+    recompute: bool = False
+    """Gradient checkpointing: the backward pass computes activations again instead of keeping them. A fraction of the
+    memory for about a third more time."""
     compile: bool = False
     """Whether torch.compile is used."""
     threads: Whole = 0

@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from hyperstem import extensions
 from hyperstem.config import SourceConfig
 from hyperstem.errors import DataError
 
@@ -103,7 +104,7 @@ def find_tracks(source: SourceConfig, root: Path, stems: Sequence[str]) -> Found
     folder = root / source.path
     if not folder.is_dir():
         raise DataError(f"source {source.name!r}: no folder {folder}")
-    listed = list(_SONGS[source.layout](source, folder))
+    listed = list(_songs(source, folder))
     songs = dict(listed)
     if len(songs) < len(listed):
         names = [name for name, _ in listed]
@@ -122,6 +123,13 @@ def find_tracks(source: SourceConfig, root: Path, stems: Sequence[str]) -> Found
     if not tracks and not problems:
         raise DataError(f"source {source.name!r}: no {source.layout} tracks in {folder}")
     return Found(tuple(sorted(tracks, key=lambda track: track.name)), tuple(sorted(problems)))
+
+
+def _songs(source: SourceConfig, folder: Path) -> "Songs":
+    if source.layout in _SONGS:
+        return _SONGS[source.layout](source, folder)
+    added: Layout = extensions.find(extensions.LAYOUTS, source.layout)
+    return ((name, partial(list, parts)) for name, parts in added(folder, source))
 
 
 def _check_names(source: SourceConfig, stems: Sequence[str]) -> None:
@@ -180,6 +188,10 @@ def _in_subset(source: SourceConfig, subset: str, name: str) -> bool:
     held_out = subset == "train" and name in MUSDB_VALIDATION
     return {"train": not held_out, "validation": held_out}.get(source.subset or "train", True)
 
+
+Layout = Callable[[Path, SourceConfig], Iterable[tuple[str, Iterable[tuple[str, Part]]]]]
+"""A layout that others add: given a source's folder and settings, the name of each song and its parts, each the name of
+a stem (or what `aliases` make one) and a sound stream. Reading parts may raise DataError, which concerns that song."""
 
 Songs = Iterator[tuple[str, Callable[[], list[tuple[str, Part]]]]]
 """Names of songs, each with what gives its parts when called, so that an error concerns that song alone."""

@@ -6,14 +6,20 @@ holds the SHA-256 of both files, and a file that differs is refused.
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 from hyperstem.config import ModelConfig, from_mapping, to_mapping
 from hyperstem.errors import ModelError
 from hyperstem.files import replacing, sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
     from hyperstem.network import MetaTasNet
+
+    Network = TypeVar("Network", bound=nn.Module)
 
 MODELS = Path(__file__).parent
 FORMAT = "hyperstem-1"
@@ -103,12 +109,14 @@ def config_from_json(text: str, where: str) -> ModelConfig:
         raise ModelError(f"{where}: its config is damaged: {error}") from None
 
 
-def save(path: str | Path, network: "MetaTasNet", precision: Literal["float32", "float16"] = "float32") -> None:
+def save(
+    path: str | Path, network: "nn.Module | MetaTasNet", precision: Literal["float32", "float16"] = "float32"
+) -> None:
     """Writes a network's weights and config, whole or not at all.
 
     Args:
         path: the ``.safetensors`` file.
-        network: a MetaTasNet.
+        network: a network whose ``config`` is a ModelConfig.
         precision: how weights are stored; float16 halves the file.
 
     Raises:
@@ -123,7 +131,8 @@ def save(path: str | Path, network: "MetaTasNet", precision: Literal["float32", 
         if not tensors[name].isfinite().all() and tensor.isfinite().all():
             raise ModelError(f"{name} has numbers up to {tensor.abs().max().item():g}, too large for {precision}")
     with replacing(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={"format": FORMAT, "config": config_to_json(network.config)})
+        config: Any = network.config
+        save_file(tensors, temporary, metadata={"format": FORMAT, "config": config_to_json(config)})
         _order_header(temporary)
         temporary.chmod(0o644)  # the library makes files that only their owner can read
 
@@ -143,15 +152,24 @@ def _order_header(path: Path) -> None:
         file.write(text.ljust(size))
 
 
-def load(path: str | Path) -> "MetaTasNet":
+@overload
+def load(path: str | Path) -> "MetaTasNet": ...
+@overload
+def load(path: str | Path, build: "Callable[[ModelConfig], Network]") -> "Network": ...
+def load(path: str | Path, build: "Callable[[ModelConfig], Any] | None" = None) -> Any:
     """The network in a ``.safetensors`` file written by `save`, in float32 and evaluation mode.
+
+    Args:
+        path: the file.
+        build: makes a network of your own from the config in the file; by default the network that the config
+            describes, a `hyperstem.network.MetaTasNet`.
 
     Raises:
         ModelError: the file is missing, damaged or foreign, or its tensors are not those of its config.
     """
     from safetensors import SafetensorError, safe_open
 
-    from hyperstem.network import build
+    from hyperstem import network as networks
 
     path = Path(path)
     if not path.is_file():
@@ -167,7 +185,7 @@ def load(path: str | Path) -> "MetaTasNet":
             f"{path} is no hyperstem model: its metadata says {metadata.get('format', 'nothing')!r}, "
             f"expected {FORMAT!r}"
         )
-    network = build(config_from_json(metadata["config"], str(path)))
+    network = (build or networks.build)(config_from_json(metadata["config"], str(path)))
     try:
         network.load_state_dict(tensors, strict=True)
     except RuntimeError as error:

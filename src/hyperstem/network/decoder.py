@@ -17,6 +17,8 @@ class Decoder(nn.Module):
         The paper, section 2.2 and figure 2.
     """
 
+    recomputable = True
+    """Whether training may compute its inside again (`training.recompute`)."""
     filters: Sequence[nn.ConvTranspose1d]
 
     def __init__(self, config: StageConfig, audio_channels: int) -> None:

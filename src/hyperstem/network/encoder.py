@@ -23,6 +23,8 @@ class Encoder(nn.Module):
         The paper, section 2.2 and figure 2.
     """
 
+    recomputable = True
+    """Whether training may compute its inside again (`training.recompute`)."""
     filters: Sequence[nn.Conv1d]
 
     def __init__(self, config: StageConfig, audio_channels: int) -> None:

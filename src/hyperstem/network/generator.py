@@ -75,6 +75,16 @@ class Folded(nn.Module):
         return self.weights
 
 
+def stem_rows(network: nn.Module, stems: int) -> set[str]:
+    """Names of the tensors that have one row for each of `stems` stems: embeddings, and independent weights."""
+    own = {f"{name}.weights" for name, module in network.named_modules() if isinstance(module, Independent)}
+    return {
+        name
+        for name, tensor in network.state_dict().items()
+        if (name in own or name.rpartition(".")[2] == "embedding") and tensor.shape[0] == stems
+    }
+
+
 def weight_source(
     config: ModelConfig, shape: tuple[int, ...], init: Init, spread: float = 0.0, head: bool = False
 ) -> nn.Module:

@@ -18,6 +18,9 @@ class Block(nn.Module):
         Conv-TasNet (arXiv 1809.07454), figure 1C.
     """
 
+    recomputable = True
+    """Whether training may compute its inside again (`training.recompute`)."""
+
     def __init__(self, config: ModelConfig, stage: StageConfig, dilation: int) -> None:
         super().__init__()
         bottleneck, hidden = stage.bottleneck_dim, stage.hidden_dim

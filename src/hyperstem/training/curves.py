@@ -1,14 +1,19 @@
-"""A picture of a run: loss, validation scores, learning rate and speed over the steps."""
+"""A picture of a run: loss and its parts, validation scores, learning rate, gradient and speed over the steps."""
 
 from pathlib import Path
 from typing import Any
 
 from hyperstem.files import replacing
 from hyperstem.training import journal
+from hyperstem.training.validation import Scores
+
+_STYLES = ("-", "--", ":", "-.")
 
 
 def draw(folder: Path) -> Path | None:
     """Draws ``curves.png`` from a run's log.
+
+    Every line has a place in a legend, which stands beside the lines and not over them.
 
     Returns:
         The picture, or None where matplotlib is not installed or there is nothing to draw yet.
@@ -22,41 +27,58 @@ def draw(folder: Path) -> Path | None:
     scored = [record for record in records if record["event"] == "validation"]
     if not trained:
         return None
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    axes = figure.subplots(2, 2)
-    _line(axes[0, 0], trained, "loss", "loss")
-    _scores(axes[0, 1], scored)
-    _line(axes[1, 0], trained, "learning_rate", "learning rate")
-    _line(axes[1, 1], trained, "audio_s_per_s", "seconds of audio per second")
-    for axis in axes.flat:
+    panels = _panels(trained, scored)
+    figure = Figure(figsize=(16, 3.5 * -(-len(panels) // 2)), layout="constrained")
+    axes = figure.subplots(-(-len(panels) // 2), 2, squeeze=False).flat
+    for axis, (title, lines) in zip(axes, panels.items(), strict=False):
+        for i, (label, points) in enumerate(lines.items()):
+            style = _STYLES[i // 10 % len(_STYLES)]
+            axis.plot(*zip(*points, strict=True), style, color=f"C{i % 10}", marker=".", linewidth=1, label=label)
+        axis.set_title(title)
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
+        if len(lines) > 1:
+            axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="x-small", ncols=-(-len(lines) // 16))
+    for axis in list(axes)[len(panels) :]:
+        axis.remove()
     path = folder / "curves.png"
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100)
     return path
 
 
-def _line(axis: Any, records: list[dict[str, Any]], key: str, title: str) -> None:
-    points = [(record["step"], record[key]) for record in records if record.get(key) is not None]
-    axis.plot(*zip(*points, strict=True), linewidth=1) if points else None
-    axis.set_title(title)
+Lines = dict[str, list[tuple[int, float]]]
+"""Points (step, value) by label."""
 
 
-def _scores(axis: Any, records: list[dict[str, Any]]) -> None:
-    """Solid lines: SDR of each stem; dashed: SI-SNR."""
-    axis.set_title("validation, dB (solid: SDR, dashed: SI-SNR)")
-    for i, stem in enumerate(records[0]["sdr"] if records else ()):
-        for kind, style in (("sdr", "-"), ("si_snr", "--")):
-            points = [(record["step"], record[kind][stem]) for record in records if record[kind].get(stem) is not None]
-            if points:
-                axis.plot(
-                    *zip(*points, strict=True),
-                    style,
-                    color=f"C{i}",
-                    marker=".",
-                    linewidth=1,
-                    label=stem if kind == "sdr" else None,
-                )
-    if records:
-        axis.legend(loc="best", fontsize="small")
+def _panels(trained: list[dict[str, Any]], scored: list[dict[str, Any]]) -> dict[str, Lines]:
+    """Title and lines of every panel that has any."""
+    names = sorted({name for record in trained for name in record.get("parts", {})})
+    dotted = {name: _line(trained, "parts", name) for name in names}
+    panels = {
+        "loss": {"loss": _line(trained, "loss")},
+        "parts of the loss": dotted,
+        **{f"validation: {kind}, dB": _by_stem(scored, kind) for kind in Scores._fields},
+        "learning rate": {"learning rate": _line(trained, "learning_rate")},
+        "norm of the gradient": {"norm": _line(trained, "gradient_norm")},
+        "seconds of audio per second": {"speed": _line(trained, "audio_s_per_s")},
+    }
+    kept = {title: {label: points for label, points in lines.items() if points} for title, lines in panels.items()}
+    return {title: lines for title, lines in kept.items() if lines}
+
+
+def _by_stem(records: list[dict[str, Any]], kind: str) -> Lines:
+    stems = dict.fromkeys(stem for record in records for stem in record.get(kind, {}))
+    return {stem: _line(records, kind, stem) for stem in stems}
+
+
+def _line(records: list[dict[str, Any]], *keys: str) -> list[tuple[int, float]]:
+    """The values found under `keys`; records without one are left out."""
+    points = []
+    for record in records:
+        value: Any = record
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            points.append((record["step"], value))
+    return points

@@ -1,19 +1,25 @@
 """The training objective: signal-to-noise terms and the auxiliary losses that shape the latent (section 2.4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hyperstem.config import ConfigError, LossConfig
+from hyperstem import extensions
+from hyperstem.config import SCORES, ConfigError, LossConfig
 from hyperstem.training import distributed
 from hyperstem.training.consistency import consistent
 
 POWER_EPS = 1e-8
 INAUDIBLE = 1e-3
 """Power of a stem or a leak, -30 dB beside the mixture, that the rest of it covers."""
+
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""A loss that others add: estimates and true stems, each (batch, stem, time) with channels joined to time, to what is
+maximised, (batch, stem)."""
 
 
 class _Output(Protocol):
@@ -30,8 +36,8 @@ class LossReport(NamedTuple):
 
     Attributes:
         total: the scalar to minimise.
-        parts: unweighted scalars by name, e.g. ``"stage0/si_snr/2"`` (dB, of stem 2; with
-            `snr_mix` it is the blend) or ``"stage0/similarity"``.
+        parts: unweighted scalars by name, e.g. ``"stage0/si_snr/bass"`` (dB; with `snr_mix` it is the blend) or
+            ``"stage0/similarity"``.
     """
 
     total: Tensor
@@ -150,6 +156,8 @@ class Objective(nn.Module):
     def __init__(self, config: LossConfig | None = None) -> None:
         super().__init__()
         self.config = config or LossConfig()
+        added = self.config.kind not in SCORES
+        self._added: Score = extensions.find(extensions.LOSSES, self.config.kind) if added else si_snr
 
     def forward(
         self,
@@ -164,7 +172,8 @@ class Objective(nn.Module):
         Args:
             network: has ``training_outputs(pyramid)``, which gives an output with `stems` and `mixture` per stage, and
                 ``targets(pyramid, stems)``, what these ought to be; for the terms of the latent also
-                ``stem_latents(stage, stems, target)``; and ``config.rates_hz``. See `network.MetaTasNet`.
+                ``stem_latents(stage, stems, target)``; and ``config`` with `stems` and `rates_hz`. See
+                `network.MetaTasNet`.
             pyramid: per stage, mixtures (batch, [channel,] time_i).
             stems_pyramid: per stage, true stems (batch, stem, [channel,] time_i).
             active: per stage, or once for all, (batch, stem) float: 1 where a stem sounds. Silent stems weigh nothing.
@@ -193,7 +202,7 @@ class Objective(nn.Module):
             latents = network.stem_latents(i, stems, target).float() if self._needs_latents else None
             if self.config.consistent:
                 output = output._replace(stems=consistent(output.stems, mixtures[i], network.config.rates_hz[i]))
-            loss, named = self.stage_loss(output, latents, mixtures[i], target, sounding, merge)
+            loss, named = self.stage_loss(output, latents, mixtures[i], target, sounding, merge, network.config.stems)
             total = total + self.config.stage_weight(i) * loss
             parts.update({f"stage{i}/{name}": value.detach() for name, value in named.items()})
         return LossReport(total, parts)
@@ -210,6 +219,7 @@ class Objective(nn.Module):
         stems: Tensor,
         active: Tensor,
         merge: Tensor | None = None,
+        names: Sequence[str] = (),
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One stage's loss and its unweighted parts.
 
@@ -220,6 +230,7 @@ class Objective(nn.Module):
             stems: (batch, stem, [channel,] time).
             active: (batch, stem).
             merge: see `forward`.
+            names: of the stems, in the names of the parts; their numbers by default.
         """
         config = self.config
         mixture, stems = mixture.float().flatten(1), stems.float().flatten(2)  # channels join time
@@ -227,7 +238,9 @@ class Objective(nn.Module):
         if merge is not None:
             estimates = torch.matmul(merge.to(estimates.dtype), estimates)
         scores = self._scores(estimates, stems, active, mixture)  # (stem,)
-        parts = {f"{config.kind}/{i}": score for i, score in enumerate(scores)}
+        parts = {
+            f"{config.kind}/{name}": score for name, score in zip(names or range(len(scores)), scores, strict=True)
+        }
         loss = -scores.sum()
         if config.silence > 0:
             parts["silence"] = _leakage_db(estimates, mixture, active, merge)
@@ -248,8 +261,10 @@ class Objective(nn.Module):
         config = self.config
         if config.kind == "si_snr":
             scores = si_snr(estimates, stems, config.signed)
-        else:
+        elif config.kind == "snr":
             scores = snr(estimates, stems, config.snr_threshold_db)
+        else:
+            scores = self._added(estimates, stems)
         if config.snr_mix > 0 and config.kind == "si_snr":
             scores = (1 - config.snr_mix) * scores + config.snr_mix * snr(estimates, stems, config.snr_threshold_db)
         return (scores * active).sum(0) / _count(active, 0)

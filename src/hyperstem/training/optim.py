@@ -1,6 +1,7 @@
 """Optimisers (Ranger, AdamW), learning-rate schedules and the running average of the weights."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from hyperstem.config import TrainConfig
 from hyperstem.errors import ConfigError
+from hyperstem.network.generator import stem_rows
 
 _SPARED = {"bias", "scale_shift"}
 """Parts of the names of parameters that are, or generate, biases and the scales and shifts of norms."""
@@ -61,8 +63,9 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
     """
     groups = parameter_groups(network, config)
     betas = (config.betas[0], config.betas[1])
+    optimizer: torch.optim.Optimizer
     if config.optimizer == "ranger":
-        return Ranger(
+        optimizer = Ranger(
             groups,
             lr=config.learning_rate,
             betas=betas,
@@ -70,7 +73,10 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
             lookahead_steps=config.lookahead_steps,
             lookahead_share=config.lookahead_share,
         )
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=True)
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=True)
+    _hold_rows(optimizer)
+    return optimizer
 
 
 def parameter_groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
@@ -111,16 +117,25 @@ def matches(name: str, prefix: str) -> bool:
 
 
 def freeze(network: nn.Module, prefixes: tuple[str, ...]) -> list[str]:
-    """Stops the training of every parameter under one of `prefixes`.
+    """Stops the training of every parameter under one of `prefixes`, or of rows of one.
+
+    Args:
+        network: with ``config.stems`` where rows are named.
+        prefixes: beginnings of parameters' names, or ``name[stem,...]``: some stems' rows of a parameter that has one
+            for each stem, such as ``stages.0.embedding[drums,bass]``, kept by optimisers of `build_optimizer`.
 
     Returns:
-        The names of the stopped parameters.
+        The names of the stopped parameters and rows.
 
     Raises:
-        ConfigError: a prefix names no parameter.
+        ConfigError: a prefix names no parameter, or rows that it does not have.
     """
     frozen = []
     for prefix in prefixes:
+        if rows := re.fullmatch(r"(.+)\[(.+)\]", prefix):
+            _freeze_rows(network, rows.group(1), [stem.strip() for stem in rows.group(2).split(",")])
+            frozen.append(prefix)
+            continue
         found = [(name, weight) for name, weight in network.named_parameters() if matches(name, prefix)]
         if not found:
             raise ConfigError(f"train.freeze names {prefix!r}, but no parameter of the network begins so")
@@ -128,6 +143,42 @@ def freeze(network: nn.Module, prefixes: tuple[str, ...]) -> list[str]:
             weight.requires_grad_(False)
             frozen.append(name)
     return frozen
+
+
+def _freeze_rows(network: nn.Module, name: str, stems: list[str]) -> None:
+    """Marks the rows of a parameter that belong to `stems`."""
+    known = list(getattr(getattr(network, "config", None), "stems", ()))
+    possible = sorted(stem_rows(network, len(known)))
+    if name not in possible:
+        listed = ", ".join(possible) or "none"
+        raise ConfigError(f"train.freeze names rows of {name!r}; parameters with a row for each stem are: {listed}")
+    for stem in stems:
+        if stem not in known:
+            raise ConfigError(f"train.freeze names stem {stem!r}; the model's stems are {', '.join(known)}")
+    weight: Any = network.get_parameter(name)
+    rows = [known.index(stem) for stem in stems]
+    weight.frozen_rows = sorted({*getattr(weight, "frozen_rows", ()), *rows})
+    weight.register_hook(lambda gradient: gradient.index_fill(0, torch.tensor(rows, device=gradient.device), 0.0))
+
+
+def _hold_rows(optimizer: torch.optim.Optimizer) -> None:
+    """Lets an optimiser leave frozen rows as they are: weight decay and lookahead move rows without a gradient too."""
+    weights = [
+        weight for group in optimizer.param_groups for weight in group["params"] if hasattr(weight, "frozen_rows")
+    ]
+    held: list[Tensor] = []
+
+    def remember(*_: Any) -> None:
+        held[:] = [weight.detach()[weight.frozen_rows].clone() for weight in weights]
+
+    @torch.no_grad()
+    def put_back(*_: Any) -> None:
+        for weight, rows in zip(weights, held, strict=True):
+            weight[weight.frozen_rows] = rows
+
+    if weights:
+        optimizer.register_step_pre_hook(remember)
+        optimizer.register_step_post_hook(put_back)
 
 
 def rate_factor(config: TrainConfig, step: int) -> float:

@@ -3,12 +3,16 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
+from hyperstem.config import SourceConfig
 from hyperstem.data.dataset import SegmentDataset, ValidationData
 from hyperstem.errors import ConfigError
 from hyperstem.files import write_text
@@ -20,7 +24,7 @@ from hyperstem.training.journal import Journal
 from hyperstem.training.losses import Objective
 from hyperstem.training.optim import freeze
 from hyperstem.training.progress import Observer, Outcome
-from hyperstem.training.settings import RunSettings
+from hyperstem.training.settings import RunSettings, read
 from hyperstem.training.statistics import spectrogram_statistics
 from hyperstem.training.trainer import Trainer
 from hyperstem.training.validation import validate
@@ -29,9 +33,12 @@ STATISTICS_EXAMPLES = 96
 
 
 def train(
-    settings: RunSettings,
-    folder: Path,
+    config: RunSettings | str | Path,
+    folder: str | Path,
     *,
+    objective: nn.Module | None = None,
+    network: nn.Module | None = None,
+    sources: Sequence[SourceConfig] | None = None,
     resume: bool = False,
     steps: int | None = None,
     minutes: float | None = None,
@@ -41,8 +48,13 @@ def train(
     """Trains a network as the settings say; torchrun's processes each call it.
 
     Args:
-        settings: of the run.
+        config: the settings of the run, or the TOML file that holds them.
         folder: takes the run's files.
+        objective: gives the loss in place of the one that ``[loss]`` describes: called like `losses.Objective`.
+        network: is trained in place of the one that ``[model]`` describes. Its ``config`` is that table, a ModelConfig;
+            it is called with one waveform per rate and gives one output with `stems` for each; `losses.Objective` asks
+            more of it.
+        sources: recordings in place of ``[[data.sources]]``.
         resume: go on from the folder's checkpoint; otherwise the folder must hold no run.
         steps: total steps since the start of the run; None for the settings' own.
         minutes: time of this call; None for no limit.
@@ -55,12 +67,16 @@ def train(
         ModelError: the checkpoint or the weights to begin from cannot be read, or training broke down.
     """
     begun = time.monotonic()
+    settings = read(Path(config)) if isinstance(config, str | Path) else config
+    if sources is not None:
+        settings = replace(settings, data=replace(settings.data, sources=tuple(sources)))
+    folder = Path(folder)
     check_folder(folder, resume)
     device = find_device(settings.train.device)
     if settings.train.threads:
         torch.set_num_threads(settings.train.threads)
     with launched(device) as here, Journal(folder if here.leads else None, settings.train.tensorboard) as journal:
-        setup = _Setup(settings, folder, device, here, journal, observer if here.leads else None)
+        setup = _Setup(settings, folder, device, here, journal, observer if here.leads else None, objective, network)
         trainer = setup.resumed() if resume else setup.begun()
         remaining_s = math.inf if minutes is None else 60 * minutes - (time.monotonic() - begun)
         outcome = trainer.run(steps or settings.train.steps, remaining_s, stop)
@@ -81,6 +97,8 @@ class _Setup:
         here: World,
         journal: Journal,
         observer: Observer | None,
+        objective: nn.Module | None,
+        network: nn.Module | None,
     ) -> None:
         self.settings, self.folder, self.device, self.here = settings, folder, device, here
         self.journal, self.observer = journal, observer
@@ -88,13 +106,15 @@ class _Setup:
         self.batches = SegmentDataset(data, settings.model, settings.train.batch, here.rank, here.size)
         self.clips = ValidationData(data, settings.model) if data.validation else None
         torch.manual_seed(settings.train.seed)
-        self.network = build(settings.model)
+        self.network: Any = build(settings.model) if network is None else network
+        self.objective = Objective(settings.loss) if objective is None else objective
 
     def begun(self) -> Trainer:
         """A new run: statistics are measured, weights to begin from are taken."""
         config = self.settings.train
         count = -(-STATISTICS_EXAMPLES // config.batch)
-        self.network.set_spectrogram_statistics(spectrogram_statistics(self.network, self.batches, count))
+        if hasattr(self.network, "set_spectrogram_statistics"):
+            self.network.set_spectrogram_statistics(spectrogram_statistics(self.network, self.batches, count))
         init = _beside(self.settings, config.init)
         taken = begin_from(self.network, init, config.init_strict) if config.init else None
         trainer = self._trainer()
@@ -136,7 +156,7 @@ class _Setup:
             self.settings,
             self.folder,
             network,
-            Objective(self.settings.loss),
+            self.objective,
             self.batches,
             scores,
             self.journal,

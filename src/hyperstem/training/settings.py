@@ -24,7 +24,7 @@ from hyperstem.training.checkpoint import Change, changes
 
 _RESUMABLE = re.compile(
     r"train\.(steps|learning_rate|rate_factors(\..*)?|schedule|warmup_steps|schedule_steps|final_factor|period|restart_factor"
-    r"|clip|weight_decay|device|precision|compile|threads|tensorboard|checkpoint_\w+|validate_\w+|best|log_steps|max_skipped)"
+    r"|clip|weight_decay|device|precision|recompute|compile|threads|tensorboard|checkpoint_\w+|validate_\w+|best|log_steps|max_skipped)"
     r"|data\.(sources\.\d+\.weight|root|prepared|workers|prefetch)"
 )
 

@@ -30,6 +30,7 @@ from hyperstem.training.optim import (
     set_rate,
 )
 from hyperstem.training.progress import Observer, Outcome, Stepped, Tally, Window
+from hyperstem.training.recompute import recompute
 from hyperstem.training.settings import RunSettings, resumable_changes
 from hyperstem.training.step import TrainingStep
 from hyperstem.training.validation import Scores
@@ -75,9 +76,11 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, 64.0, enabled=self.config.precision == "float16")
         step = TrainingStep(network, objective, self.config)
         self.module: nn.Module = DistributedDataParallel(step) if self.here.size > 1 else step
+        if self.config.recompute:
+            recompute(network)
         if self.config.compile:
-            for stage in network.stages:
-                stage.compile()
+            for part in getattr(network, "stages", [network]):
+                part.compile()
         self.tally = Tally()
         self._skipped_in_row = 0
         self._validations_s: list[float] = []
