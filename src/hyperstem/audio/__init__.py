@@ -3,17 +3,24 @@
 soundfile reads and writes the simple formats, PyAV all others. Encoder delays are cut as the container says.
 """
 
-from hyperstem.audio.formats import FORMATS, Format, format_of, named_format
-from hyperstem.audio.reading import probe, read, sound_streams, stream
+from hyperstem.audio.damage import Warn
+from hyperstem.audio.formats import FORMATS, READABLE, Format, format_of, named_format
+from hyperstem.audio.reading import AudioWarning, collected_warnings, probe, read, sound_streams, stream
 from hyperstem.audio.source import AudioInfo
+from hyperstem.audio.streams import Choice
 from hyperstem.audio.writing import MultitrackWriter, Writer, write
 
 __all__ = [
     "FORMATS",
+    "READABLE",
     "AudioInfo",
+    "AudioWarning",
+    "Choice",
     "Format",
     "MultitrackWriter",
+    "Warn",
     "Writer",
+    "collected_warnings",
     "format_of",
     "named_format",
     "probe",

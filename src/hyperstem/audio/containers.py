@@ -1,14 +1,23 @@
-"""What the first bytes of a file tell."""
+"""What the bytes of a file tell that no decoder says: files joined end to end, and headers that are out of date."""
 
+import mmap
+import re
 import struct
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 _MAGIC = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
-_CHUNKS = {b"RIFF": ("<", b"data"), b"RF64": ("<", b"data"), b"FORM": (">", b"SSND")}
-"""Byte order of the files that are made of chunks, and the name of the one with the sound."""
 _UNKNOWN_SIZE = 0x7EFF0000
 """Writers that cannot seek leave sizes from here up in the header."""
+_MOST = 0xFFFFFFFF
+_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICS", b"3DI")
+_PADDING = 4096
+"""So many bytes after the sound that nothing explains are taken for padding, not for sound."""
+_FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+_SHORT = 8
+"""Bytes before a chunk's contents where lengths have 32 bits; then chunks begin at even places."""
 
 
 def simple(head: bytes) -> bool:
@@ -16,38 +25,202 @@ def simple(head: bytes) -> bool:
     return head.startswith(_MAGIC)
 
 
-def mp3_counted(path: Path) -> bool:
-    """Whether an MP3's first frame says how many there are (Xing, LAME), so that its duration is no guess."""
-    with path.open("rb") as file:
-        head = file.read(10)
-        if head[:3] == b"ID3" and len(head) == 10:
-            size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
-            file.seek(10 + size)
-            head = b""
-        head += file.read(4096)
-    return b"Xing" in head or b"Info" in head
+class Extent(NamedTuple):
+    """What a WAV, AIFF, AU or CAF file says of the size of its sound, and what is there."""
+
+    present: int
+    """Bytes from the first of the sound to the end of the file."""
+    promised: int | None
+    """Bytes of sound by the header; None where it does not tell."""
+    stale: bool = False
+    """The sound goes on beyond what the header says."""
+    end: int = 0
+    """Byte after the sound, by the header."""
+    patches: dict[int, bytes] = {}  # noqa: RUF012 (a constant)
+    """With these bytes in their places, the header says that all is sound;"""
+    prefix: bytes = b""
+    """with these before all others"""
+    begin: int = 0
+    """and without what is before this byte."""
+
+    @property
+    def missing(self) -> float:
+        """How many times more sound the header promises than the file has; 0 if all is there."""
+        return 0.0 if self.promised is None else max(0, self.promised - self.present) / max(1, self.present)
 
 
-def missing(path: Path) -> float:
-    """How many times more sound the header of a WAV or AIFF file promises than the file has; 0 if all is there."""
+def joined(path: Path, head: bytes) -> list[tuple[int, int]]:
+    """First byte of each of the files that were joined end to end and the one after its last; one in most files.
+
+    Ogg and frames of MP3 have rules of their own for that (`ogg.links`, `mpeg.survey`).
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
-        magic = file.read(4)
-        if magic not in _CHUNKS:
-            return 0
-        order, sound = _CHUNKS[magic]
-        file.seek(12)
-        while len(chunk := file.read(8)) == 8:
-            name, length = struct.unpack(order + "4sI", chunk)
-            if name == sound:
-                present = max(1, size - file.tell())
-                length = _long_length(file) if magic == b"RF64" else length if length < _UNKNOWN_SIZE else 0
-                return max(0, length - present) / present
-            file.seek(length + (length & 1), 1)
-    return 0
+        if head.startswith((b"RIFF", b"RF64", b"FORM", b".snd", b"caff", b"riff")):
+            starts = _after_extents(file, size)
+        elif head[4:8] == b"ftyp":
+            starts = _film_starts(file, size)
+        elif head.startswith(b"fLaC"):
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                starts = [match.start() for match in _FLAC_START.finditer(data)]
+        else:
+            starts = []
+    edges = [0, *sorted({start for start in starts if start}), size]
+    return list(pairwise(edges))
 
 
-def _long_length(file: BinaryIO) -> int:
-    """Bytes of sound in an RF64 file, which has a chunk for the lengths that need 64 bits. Source: EBU Tech 3306."""
-    file.seek(28)
-    return int.from_bytes(file.read(8), "little")
+def _after_extents(file: BinaryIO, size: int) -> list[int]:
+    """Where files begin right behind a file that is made of chunks."""
+    starts, at = [], 0
+    while (end := _file_end(file, at, size)) is not None and end < size and _begins(file, end):
+        starts.append(end)
+        at = end
+    return starts
+
+
+def _file_end(file: BinaryIO, at: int, size: int) -> int | None:
+    """The byte after a file of the chunked kinds, by its header; None where that does not tell."""
+    file.seek(at)
+    head = file.read(24).ljust(24, b"\0")
+    if head.startswith(b"riff"):
+        return at + int.from_bytes(head[16:], "little")
+    extent = _extent(file, at, size)
+    if extent is None or extent.stale:
+        return None
+    end = extent.end
+    if head.startswith((b"RIFF", b"FORM")):
+        end = max(end, at + 8 + int.from_bytes(head[4:8], "big" if head[:1] == b"F" else "little"))
+    return end + (end & 1 if head.startswith((b"RIFF", b"RF64", b"FORM")) else 0)
+
+
+def _begins(file: BinaryIO, at: int) -> bool:
+    """Whether a file of the chunked kinds begins here."""
+    file.seek(at)
+    head = file.read(12)
+    kinds = {b"RIFF": b"WAVE", b"RF64": b"WAVE", b"FORM": b"AIF"}
+    chunked = head[:4] in kinds and head[8:].startswith(kinds[head[:4]])
+    return chunked or head.startswith((b".snd", b"caff\0\1", b"riff\x2e\x91\xcf\x11"))
+
+
+def _film_starts(file: BinaryIO, size: int) -> list[int]:
+    """Where, among the boxes of an MP4, further files begin."""
+    starts, seen, at = [], set(), 0
+    while at + 8 <= size:
+        file.seek(at)
+        length, name, long = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
+        length = long if length == 1 else size - at if length == 0 else length
+        if name == b"ftyp" and {b"moov", b"mdat"} <= seen:
+            starts.append(at)
+            seen = set()
+        seen.add(name)
+        at += max(8, length)
+    return starts
+
+
+def extent(path: Path) -> Extent | None:
+    """How much sound a WAV, AIFF, AU, CAF or W64 file says it has and how much is there; None for other files."""
+    with path.open("rb") as file:
+        return _extent(file, 0, path.stat().st_size)
+
+
+def _extent(file: BinaryIO, at: int, size: int) -> Extent | None:
+    file.seek(at)
+    magic = file.read(4)
+    if magic == b".snd":
+        begin, promised = struct.unpack(">II", file.read(8).ljust(8, b"\0"))
+        return _judged(file, at + begin, promised, size, ">4sI", {at + 8: b"\xff" * 4})
+    if magic == b"caff":
+        return _chunk_extent(file, at + 8, size, ">4sQ", b"data")
+    if magic == b"riff":
+        return _w64_extent(file, at + 40, size)
+    if magic in (b"RIFF", b"RF64"):
+        return _chunk_extent(file, at + 12, size, "<4sI", b"data", long=magic == b"RF64")
+    return _chunk_extent(file, at + 12, size, ">4sI", b"SSND") if magic == b"FORM" else None
+
+
+def _chunk_extent(file: BinaryIO, at: int, size: int, form: str, sound: bytes, long: bool = False) -> Extent | None:
+    length_at, length_bytes, sizes_at = 4, struct.calcsize(form) - 4, None
+    for name, begin, length in _chunks(file, at, size, form):
+        if name == b"ds64":
+            sizes_at = begin + 8
+        if name != sound:
+            continue
+        place = begin - struct.calcsize(form) + length_at
+        present = size - begin
+        if long and sizes_at is not None:
+            file.seek(sizes_at)
+            length, place, length_bytes = int.from_bytes(file.read(8), "little"), sizes_at, 8
+        order = "big" if form[0] == ">" else "little"
+        patch = present.to_bytes(8, order) if length_bytes == 8 else b"\xff" * 4
+        found = _judged(file, begin, length, size, form, {place: patch})
+        return _beyond_32_bits(found, place, size) if sound == b"data" and length_bytes == 4 else found
+    return None
+
+
+def _beyond_32_bits(extent: Extent, place: int, size: int) -> Extent:
+    """A WAV of more than 4 GiB whose header ought to be that of an RF64. Source: EBU Tech 3306."""
+    if not extent.stale or extent.present <= _MOST:
+        return extent
+    head = b"RF64\xff\xff\xff\xffWAVEds64" + struct.pack("<IQQQI", 28, size, extent.present, 0, 0)
+    return extent._replace(patches={place - 12 + len(head): b"\xff" * 4}, prefix=head, begin=12)
+
+
+def _w64_extent(file: BinaryIO, at: int, size: int) -> Extent | None:
+    """The same for Sony Wave64, whose chunks have names and lengths of 24 bytes together and begin at every eighth."""
+    while at + 24 <= size:
+        file.seek(at)
+        name, length = struct.unpack("<4s12xQ", file.read(24))
+        if name == b"data":
+            promised = length - 24 if 24 <= length < 1 << 62 else None
+            return Extent(size - at - 24, promised, end=min(size, at + length))
+        at += max(24, length + (-length & 7))
+    return None
+
+
+def _chunks(file: BinaryIO, at: int, size: int, form: str) -> Iterator[tuple[bytes, int, int]]:
+    """Name, first byte and length of each chunk."""
+    header = struct.calcsize(form)
+    padded = header == _SHORT
+    while at + header <= size:
+        file.seek(at)
+        name, length = struct.unpack(form, file.read(header))
+        yield name, at + header, length
+        at += header + length + (length & 1 if padded else 0)
+
+
+def _judged(file: BinaryIO, begin: int, promised: int, size: int, form: str, patches: dict[int, bytes]) -> Extent:
+    """Whether the promised size can be believed."""
+    present = max(0, size - begin)
+    end = begin + promised
+    wide = max(map(len, patches.values())) == 8
+    unknown = promised > present and promised >= (1 << 63 if wide else _UNKNOWN_SIZE)
+    if unknown or (promised == 0 and present and not _chunk_follows(file, begin, size, form)):
+        return Extent(present, None, True, size, patches)
+    stale = end < size and not _explained(file, end, size, form)
+    return Extent(present, promised, stale, min(end, size), patches if stale else {})
+
+
+def _explained(file: BinaryIO, at: int, size: int, form: str) -> bool:
+    """Whether what stands from here to the end of the file is something else than sound: chunks, tags, padding."""
+    file.seek(at)
+    rest = file.read(_PADDING + 1)
+    if len(rest) <= _PADDING or rest.startswith(_TAGS) or _begins(file, at):
+        return True
+    return _chunk_follows(file, at, size, form) or _only_zeros(file, at)
+
+
+def _chunk_follows(file: BinaryIO, at: int, size: int, form: str) -> bool:
+    """Whether a chunk with a readable name, which the file has whole, begins here or, padded, a byte later."""
+    first = next(_chunks(file, at + (at & 1 if struct.calcsize(form) == _SHORT else 0), size, form), None)
+    if first is None:
+        return False
+    name, begin, length = first
+    return all(32 <= byte < 127 for byte in name) and begin + length <= size
+
+
+def _only_zeros(file: BinaryIO, at: int) -> bool:
+    file.seek(at)
+    while block := file.read(1 << 20):
+        if block.strip(b"\0"):
+            return False
+    return True

@@ -9,7 +9,6 @@ import av
 import numpy as np
 import soundfile
 
-from hyperstem.audio.ogg import set_serial
 from hyperstem.audio.samples import interleaved_steps
 from hyperstem.errors import AudioError
 
@@ -99,7 +98,7 @@ class SoundFileEncoder:
         tags: Mapping[str, str],
         bitrate: int | None = None,
     ) -> None:
-        self._sink, self._disk = _Sink(file), file
+        self._sink = _Sink(file)
         self._bits = 16 if subtype == "pcm16" else 24
         self._lossy = name == "ogg"
         kind = "VORBIS" if self._lossy else f"PCM_{self._bits}"
@@ -133,8 +132,6 @@ class SoundFileEncoder:
         """Writes what is held back."""
         self._file.close()
         self._sink.check()
-        if self._lossy:
-            set_serial(self._disk, 1)  # libsndfile draws it from the clock
 
     def abandon(self) -> None:
         """Lets go of the file without writing to it."""

@@ -7,6 +7,15 @@ from hyperstem.errors import AudioError, ConfigError
 
 SUBTYPES = ("pcm16", "pcm24", "float")
 ANY_HZ = 0xFFFF_FFFF
+READABLE = frozenset(
+    {
+        ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".avi", ".caf", ".dff", ".dsf",
+        ".dts", ".flac", ".flv", ".m2ts", ".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3",
+        ".mp4", ".mpc", ".mpeg", ".mpg", ".mts", ".oga", ".ogg", ".ogv", ".opus", ".rf64", ".snd", ".spx", ".ts",
+        ".tta", ".vob", ".w64", ".wav", ".wave", ".webm", ".wma", ".wmv", ".wv",
+    }
+)  # fmt: skip
+"""What is taken for sound inside folders, in lower case; files named one by one may be called anything."""
 MPEG_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 AAC_RATES_HZ = (*MPEG_RATES_HZ, 64000, 88200, 96000)
 

@@ -1,139 +1,146 @@
-"""Ogg pages. Source: RFC 3533."""
+"""Ogg pages: which files stand one behind the other in one, and what of them is missing. Source: RFC 3533."""
 
+import os
 import struct
-from functools import cache
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 _HEADER = 27
-_SERIAL_AT, _CRC_AT = 14, 22
-_POLYNOMIAL = 0x04C11DB7
-_LONGEST_PAGE = 65307
-_END = 4
+_MAGIC = b"OggS"
+_CONTINUED, _FIRST, _LAST = 1, 2, 4
 _GOES_ON = 255
 """Last length in the table of a page whose last packet goes on in the next."""
+_NO_PACKET_ENDS = -1
+_READ = 1 << 16
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def ends(path: Path) -> bool:
-    """Whether the file's last page is whole and says that it is the last, or nothing hints at another one.
+class Page(NamedTuple):
+    """A whole page."""
 
-    Some encoders, and whoever records a running stream, leave the last page unmarked. Then the file must stop right
-    after it, and so must the page's last packet.
-    """
-    page = _last_page(_tail(path))
-    if not _whole(page):
-        return False
-    return _marked(page) or (len(page) == _length(page) and page[_HEADER + page[26] - 1] < _GOES_ON)
+    start: int
+    end: int
+    """Byte after its last."""
+    flags: int
+    position: int
+    """Samples up to the end of its last whole packet, in the codec's counting; -1 if none ends here."""
+    serial: int
+    number: int
+    goes_on: bool
+    """Whether its last packet goes on in the next page of the stream."""
 
+    @property
+    def first(self) -> bool:
+        """Whether a stream begins with it."""
+        return bool(self.flags & _FIRST)
 
-def ends_as_marked(path: Path) -> bool:
-    """Whether the last page, and no page of the same stream before it, says that it is the last.
-
-    libsndfile stops at the first that says so, and takes Opus of which none does for damaged; players do not.
-    """
-    tail = _tail(path)
-    at, ended = tail.find(b"OggS"), set()
-    while at >= 0 and _whole(tail[at:]):
-        serial = tail[at + _SERIAL_AT : at + _SERIAL_AT + 4]
-        if serial in ended:
-            return False
-        if _marked(tail[at:]):
-            ended.add(serial)
-        at = tail.find(b"OggS", at + _length(tail[at:]))
-    last = _last_page(tail)
-    return _whole(last) and _marked(last)
+    @property
+    def last(self) -> bool:
+        """Whether it says that its stream ends with it."""
+        return bool(self.flags & _LAST)
 
 
-def _tail(path: Path) -> bytes:
-    """The last two pages at least."""
+class Link(NamedTuple):
+    """One of the files that a chained file is made of."""
+
+    start: int
+    end: int
+    """Byte after its last page."""
+    closed: bool
+    """Every stream's last page, and no other, says that it is the last; libsndfile stops at the first that says so."""
+    whole: bool
+    """It ends with a page that says it is the last, or at least with a whole packet right at the file's end."""
+    holes: int
+    """Places where pages are missing or damaged."""
+
+
+@lru_cache(maxsize=16)
+def _links(path: Path, size: int, changed_ns: int) -> tuple[Link, ...]:
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 2 * _LONGEST_PAGE))
-        return file.read()
+        pages = [*_pages(file, size)]
+        cut = bool(pages) and _find(file, pages[-1].end) < size  # another page that is not whole
+    if not pages:
+        return ()
+    groups: list[list[Page]] = []
+    for page in pages:
+        if not groups or (page.first and not groups[-1][-1].first):
+            groups.append([])
+        groups[-1].append(page)
+    ends = [group[0].start for group in groups[1:]] + [size]
+    found = [_link(group, end) for group, end in zip(groups, ends, strict=True)]
+    if cut:
+        found[-1] = found[-1]._replace(end=size, closed=False, whole=False)
+    return tuple(found)
 
 
-def _last_page(tail: bytes) -> bytes:
-    at = tail.rfind(b"OggS")
-    return tail[at:] if at >= 0 else b""
+def links(path: Path) -> tuple[Link, ...]:
+    """The files that stand one behind the other in an Ogg file: one in most, several in recordings of radio streams.
 
-
-def _marked(page: bytes) -> bool:
-    return bool(page[5] & _END)
-
-
-def _length(page: bytes) -> int:
-    return _HEADER + page[26] + sum(page[_HEADER : _HEADER + page[26]])
-
-
-def _whole(page: bytes) -> bool:
-    if len(page) < _HEADER or len(page) < _HEADER + page[26]:
-        return False
-    return len(page) >= _length(page)
-
-
-def set_serial(file: BinaryIO, serial: int) -> None:
-    """Gives the one stream of an Ogg file another serial number.
-
-    A page's CRC is linear in its bytes: what the changed bytes add to it is found without reading the others.
+    A new one begins where, after pages with sound, a page says that it is the first of a stream.
     """
-    file.flush()
+    status = path.stat()
+    return _links(path, status.st_size, status.st_mtime_ns)
+
+
+def _pages(file: BinaryIO, size: int) -> Iterator[Page]:
+    """The whole pages with a right checksum; whatever stands between them is passed over."""
     at = 0
-    while True:
-        file.seek(at)
-        header = file.read(_HEADER)
-        if len(header) < _HEADER:
-            return
-        length = _HEADER + header[26] + sum(file.read(header[26]))
-        (old,) = struct.unpack_from("<I", header, _SERIAL_AT)
-        (crc,) = struct.unpack_from("<I", header, _CRC_AT)
-        changed = struct.pack("<I", old ^ serial) + bytes(length - _SERIAL_AT - 4)
-        file.seek(at + _SERIAL_AT)
-        file.write(struct.pack("<I", serial))
-        file.seek(at + _CRC_AT)
-        file.write(struct.pack("<I", crc ^ _crc_of_start(changed[:4], len(changed) - 4)))
-        at += length
+    while at < size:
+        page = _page_at(file, at)
+        if page is None:
+            at = _find(file, at + 1)
+        else:
+            yield page
+            at = page.end
 
 
-@cache
-def _crc_of_start(start: bytes, zeros: int) -> int:
-    """CRC of a few bytes with many zeros after them."""
-    crc = 0
-    for byte in start:
-        crc ^= byte << 24
-        for _ in range(8):
-            crc = _step(crc)
-    power = 0
-    while zeros >> power:
-        if zeros >> power & 1:
-            crc = _apply(_zeros_operator(power), crc)
-        power += 1
-    return crc
+def _page_at(file: BinaryIO, at: int) -> Page | None:
+    file.seek(at)
+    header = file.read(_HEADER)
+    if len(header) < _HEADER or not header.startswith(_MAGIC):
+        return None
+    table = file.read(header[26])
+    body = file.read(sum(table))
+    if len(table) < header[26] or len(body) < sum(table):
+        return None
+    flags, position, serial, number, checksum = struct.unpack_from("<xBqIII", header, 4)
+    if _checksum(header[:22] + bytes(4) + header[26:] + table + body) != checksum:
+        return None
+    goes_on = bool(table) and table[-1] == _GOES_ON
+    return Page(at, file.tell(), flags, position, serial, number, goes_on)
 
 
-def _step(crc: int) -> int:
-    return (crc << 1 ^ (_POLYNOMIAL if crc >> 31 else 0)) & 0xFFFFFFFF
+def _checksum(data: bytes) -> int:
+    """CRC-32 with the highest bit first, as Ogg has it; zlib's is the same with all bits mirrored."""
+    mirrored = zlib.crc32(data.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int.from_bytes(mirrored.to_bytes(4, "little").translate(_MIRRORED), "big")
 
 
-def _apply(operator: tuple[int, ...], crc: int) -> int:
-    result = 0
-    for column in operator:
-        if not crc:
-            break
-        if crc & 1:
-            result ^= column
-        crc >>= 1
-    return result
+def _find(file: BinaryIO, at: int) -> int:
+    """Where the next page may begin; the file's end if nowhere."""
+    file.seek(at)
+    before = b""
+    while block := file.read(_READ):
+        found = (before + block).find(_MAGIC)
+        if found >= 0:
+            return file.tell() - len(before) - len(block) + found
+        before = block[-3:]
+    return file.seek(0, os.SEEK_END)
 
 
-@cache
-def _zeros_operator(power: int) -> tuple[int, ...]:
-    """What 2**power zero bytes do to each bit of a CRC."""
-    if power == 0:
-        columns = []
-        for bit in range(32):
-            crc = 1 << bit
-            for _ in range(8):
-                crc = _step(crc)
-            columns.append(crc)
-        return tuple(columns)
-    half = _zeros_operator(power - 1)
-    return tuple(_apply(half, column) for column in half)
+def _link(pages: list[Page], end: int) -> Link:
+    last: dict[int, Page] = {}
+    holes, closed, at = 0, True, pages[0].start
+    for page in pages:
+        before = last.get(page.serial)
+        if page.start != at or (before is not None and page.number != before.number + 1):
+            holes += 1
+        if before is not None and before.last:
+            closed = False
+        last[page.serial], at = page, page.end
+    final = pages[-1]
+    whole = final.last or (at == end and not final.goes_on)
+    return Link(pages[0].start, at if whole else end, closed and all(page.last for page in last.values()), whole, holes)

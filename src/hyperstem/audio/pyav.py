@@ -1,71 +1,95 @@
 """Reading with PyAV (FFmpeg): every other container and codec, and sound streams beyond the first."""
 
+import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import av
 import numpy as np
 from av.audio.frame import format_dtypes
+from av.container import InputContainer
 
-from hyperstem.audio import containers, ogg
-from hyperstem.audio.source import AudioInfo, ends_early, seconds
+from hyperstem.audio import tags
+from hyperstem.audio.convert import Converter
+from hyperstem.audio.damage import Findings
+from hyperstem.audio.mpeg import Hole
+from hyperstem.audio.parts import Part
+from hyperstem.audio.reasons import in_words
+from hyperstem.audio.source import AudioInfo, seconds
+from hyperstem.audio.streams import Choice, chosen
+from hyperstem.audio.timeline import Gap, Timeline
+from hyperstem.audio.view import FileView
 from hyperstem.errors import AudioError
 
-_TAGS = ("title", "artist", "album", "date", "track", "genre", "comment", "copyright")
 _TIMED = {"mov", "matroska", "asf", "flac", "wv", "ape", "tta"}
 """Containers whose header holds the duration, not an estimate of it."""
 _TIMED_AS_ONE = {"matroska", "asf"}
 """Those of them with one duration for all streams, such as the pictures of a video."""
-_LATE_SAMPLES = {"mp3": 1152, "mov": 4096}
+_LATE_SAMPLES = {"mp3": 1152, "mov": 4096, "flac": 0, "wv": 0, "tta": 0, "avi": 4096}
 _LATE_S = 0.25
 """A file that ends this much before its header says so is cut short; where headers count samples, less will do."""
+_SOON_S = 1e-4
+_RETRIES = 32
+"""After so many errors with nothing between them, there is nothing more to be had."""
+_PADDING_SAMPLES = 2 * 1152 + 2 * 1105
+"""An encoder's delay and padding, which the length that an MP3 promises is less than its frames by."""
+_SILENCE_FRAMES = 1 << 16
 
 
 class AvSource:
     """One sound stream of a file open in FFmpeg."""
 
-    def __init__(self, path: Path, stream: int) -> None:
+    def __init__(self, path: Path, choice: Choice, findings: Findings, part: Part) -> None:
+        self._path, self.findings, self._part = path, findings, part
+        self._view = part.open(path)
         try:
-            self._container = av.open(str(path), metadata_errors="replace")
+            self._container = _opened(self._view or str(path), part.format)
         except av.error.FFmpegError as error:
             if isinstance(error, av.error.FileNotFoundError | av.error.PermissionError):
                 raise
-            raise AudioError(f"{path} is no audio file that can be decoded ({error.strerror})") from None
-        self._path = path
+            raise AudioError(f"{path} is no audio file that can be decoded: {in_words(error.strerror)}") from None
         try:
-            self._start(stream)
+            self._start(choice)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, stream: int) -> None:
+    def _start(self, choice: Choice) -> None:
         self.streams = len(self._container.streams.audio)
-        if self.streams == 0:
-            raise AudioError(f"{self._path} has no sound")
-        if not 0 <= stream < self.streams:
-            raise AudioError(f"{self._path} has no sound stream {stream}; it has {self.streams}, counted from 0")
-        self._stream = self._container.streams.audio[stream]
-        context = self._stream.codec_context
+        self._stream = stream = chosen(self._container, choice, self._path)
+        context = stream.codec_context
         if context is None or not context.sample_rate or not context.channels:
             raise AudioError(f"{self._path}: the sound's codec is unknown or its header is damaged")
+        if context.name == "flac":
+            context.options = {"err_detect": "crccheck+explode"}
         self._format = self._container.format.name.split(",")[0]
         rate_hz = context.sample_rate
-        self._promised = self._length(rate_hz)
+        self._promised = self._believed(self._length(rate_hz), rate_hz)
         exact = self._format in ("mov", "flac", "mp3")
         duration_s = seconds(self._promised, rate_hz)
+        if duration_s is None:
+            duration_s = self._part.length_s
         if duration_s is None and self._container.duration:
             duration_s = self._container.duration / av.time_base
-        metadata = {key.lower(): value for key, value in {**self._stream.metadata, **self._container.metadata}.items()}
-        tags = {key: metadata[key] for key in _TAGS if metadata.get(key)}
-        frames = self._promised if exact else None
-        self.info = AudioInfo(rate_hz, context.channels, frames, duration_s, tags, self._format)
+        self.info = AudioInfo(
+            rate_hz,
+            context.channels,
+            self._promised if exact else None,
+            duration_s,
+            tags.from_ffmpeg({**stream.metadata, **self._container.metadata}),
+            self._format,
+            tuple(channel.name for channel in context.layout.channels),
+        )
         self._skip = 0
 
     def _length(self, rate_hz: int) -> int | None:
-        """Samples by the stream's header."""
+        """Samples by the stream's header; None where it does not tell."""
         stream = self._stream
-        if self._format not in _TIMED and not (self._format == "mp3" and containers.mp3_counted(self._path)):
+        if self._format == "avi" and stream.frames and stream.time_base:
+            return round(stream.frames * stream.time_base * rate_hz)
+        if self._format not in _TIMED and not self._part.counted:
             return None
         if self._format in _TIMED_AS_ONE:
             end_s = self._end_s()
@@ -74,6 +98,17 @@ class AvSource:
             return round(stream.duration * stream.time_base * rate_hz)
         if self._container.duration:
             return round(self._container.duration * rate_hz / av.time_base)
+        return None
+
+    def _believed(self, promised: int | None, rate_hz: int) -> int | None:
+        """The same, unless there is more: then the header was written for a part of it."""
+        stale = promised is not None and (
+            (self._format == "flac" and flac_goes_on(self._path, self._part, promised))
+            or (self._part.length_s is not None and self._part.length_s * rate_hz > promised + _PADDING_SAMPLES)
+        )
+        if promised is None or not stale:
+            return promised
+        self.findings.note(f"says that it has {promised / rate_hz:.2f} s, but has more; all of it is read")
         return None
 
     def _end_s(self) -> float | None:
@@ -104,51 +139,119 @@ class AvSource:
             yield np.concatenate(held, axis=1)
 
     def _waves(self) -> Iterator[np.ndarray]:
-        """One (channel, time) array per decoded frame, cut where the container says that the sound ends."""
+        """(channel, time) arrays of one rate and as many channels, with silence where sound is missing, cut where the
+        container says that it ends."""
         rate_hz, channels = self.info.rate_hz, self.info.channels
-        position = 0
-        for frame, end in self._frames():
-            if frame.sample_rate != rate_hz or frame.layout.nb_channels != channels:
-                raise AudioError(
-                    f"{self._path} changes from {rate_hz} Hz, {channels} channels to {frame.sample_rate} Hz, "
-                    f"{frame.layout.nb_channels} channels at {position / rate_hz:.2f} s"
-                )
-            wave = _to_float(frame)
+        timeline = self._timeline()
+        converter = Converter(rate_hz, channels)
+        position, changed = 0, False
+        holes = list(self._part.holes)
+        for frame, end in self._frames(timeline):
+            while holes and _pts_s(frame) >= holes[0].at_s - _SOON_S:
+                samples = self._missing(holes.pop(0), position)
+                yield from _silence(channels, samples)
+                position += samples
+            gap = timeline.gap(frame)
+            self._tell(gap, position)
+            yield from _silence(channels, gap.samples)
+            position += gap.samples
+            wave = self._within(_to_float(frame), position)
+            names = tuple(channel.name for channel in frame.layout.channels)
+            if not changed and (frame.sample_rate != rate_hz or len(wave) != channels):
+                changed = True
+                self._changed(frame, position)
             if self._format == "mov":
                 wave = wave[:, : max(0, self._audible_end(end, position + wave.shape[1]) - position)]
-            position += wave.shape[1]
-            yield wave
-        late = _LATE_SAMPLES.get(self._format, _LATE_S * rate_hz)
-        cut_short = self._format == "ogg" and not ogg.ends(self._path)
-        if cut_short or (self._promised is not None and position < self._promised - late):
-            raise ends_early(self._path, position, self._promised, rate_hz)
+            for converted in converter.push(wave, frame.sample_rate, names):
+                position += converted.shape[1]
+                yield converted
+        for rest in converter.finish():
+            position += rest.shape[1]
+            yield rest
+        self._judge_end(position, timeline)
 
-    def _frames(self) -> Iterator[tuple[av.AudioFrame, int | None]]:
+    def _missing(self, hole: Hole, position: int) -> int:
+        """Samples of a hole between frames."""
+        at_s = position / self.info.rate_hz
+        if hole.lost_s:
+            self.findings.lost(at_s, hole.lost_s)
+        else:
+            self.findings.foreign(at_s, hole.size)
+        return round(hole.lost_s * self.info.rate_hz)
+
+    def _within(self, wave: np.ndarray, position: int) -> np.ndarray:
+        """The wave, cut at the promised end: with frames missing, FFmpeg does not find the padding behind it."""
+        if not self._part.holes or self._promised is None:
+            return wave
+        return wave[:, : max(0, self._promised - position)]
+
+    def _tell(self, gap: Gap, position: int) -> None:
+        at_s, gap_s = position / self.info.rate_hz, gap.samples / self.info.rate_hz
+        if gap.samples and gap.lost and position == 0:  # streams cut out of longer ones begin so
+            self.findings.note(f"begins with {gap_s:.3f} s that cannot be decoded; there is silence in their place")
+        elif gap.samples and gap.lost:
+            self.findings.lost(at_s, gap_s)
+
+    def _changed(self, frame: av.AudioFrame, position: int) -> None:
+        old, new = self.info, frame.layout.nb_channels
+        at_s = self.findings.offset_s + position / old.rate_hz
+        self.findings.note(
+            f"changes from {old.rate_hz} Hz and {old.channels} channels to {frame.sample_rate} Hz and {new} at "
+            f"{at_s:.2f} s; all of it was brought to the first"
+        )
+
+    def _judge_end(self, position: int, timeline: Timeline) -> None:
+        """Compares what was decoded with what the file says it holds."""
+        rate_hz = self.info.rate_hz
+        if (left := timeline.left()) and timeline.decoded:
+            self.findings.lost(position / rate_hz, left / rate_hz)
+            position += left
+        promised = self._promised
+        if self._part.missing:
+            promised = math.ceil(position * (1 + self._part.missing))
+        late = 0 if self._stream.codec_context.name.startswith("pcm") else _LATE_SAMPLES.get(self._format)
+        late = _LATE_S * rate_hz if late is None or self._format in _TIMED_AS_ONE else late
+        if not self._part.whole or (promised is not None and position < promised - late):
+            self.findings.short(position / rate_hz, seconds(promised, rate_hz))
+
+    def _timeline(self) -> Timeline:
+        stream = self._stream
+        tick = float((stream.time_base or 0) * self.info.rate_hz)
+        return Timeline(self._format, stream.codec_context.name, tick, stream.start_time, self.info.rate_hz)
+
+    def _frames(self, timeline: Timeline) -> Iterator[tuple[av.AudioFrame, int | None]]:
         """Decoded frames, each with the sample at which its packet says that it ends."""
         first = end = None
         timed = self._format == "mov"
         tick = (self._stream.time_base or 0) * self.info.rate_hz  # samples
-        decoded = samples = 0
-        try:
-            for packet in self._container.demux(self._stream):
-                try:
-                    frames = packet.decode()
-                except av.error.InvalidDataError:
-                    if decoded:
-                        raise
-                    continue  # streams cut out of a longer one begin with what cannot be decoded
-                decoded += len(frames)
-                if frames and first is None:
-                    first = frames[0].pts
-                if timed and packet.pts is not None and packet.duration and first is not None:
-                    end = round((packet.pts + packet.duration - first) * tick)
-                for frame in frames:
-                    samples += frame.samples
-                    yield frame, end
-        except av.error.FFmpegError as error:
-            raise AudioError(
-                f"{self._path} is damaged after {samples / self.info.rate_hz:.2f} s: {error.strerror}"
-            ) from None
+        for packet in self._packets():
+            try:
+                frames = cast(list[av.AudioFrame], packet.decode())
+            except av.error.FFmpegError:
+                timeline.failed(packet)
+                if first is None and packet.pts is not None:
+                    first = max(packet.pts, self._stream.start_time or packet.pts)
+                continue
+            if frames:
+                timeline.succeeded(packet)
+            if frames and first is None:
+                first = frames[0].pts
+            if timed and packet.pts is not None and packet.duration and first is not None:
+                end = round((packet.pts + packet.duration - first) * tick)
+            for frame in frames:
+                yield frame, end
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """The stream's packets, also those that come after an error of the container."""
+        failures = 0
+        while failures < _RETRIES:
+            try:
+                for packet in self._container.demux(self._stream):
+                    failures = 0
+                    yield packet
+                return
+            except av.error.FFmpegError:
+                failures += 1
 
     def _audible_end(self, packet_end: int | None, decoded_end: int) -> int:
         """Where the sound of an MP4 frame ends, before the encoder's padding.
@@ -166,12 +269,41 @@ class AvSource:
     def close(self) -> None:
         """Closes the file."""
         self._container.close()
+        if self._view is not None:
+            self._view.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _opened(file: str | FileView, container: str | None = None) -> InputContainer:
+    return cast(InputContainer, av.open(file, format=container, metadata_errors="replace"))
+
+
+def flac_goes_on(path: Path, part: Part, frames: int) -> bool:
+    """Whether a FLAC file has sound beyond the length in its header."""
+    view = part.open(path)
+    try:
+        with contextlib.closing(view) if view else contextlib.nullcontext(), _opened(view or str(path)) as container:
+            stream = container.streams.audio[0]
+            if frames > 0:
+                container.seek(frames - 1, stream=stream)
+            last = max((packet.pts for packet in container.demux(stream) if packet.pts is not None), default=0)
+    except av.error.FFmpegError:
+        return False
+    return last >= frames
+
+
+def _pts_s(frame: av.AudioFrame) -> float:
+    return float(frame.pts * frame.time_base) if frame.pts is not None and frame.time_base else 0.0
+
+
+def _silence(channels: int, samples: int) -> Iterator[np.ndarray]:
+    for at in range(0, samples, _SILENCE_FRAMES):
+        yield np.zeros((channels, min(_SILENCE_FRAMES, samples - at)), np.float32)
 
 
 def _start_s(stream: av.AudioStream) -> float:

@@ -1,15 +1,21 @@
 """Reading: soundfile for the simple formats, PyAV for all others, in flat memory."""
 
+import contextlib
 import math
+import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from hyperstem.audio import containers
+from hyperstem.audio.damage import Findings, Warn
+from hyperstem.audio.joined import JoinedSource
+from hyperstem.audio.parts import Part, parts
 from hyperstem.audio.pyav import AvSource
 from hyperstem.audio.sndfile import SoundFileSource, UnreadableError
 from hyperstem.audio.source import AudioInfo, Source
+from hyperstem.audio.streams import Choice
 from hyperstem.errors import AudioError
 
 BLOCK_FRAMES = 1 << 16
@@ -17,7 +23,11 @@ LOUDEST = 1e15
 """Largest sample (300 dBFS) that is taken for sound; the squares of what lies far above do not fit into float32."""
 
 
-def _open(path: str | Path, stream: int) -> Source:
+class AudioWarning(UserWarning):
+    """A file is damaged, or its header is out of date; what can be decoded was read."""
+
+
+def _open(path: str | Path, stream: Choice, strict: bool = False) -> Source:
     path = Path(path)
     if path.is_dir():
         raise AudioError(f"{path} is a folder, not an audio file")
@@ -27,16 +37,44 @@ def _open(path: str | Path, stream: int) -> Source:
         head = file.read(16)
     if not head:
         raise AudioError(f"{path} is empty")
-    if stream == 0 and containers.simple(head):
+    findings = Findings(path, strict)
+    openers = [partial(_open_part, path, stream, findings, part) for part in parts(path, head, findings)]
+    return openers[0]() if len(openers) == 1 else JoinedSource(openers, findings)
+
+
+def _open_part(path: Path, stream: Choice, findings: Findings, part: Part) -> Source:
+    if part.simple and stream in (None, 0):
         try:
-            return SoundFileSource(path, head)
+            source = SoundFileSource(path, findings, part)
         except UnreadableError:
             pass  # PyAV knows more codecs
-    return AvSource(path, stream)
+        else:
+            if source.info.format != "ogg" or source.info.channels <= 2:  # more have another order there
+                return source
+            source.close()
+    return AvSource(path, stream, findings, part)
 
 
-def probe(path: str | Path, stream: int = 0) -> AudioInfo:
+@contextlib.contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """A list that, when the block ends, holds every `AudioWarning` given in it; for programs of one thread."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AudioWarning)
+        yield texts
+    for warning in caught:
+        if issubclass(warning.category, AudioWarning):
+            texts.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def probe(path: str | Path, stream: Choice = None) -> AudioInfo:
     """What the file says of itself, without decoding it.
+
+    Args:
+        path: any file that soundfile or PyAV reads.
+        stream: which sound stream: a number from 0, a language or title; None for the default one.
 
     Raises:
         AudioError: it holds no sound that can be decoded.
@@ -52,12 +90,18 @@ def sound_streams(path: str | Path) -> int:
     Raises:
         AudioError: the file holds none that can be decoded.
     """
-    with _open(path, 0) as source:
+    with _open(path, None) as source:
         return getattr(source, "streams", 1)
 
 
 def read(
-    path: str | Path, *, start_s: float = 0.0, duration_s: float | None = None, stream: int = 0
+    path: str | Path,
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    stream: Choice = None,
+    strict: bool = False,
+    warn: Warn | None = None,
 ) -> tuple[np.ndarray, int]:
     """Decodes the file, or a part of it, into memory.
 
@@ -65,18 +109,19 @@ def read(
         path: any file that soundfile or PyAV reads.
         start_s: where to begin, in seconds.
         duration_s: how much to read at most; None reads to the end.
-        stream: which sound stream.
+        stream: which sound stream: a number from 0, a language or title; None for the default one.
+        strict: refuse files of which sound is lost; else silence stands in its place, and `warn` is called.
+        warn: called with each thing that is wrong with the file; None makes each an `AudioWarning`.
 
     Returns:
         The wave, (channel, time) float32 with full scale 1, and its sample rate.
 
     Raises:
-        AudioError: nothing can be decoded, the file ends too early, or a sample is NaN or infinite.
+        AudioError: nothing can be decoded, or a sample is NaN or infinite.
         OSError: the file cannot be opened.
     """
-    blocks = list(_stream(path, BLOCK_FRAMES, start_s, duration_s, stream))
-    rate_hz = blocks.pop(0)
-    return np.ascontiguousarray(np.concatenate(blocks, axis=1)), rate_hz
+    with Sound(path, start_s, duration_s, stream, strict, warn) as sound:
+        return np.ascontiguousarray(np.concatenate([*sound.blocks(BLOCK_FRAMES)], axis=1)), sound.info.rate_hz
 
 
 def stream(
@@ -85,7 +130,9 @@ def stream(
     block_frames: int = BLOCK_FRAMES,
     start_s: float = 0.0,
     duration_s: float | None = None,
-    stream: int = 0,
+    stream: Choice = None,
+    strict: bool = False,
+    warn: Warn | None = None,
 ) -> Iterator[np.ndarray]:
     """Decodes the file block by block, in bounded memory.
 
@@ -94,49 +141,79 @@ def stream(
         block_frames: about how many samples a block has; the last has fewer.
         start_s: where to begin, in seconds.
         duration_s: how much to read at most; None reads to the end.
-        stream: which sound stream.
+        stream: which sound stream: a number from 0, a language or title; None for the default one.
+        strict: refuse files of which sound is lost; else silence stands in its place, and `warn` is called.
+        warn: called, at the end, with each thing that is wrong with the file; None makes each an `AudioWarning`.
 
     Yields:
         (channel, time) float32 with full scale 1, never empty; there is at least one.
 
     Raises:
-        AudioError: nothing can be decoded, the file ends too early, or a sample is NaN or infinite.
+        AudioError: nothing can be decoded, or a sample is NaN or infinite.
         OSError: the file cannot be opened.
     """
-    blocks = _stream(path, block_frames, start_s, duration_s, stream)
-    next(blocks)
-    yield from blocks
+    with Sound(path, start_s, duration_s, stream, strict, warn) as sound:
+        yield from sound.blocks(block_frames)
 
 
-def _stream(path: str | Path, block_frames: int, start_s: float, duration_s: float | None, stream: int) -> Iterator:
-    """First the sample rate, then the blocks."""
-    if not (math.isfinite(start_s) and start_s >= 0):
-        raise AudioError(f"{path}: start is {start_s} s; it must be 0 or later")
-    if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
-        raise AudioError(f"{path}: duration is {duration_s} s; it must be positive")
-    with _open(path, stream) as source:
-        info = source.info
-        rate_hz = info.rate_hz
-        yield rate_hz
-        start = round(start_s * rate_hz)
-        left = None if duration_s is None else max(1, round(duration_s * rate_hz))
+class Sound:
+    """A file that is being read; see `stream` for the arguments."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+        stream: Choice = None,
+        strict: bool = False,
+        warn: Warn | None = None,
+    ) -> None:
+        if not (math.isfinite(start_s) and start_s >= 0):
+            raise AudioError(f"{path}: start is {start_s} s; it must be 0 or later")
+        if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
+            raise AudioError(f"{path}: duration is {duration_s} s; it must be positive")
+        self._path, self._start_s, self._duration_s, self._warn = path, start_s, duration_s, warn
+        self._source = _open(path, stream, strict)
+        self.info = self._source.info
+
+    def blocks(self, block_frames: int) -> Iterator[np.ndarray]:
+        """(channel, time) float32 blocks, called once."""
+        rate_hz, path = self.info.rate_hz, self._path
+        start = round(self._start_s * rate_hz)
+        left = None if self._duration_s is None else max(1, round(self._duration_s * rate_hz))
         if start:
-            if info.frames is not None and start >= info.frames:
-                raise AudioError(f"{path}: start is {start_s:g} s; the file has {info.duration_s:.2f} s")
-            source.seek(start)
+            if self.info.frames is not None and start >= self.info.frames:
+                raise AudioError(f"{path}: start is {self._start_s:g} s; the file has {self.info.duration_s:.2f} s")
+            self._source.findings.from_s = self._start_s
+            self._source.seek(start)
         position = start
-        for block in source.blocks(block_frames):
+        for block in self._source.blocks(block_frames):
             block = block if left is None else block[:, :left]
-            _check_finite(block, path, position, rate_hz)
-            position += block.shape[1]
-            yield block
+            if block.shape[1]:
+                _check_finite(block, path, position, rate_hz)
+                position += block.shape[1]
+                yield block
             if left is not None:
                 left -= block.shape[1]
                 if left == 0:
-                    return
+                    break
         if position == start:
-            past = f" from {start_s:g} s on" if start else ""
+            past = f" from {self._start_s:g} s on" if start else ""
             raise AudioError(f"{path} holds no samples{past}")
+        self._tell()
+
+    def _tell(self) -> None:
+        for text in self._source.findings.texts():
+            if self._warn is not None:
+                self._warn(text)
+            else:
+                warnings.warn(f"{self._path} {text}", AudioWarning, stacklevel=4)
+
+    def __enter__(self) -> "Sound":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.close()
 
 
 def _check_finite(block: np.ndarray, path: str | Path, position: int, rate_hz: int) -> None:

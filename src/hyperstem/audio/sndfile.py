@@ -3,27 +3,23 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self, cast
 
 import numpy as np
 import soundfile
 
-from hyperstem.audio import containers, ogg
+from hyperstem.audio import tags
+from hyperstem.audio.damage import Findings
+from hyperstem.audio.parts import Part
+from hyperstem.audio.pyav import AvSource, flac_goes_on
 from hyperstem.audio.samples import planar
-from hyperstem.audio.source import AudioInfo, ends_early, seconds
+from hyperstem.audio.source import AudioInfo, seconds
 from hyperstem.errors import AudioError
 
-_TAGS = {
-    "title": "title",
-    "artist": "artist",
-    "album": "album",
-    "date": "date",
-    "tracknumber": "track",
-    "genre": "genre",
-    "comment": "comment",
-    "copyright": "copyright",
-}
-_UNKNOWN_FRAMES = 1 << 60
+_UNKNOWN_FRAMES = 1 << 48
+"""Headers that do not say how long the sound is give numbers from here up."""
+_DECODED = ("flac", "ogg")
+"""Formats of which libsndfile may give less than there is."""
 
 
 class UnreadableError(Exception):
@@ -33,52 +29,70 @@ class UnreadableError(Exception):
 class SoundFileSource:
     """A file open in libsndfile."""
 
-    def __init__(self, path: Path, head: bytes) -> None:
+    def __init__(self, path: Path, findings: Findings, part: Part) -> None:
+        self._path, self.findings, self._part = path, findings, part
+        self._view = view = part.open(path)
         try:
-            self._file = soundfile.SoundFile(str(path))
+            self._file = soundfile.SoundFile(str(path) if view is None else cast(BinaryIO, view))
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+            if view is not None:
+                view.close()
             raise UnreadableError(str(error)) from None
-        self._path = path
         self._position = 0
         file = self._file
-        if head.startswith(b"OggS") and (file.channels > 2 or not ogg.ends_as_marked(path)):
+        if file.frames >= _UNKNOWN_FRAMES or (file.format == "FLAC" and flac_goes_on(path, part, file.frames)):
             self.close()
-            raise UnreadableError("its channels have another order, or its last page is not the one that is marked so")
-        missing = math.ceil(containers.missing(path) * file.frames)
-        frames = None if file.frames >= _UNKNOWN_FRAMES else file.frames + missing
-        tags = {_TAGS[key]: value for key, value in file.copy_metadata().items() if key in _TAGS and value}
+            raise UnreadableError("its header does not say how long it is")
+        frames = file.frames + math.ceil(part.missing * file.frames)
         self.info = AudioInfo(
-            file.samplerate, file.channels, frames, seconds(frames, file.samplerate), tags, file.format.lower()
+            file.samplerate,
+            file.channels,
+            frames,
+            seconds(frames, file.samplerate),
+            tags.from_sndfile(file.copy_metadata()),
+            file.format.lower(),
         )
+
+    @property
+    def channels(self) -> int:
+        """Of the sound."""
+        return self.info.channels
 
     def seek(self, frame: int) -> None:
         """Makes `frame` the next one read."""
         try:
-            self._file.seek(frame)
+            self._file.seek(min(frame, self._file.frames))
         except soundfile.LibsndfileError:
             raise AudioError(f"{self._path}: no sound at {frame / self.info.rate_hz:.2f} s") from None
         self._position = frame
 
     def blocks(self, frames: int) -> Iterator[np.ndarray]:
-        """(channel, time) float32 blocks to the end."""
-        while len(block := self._read(frames)):  # (time, channel)
-            self._position += len(block)
-            yield planar(block)
-        promised = self.info.frames
-        if promised is not None and self._position < promised:
-            raise ends_early(self._path, self._position, promised, self.info.rate_hz)
-
-    def _read(self, frames: int) -> np.ndarray:
+        """(channel, time) float32 blocks to the end; from where libsndfile gives up, PyAV goes on."""
         try:
-            return self._file.read(frames, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(
-                f"{self._path} is damaged after {self._position / self.info.rate_hz:.2f} s: {error.error_string}"
-            ) from None
+            while len(block := self._file.read(frames, dtype="float32", always_2d=True)):  # (time, channel)
+                self._position += len(block)
+                yield planar(block)
+        except soundfile.LibsndfileError:
+            yield from self._rest(frames)
+            return
+        promised = self.info.frames
+        if promised is None or self._position >= promised:
+            return
+        if self.info.format in _DECODED:
+            yield from self._rest(frames)
+        else:
+            self.findings.short(self._position / self.info.rate_hz, promised / self.info.rate_hz)
+
+    def _rest(self, frames: int) -> Iterator[np.ndarray]:
+        with AvSource(self._path, None, self.findings, self._part) as source:
+            source.seek(self._position)
+            yield from source.blocks(frames)
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+        if self._view is not None:
+            self._view.close()
 
     def __enter__(self) -> Self:
         return self

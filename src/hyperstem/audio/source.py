@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
-from hyperstem.errors import AudioError
+from hyperstem.audio.damage import Findings
 
 
 class AudioInfo(NamedTuple):
@@ -18,15 +17,19 @@ class AudioInfo(NamedTuple):
     frames: int | None
     """Samples per channel as the header says, in MP4 within a millisecond; None where only decoding tells."""
     duration_s: float | None
+    """Where `frames` is None, perhaps an estimate."""
     tags: dict[str, str]
-    """title, artist, album, date, track, genre, comment, copyright: those that are there."""
+    """title, artist, album, date, ...: those of `tags.NAMES` that are there."""
     format: str
+    speakers: tuple[str, ...] = ()
+    """Names of the channels' loudspeakers as FFmpeg has them, FL, FR, FC, LFE, ...; empty if the file does not say."""
 
 
 class Source(Protocol):
     """An open file."""
 
     info: AudioInfo
+    findings: Findings
 
     def seek(self, frame: int) -> None:
         """Makes `frame` the next one read; called once, before the first read."""
@@ -40,15 +43,6 @@ class Source(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
-
-
-def ends_early(path: Path, frames: int, promised: int | None, rate_hz: int) -> AudioError:
-    """The error for a file with fewer samples than it says."""
-    of = "" if promised is None else f"of {promised / rate_hz:.2f} s "
-    return AudioError(
-        f"{path} is damaged or cut short: {frames / rate_hz:.2f} s {of}can be decoded "
-        "(ask for a duration below that to use them)"
-    )
 
 
 def seconds(frames: int | None, rate_hz: int) -> float | None:

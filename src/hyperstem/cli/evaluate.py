@@ -89,6 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fast",
         help="compute BSS Eval here, or call museval itself, which is slower (default: fast)",
     )
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse damaged files, of which what can be decoded is scored otherwise"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -115,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
         args.engine,
         args.jobs,
         args.compare,
+        args.strict,
     )
     result = score_dataset(settings, _show)
     if args.json:

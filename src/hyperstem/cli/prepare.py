@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-j", "--jobs", type=positive_int, default=2, metavar="N", help="songs decoded at the same time (default: 2)"
     )
+    parser.add_argument("--strict", action="store_true", help="leave songs with damaged files out")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
@@ -37,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
             bar.set_postfix_str(name[:50], refresh=False)
             bar.update(done - bar.n)
 
-        report = prepare(settings.data, settings.model.stems, rate_hz, jobs=args.jobs, progress=show)
+        report = prepare(
+            settings.data, settings.model.stems, rate_hz, jobs=args.jobs, progress=show, strict=args.strict
+        )
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for problem in report.problems:

@@ -112,12 +112,27 @@ def _add_songs(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="songs below it keep their folders below it (default: the folder given, or the current one for a list)",
     )
+    add(
+        "--stream",
+        type=_stream,
+        metavar="N|LANG",
+        help="sound stream of films and the like: a number from 0, a language or title (default: the file's default)",
+    )
+    add(
+        "--strict",
+        action="store_true",
+        help="refuse damaged files, of which what can be decoded is separated otherwise",
+    )
     add("--start", type=seconds, default=0.0, metavar="S", help="begin here, in seconds")
     add("--duration", type=number(0, 1e9, above=True), metavar="S", help="separate this many seconds")
     add("--jobs", type=positive_int, default=1, metavar="N", help="songs separated at once (default: %(default)s)")
     add("--json", action="store_true", help="print one JSON record per song on standard output")
     add("--progress", choices=MODES, help="on standard error; auto is a bar on a terminal and lines elsewhere")
     add("--quiet", action="store_true", help="print failures only")
+
+
+def _stream(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdecimal() else text
 
 
 def run(args: argparse.Namespace) -> int:
@@ -163,7 +178,18 @@ def _settings(args: argparse.Namespace) -> "BatchSettings":
         raise UsageError(f"{kind.name} cannot hold {args.rate} Hz; allowed are {kind.rates}")
     output = OutputSettings(kind, args.subtype, args.clip, args.rate, args.channels == "mono", bitrate=args.bitrate)
     existing = "overwrite" if args.overwrite else "skip" if args.skip_existing else "fail"
-    return BatchSettings(args.output, output, args.template, existing, args.start, args.duration, args.jobs, args.plot)
+    return BatchSettings(
+        args.output,
+        output,
+        args.template,
+        existing,
+        args.start,
+        args.duration,
+        args.jobs,
+        args.plot,
+        args.stream,
+        args.strict,
+    )
 
 
 def _groups(args: argparse.Namespace, stems: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...] | None:

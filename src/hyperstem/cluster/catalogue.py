@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from hyperstem.audio import READABLE
 from hyperstem.cluster import objects
 from hyperstem.errors import ConfigError, DataError, HyperstemError
 from hyperstem.separation import manifest
-from hyperstem.separation.sources import SUFFIXES
 
 MANIFESTS = (".jsonl", ".ndjson", ".parquet")
 """Endings of files that list songs; a source with one of them is read as such."""
@@ -98,7 +98,7 @@ def _url(url: str, root: str | None, skip: str) -> Iterator[Listed]:
     for entry in objects.entries(url):
         inside = entry.url != url
         name = objects.file_name(entry.url)
-        if inside and (name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES):
+        if inside and (name.startswith(".") or Path(name).suffix.lower() not in READABLE):
             continue
         if inside and skip and entry.url.startswith(objects.join(skip, "")):
             continue
@@ -121,7 +121,7 @@ def _folder(folder: Path, root: str, skip: str) -> Iterator[Listed | Unlisted]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _folder(folder / entry.name, root, skip)
-        elif Path(entry.name).suffix.lower() in SUFFIXES and entry.path not in written and entry.is_file():
+        elif Path(entry.name).suffix.lower() in READABLE and entry.path not in written and entry.is_file():
             yield _local(folder / entry.name, entry.stat().st_size, root)
 
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,6 +69,7 @@ def prepare(
     *,
     jobs: int = 1,
     progress: Callable[[int, int, str], None] | None = None,
+    strict: bool = False,
 ) -> Report:
     """Prepares every source and validation set of `config`; what is there already and unchanged is kept.
 
@@ -79,6 +81,7 @@ def prepare(
         rate_hz: the model's top rate.
         jobs: tracks that are decoded at the same time.
         progress: called with tracks done, tracks in all, and the name of the track just done.
+        strict: leave songs with damaged files out; else what can be decoded of them is taken, with a warning.
 
     Returns:
         Counts, and one line for each song that could not be read; the others are prepared nevertheless.
@@ -98,7 +101,7 @@ def prepare(
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
         entries, told = [], {}
-        for track, outcome in _outcomes(tracks, root, folder, stems, rate_hz, jobs):
+        for track, outcome in _outcomes(tracks, root, folder, stems, rate_hz, jobs, strict):
             done += 1
             if isinstance(outcome, _Done):
                 entries.append(outcome.entry)
@@ -132,13 +135,13 @@ def _together(source: str, warning: str, names: list[str]) -> str:
 
 
 def _outcomes(
-    tracks: Sequence[Track], root: Path, folder: Path, stems: Sequence[str], rate_hz: int, jobs: int
+    tracks: Sequence[Track], root: Path, folder: Path, stems: Sequence[str], rate_hz: int, jobs: int, strict: bool
 ) -> Iterator[tuple[Track, "_Done | Exception"]]:
     """Each track with its outcome or its error, in order; decoding lets go of the interpreter, so threads suffice."""
 
     def attempt(track: Track) -> _Done | Exception:
         try:
-            return _prepare_track(track, root, folder, stems, rate_hz)
+            return _prepare_track(track, root, folder, stems, rate_hz, strict)
         except (ValueError, OSError) as error:
             return error
 
@@ -149,15 +152,26 @@ def _outcomes(
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare_track(track: Track, root: Path, folder: Path, stems: Sequence[str], rate_hz: int) -> _Done:
+def _prepare_track(track: Track, root: Path, folder: Path, stems: Sequence[str], rate_hz: int, strict: bool) -> _Done:
     key = track_key(track.name)
     sidecar, target = folder / f"{key}.json", folder / f"{key}.npy"
     wanted = _identity(track, root, stems, rate_hz)
-    if (entry := _kept_entry(sidecar, target, wanted, track)) is not None:
+    entry = _kept_entry(sidecar, target, wanted, track)
+    if entry is not None and not (strict and entry.get("damaged")):
         return _Done(entry, True, tuple(entry["warnings"]))
     (folder / MANIFEST).unlink(missing_ok=True)  # it holds the scales of what is now replaced
-    rows, warnings = _decode(track, stems, rate_hz)
-    entry = wanted | _measure(rows, wanted["stems"], rate_hz) | {"file": target.name, "warnings": warnings}
+    damage: list[str] = []
+    rows, warnings = _decode(track, stems, rate_hz, strict, damage)
+    warnings += damage
+    entry = (
+        wanted
+        | _measure(rows, wanted["stems"], rate_hz)
+        | {
+            "file": target.name,
+            "warnings": warnings,
+            "damaged": bool(damage),
+        }
+    )
     entry["files"] = [_fingerprint(path, root) for path in track.files]
     _write_rows(target, rows, stems, entry)
     _write_json(sidecar, entry)
@@ -180,7 +194,8 @@ def _identity(track: Track, root: Path, stems: Sequence[str], rate_hz: int) -> d
         "stems": [stem for stem in stems if stem in track.rows] if track.solo else list(stems),
         "sums": {first: list(members) for first, members in track.sums.items()},
         "parts": {
-            stem: [[_relative(part.path, root), part.stream] for part in parts] for stem, parts in track.rows.items()
+            stem: [[_relative(part.path, root), part.stream or 0] for part in parts]
+            for stem, parts in track.rows.items()
         },
     }
 
@@ -221,12 +236,17 @@ def _fingerprint(path: Path, root: Path) -> dict[str, Any]:
     }
 
 
-def _decode(track: Track, stems: Sequence[str], rate_hz: int) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Each known row as float32 (channel, time) at `rate_hz`, all of one length, and warnings."""
+def _decode(
+    track: Track, stems: Sequence[str], rate_hz: int, strict: bool, damage: list[str]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Each known row as float32 (channel, time) at `rate_hz`, all of one length, and warnings.
+
+    What is wrong with the files is added to `damage`.
+    """
     rows, rates, warnings = {}, {}, []
     for stem in stems:
         for part in track.rows.get(stem, ()):
-            wave, rates[part] = _read(part)
+            wave, rates[part] = _read(part, strict, partial(_add_damage, damage, track, part))
             if len(set(rates.values())) > 1:
                 other = next(known for known in rates if rates[known] != rates[part])
                 raise DataError(
@@ -252,9 +272,13 @@ def _decode(track: Track, stems: Sequence[str], rate_hz: int) -> tuple[dict[str,
     return {stem: wave[:, :shortest] for stem, wave in rows.items()}, warnings
 
 
-def _read(part: Part) -> tuple[np.ndarray, int]:
+def _add_damage(damage: list[str], track: Track, part: Part, text: str) -> None:
+    damage.append(f"{track.source}: {track.name}: {part.path.name} {text}")
+
+
+def _read(part: Part, strict: bool, warn: audio.Warn) -> tuple[np.ndarray, int]:
     try:
-        wave, rate_hz = audio.read(part.path, stream=part.stream)
+        wave, rate_hz = audio.read(part.path, stream=part.stream, strict=strict, warn=warn)
     except FileNotFoundError:
         raise DataError(f"no file {part.path}") from None
     if wave.shape[0] > 2:

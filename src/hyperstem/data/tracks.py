@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hyperstem import extensions
+from hyperstem.audio import READABLE
 from hyperstem.config import SourceConfig
 from hyperstem.errors import DataError
 
@@ -32,33 +33,14 @@ MUSDB_VALIDATION = (
 MUSDB_STREAMS = ("mixture", "drums", "bass", "other", "vocals")
 MOISES_STEMS = {"vocals": "vocals", "drums": "drums", "percussion": "drums", "bass": "bass"}
 MIXTURES = frozenset({"mixture", "mix", "linear_mixture"})
-SUFFIXES = frozenset(
-    {
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".m4a",
-        ".mp4",
-        ".aac",
-        ".aif",
-        ".aiff",
-        ".caf",
-        ".w64",
-        ".wma",
-        ".webm",
-        ".mka",
-    }
-)
 
 
 class Part(NamedTuple):
     """One sound stream of one file."""
 
     path: Path
-    stream: int = 0
+    stream: int | None = None
+    """Its number, from 0; None for the file's default one."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +251,7 @@ def _visible_folders(place: Path) -> list[Path]:
 def _sound_files(place: Path, deep: bool) -> list[Path]:
     below = (Path(folder) / name for folder, _, names in os.walk(place, followlinks=True) for name in names)
     paths = below if deep else place.iterdir()
-    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    return sorted(path for path in paths if path.suffix.lower() in READABLE and not path.name.startswith("."))
 
 
 _SONGS = {"musdb18": _musdb18, "musdb18-hq": _musdb18_hq, "moisesdb": _moisesdb, "folders": _folders, "solo": _solo}

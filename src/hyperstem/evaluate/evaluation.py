@@ -51,6 +51,8 @@ class Settings:
     """Processes; 0 means one a processor core."""
     against: Path | None = None
     """Folder of an older evaluation to compare with."""
+    strict: bool = False
+    """Songs with damaged files are not scored; else what can be decoded of them is."""
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.estimates is None):
@@ -140,7 +142,7 @@ def _methods(settings: Settings, subset: str, threads: int | None) -> dict[Metho
     if settings.model is not None:
         first: Method = ModelMethod(settings.model, settings.quality, threads)
     else:
-        first = FolderMethod(str(settings.estimates), subset)
+        first = FolderMethod(str(settings.estimates), subset, settings.strict)
     if settings.baselines and first.label in [method.label for method in BASELINES]:
         raise DataError(
             f"{first.label!r} is the name of a baseline: rename {settings.estimates or settings.model}, or "
@@ -180,7 +182,7 @@ def _task(settings: Settings, entry: Entry, stems: tuple[str, ...], methods: Map
         for method, folder in methods.items()
         if not _is_done(_path(folder, entry), method, entry.name)
     )
-    return Task(entry, stems, pending, settings.engine)
+    return Task(entry, stems, pending, settings.engine, settings.strict)
 
 
 def _is_done(path: Path, method: Method, song: str) -> bool:

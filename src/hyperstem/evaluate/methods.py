@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from hyperstem import audio
-from hyperstem.data.tracks import SUFFIXES
 from hyperstem.dsp.resample import fit, resample
 from hyperstem.errors import DataError
 from hyperstem.evaluate import oracle
@@ -88,6 +87,8 @@ class FolderMethod:
 
     folder: str
     subset: str
+    strict: bool = False
+    """Damaged files are an error."""
 
     @property
     def label(self) -> str:
@@ -112,14 +113,14 @@ class FolderMethod:
         place = next((place for place in places if place.is_dir()), None)
         if place is None:
             raise DataError(f"no estimates of {song.name!r}: neither folder {places[0]} nor {places[1]}")
-        files = {path.stem: path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES}
+        files = {path.stem: path for path in sorted(place.iterdir()) if path.suffix.lower() in audio.READABLE}
         absent = [stem for stem in song.stems if stem not in files]
         if absent:
             raise DataError(f"{place} has no {', '.join(absent)}; found {', '.join(files) or 'no sound file'}")
         return files
 
     def _read(self, path: Path, song: Song) -> np.ndarray:
-        wave, rate_hz = audio.read(path)
+        wave, rate_hz = audio.read(path, strict=self.strict)
         if rate_hz != song.rate_hz:
             raise DataError(f"{path} has {rate_hz} Hz, the reference {song.rate_hz} Hz; resample one of them first")
         return fit(spread(wave, song.mixture.shape[0], str(path)), song.mixture.shape[-1])

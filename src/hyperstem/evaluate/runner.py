@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from hyperstem import audio
 from hyperstem.errors import DataError, HyperstemError
 from hyperstem.evaluate import scores
 from hyperstem.evaluate.bss import bss_eval
@@ -39,6 +40,8 @@ class Task:
     stems: tuple[str, ...]
     methods: tuple[tuple[Method, Path], ...]
     engine: Engine
+    strict: bool = False
+    """Damaged files are an error."""
 
 
 class Outcome(NamedTuple):
@@ -80,14 +83,15 @@ def perform(task: Task) -> Outcome:
     """Separates, scores and saves one song; what is wrong with the song is reported, not raised."""
     start = time.monotonic()
     try:
-        song = read_song(task.entry, task.stems)
-        estimates = [method.estimate(song) for method, _ in task.methods]
+        with audio.collected_warnings() as damage:
+            song = read_song(task.entry, task.stems, task.strict)
+            estimates = [method.estimate(song) for method, _ in task.methods]
         results = score_song(song, estimates, task.engine)
         for (_, path), result in zip(task.methods, results, strict=True):
             scores.save(path, result, task.engine)
     except (HyperstemError, OSError) as error:
         return Outcome(task.entry.name, time.monotonic() - start, (), str(error))
-    return Outcome(task.entry.name, time.monotonic() - start, song.notes, None)
+    return Outcome(task.entry.name, time.monotonic() - start, (*song.notes, *damage), None)
 
 
 def perform_all(tasks: Sequence[Task], jobs: int, threads: int, done: Callable[[Outcome], None]) -> list[Outcome]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hyperstem import audio
 from hyperstem.config import STEMS, SourceConfig
-from hyperstem.data.tracks import MIXTURES, SUFFIXES, Part, Track, find_tracks
+from hyperstem.data.tracks import MIXTURES, Part, Track, find_tracks
 from hyperstem.errors import DataError
 
 Subset = Literal["train", "validation", "test", "all"]
@@ -104,17 +104,22 @@ def _mixture_part(track: Track) -> Part | None:
     first = track.files[0]
     if first.name.endswith(".stem.mp4"):
         return Part(first, 0)
-    beside = (path for path in sorted(first.parent.iterdir()) if path.suffix.lower() in SUFFIXES)
+    beside = (path for path in sorted(first.parent.iterdir()) if path.suffix.lower() in audio.READABLE)
     path = next((path for path in beside if path.stem in MIXTURES), None)
     return Part(path) if path else None
 
 
-def read_song(entry: Entry, stems: Sequence[str]) -> Song:
+def read_song(entry: Entry, stems: Sequence[str], strict: bool = False) -> Song:
     """Reads a song's stems and mixture; without a mixture of its own, the sum of the stems is the mixture.
 
     Parts of unequal length are cut to the shortest, which is noted. Lossy files are rounded to 16 bits, as tools that
     go by way of wav files do: above the codec's cut-off they hold next to nothing, and BSS Eval's SIR, ISR and SAR
     would otherwise depend on the rounding errors of the solver (by more than 1 dB; SDR does not).
+
+    Args:
+        entry: the song.
+        stems: those to score.
+        strict: refuse damaged files; else what can be decoded of them is read, and an `AudioWarning` given.
 
     Raises:
         DataError: rates or channel counts differ.
@@ -124,7 +129,7 @@ def read_song(entry: Entry, stems: Sequence[str]) -> Song:
     names = (*stems, *(stem for stem in rows if stem not in stems))
     parts = [part for name in names for part in rows.get(name, ())]
     everything = [*parts, *([entry.mixture] if entry.mixture else [])]
-    waves = {part: _read(part) for part in everything}
+    waves = {part: _read(part, strict) for part in everything}
     rate_hz = _common_rate(entry.name, everything)
     channels = max(wave.shape[0] for wave in waves.values())
     lengths = {wave.shape[-1] for wave in waves.values()}
@@ -147,7 +152,7 @@ def read_song(entry: Entry, stems: Sequence[str]) -> Song:
 
 
 def _common_rate(name: str, parts: Sequence[Part]) -> int:
-    rates = {part.path: audio.probe(part.path).rate_hz for part in parts}
+    rates = {part.path: audio.probe(part.path, part.stream).rate_hz for part in parts}
     if len(set(rates.values())) > 1:
         listed = ", ".join(f"{path.name} {rate} Hz" for path, rate in rates.items())
         raise DataError(f"{name}: sample rates differ: {listed}")
@@ -165,8 +170,8 @@ def spread(wave: np.ndarray, channels: int, name: str) -> np.ndarray:
     return np.broadcast_to(wave, (channels, wave.shape[-1]))
 
 
-def _read(part: Part) -> np.ndarray:
-    wave, _ = audio.read(part.path, stream=part.stream)
+def _read(part: Part, strict: bool) -> np.ndarray:
+    wave, _ = audio.read(part.path, stream=part.stream, strict=strict)
     if part.path.suffix.lower() in _LOSSLESS:
         return wave
     return np.round(wave * 32768) / np.float32(32768)

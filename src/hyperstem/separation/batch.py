@@ -160,7 +160,18 @@ def separate_file(
         with (folders or _Folders()).held({path.parent for path in (*task.paths.values(), task.manifest)}):
             output, facts = _separate_into(separator, task, settings, progress, cancel)
         elapsed_s = time.perf_counter() - begun
-        result = Result(task.source, "done", "", "", output, facts["seconds"], elapsed_s, warnings, task, facts)
+        result = Result(
+            task.source,
+            "done",
+            "",
+            "",
+            output,
+            facts["seconds"],
+            elapsed_s,
+            [*warnings, *facts["warnings"]],
+            task,
+            facts,
+        )
         if output.peak > 1 and settings.output.clip == "scale" and not settings.output.format.lossless:
             result.warnings.append(f"peak {output.peak:.3f} is above 1; some players will clip it")
         return result
@@ -238,7 +249,8 @@ def _separate_into(
     separator: Separator, task: Task, settings: BatchSettings, progress: Progress | None, cancel: threading.Event | None
 ) -> tuple[Output, dict[str, Any]]:
     """What was written, and what the manifest says."""
-    info = audio.probe(task.source)
+    info = audio.probe(task.source, settings.stream)
+    warnings: list[str] = []
     picture = None
     if settings.plot:
         from hyperstem.separation.picture import Picture
@@ -248,7 +260,16 @@ def _separate_into(
         _Digest(task.source) as digest,
         StemFiles(task.paths, settings.output, separator.stems, info.rate_hz, info.channels, info.tags) as files,
     ):
-        blocks = separator.stream(task.source, settings.start_s, settings.duration_s, progress, cancel)
+        blocks = separator.stream(
+            task.source,
+            settings.start_s,
+            settings.duration_s,
+            progress,
+            cancel,
+            stream=settings.stream,
+            strict=settings.strict,
+            warn=warnings.append,
+        )
         with contextlib.closing(blocks):
             frames = 0
             for block in blocks:
@@ -258,7 +279,7 @@ def _separate_into(
                     _show(picture, block)
         seconds = frames / info.rate_hz
         output = files.finish()
-        facts = _manifest(separator, task, settings, output, digest.result(), seconds)
+        facts = _manifest(separator, task, settings, output, digest.result(), seconds, warnings)
         text = _json(facts) + "\n"
         if picture is not None:
             picture.save(task.picture, title=task.source.name)
@@ -337,6 +358,7 @@ def work(separator: Separator, task: Task, settings: BatchSettings) -> dict[str,
             "clip": chosen.clip,
             "rate_hz": chosen.rate_hz,
             "mono": chosen.mono,
+            "stream": settings.stream,
             "start_s": settings.start_s,
             "duration_s": settings.duration_s,
         },
@@ -345,7 +367,13 @@ def work(separator: Separator, task: Task, settings: BatchSettings) -> dict[str,
 
 
 def _manifest(
-    separator: Separator, task: Task, settings: BatchSettings, output: Output, digest: str, seconds: float
+    separator: Separator,
+    task: Task,
+    settings: BatchSettings,
+    output: Output,
+    digest: str,
+    seconds: float,
+    warnings: list[str],
 ) -> dict[str, Any]:
     """What was done, without times or places, so that the same work gives the same bytes."""
     from importlib.metadata import version  # slow to load, and not needed before the first sound
@@ -359,6 +387,7 @@ def _manifest(
         "seconds": seconds,
         "gain": output.gain,
         "peak": output.peak,
+        "warnings": warnings,
     }
 
 

@@ -153,15 +153,19 @@ class Separator:
         duration_s: float | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
+        *,
+        stream: audio.Choice = None,
+        strict: bool = False,
+        warn: audio.Warn | None = None,
     ) -> Stems:
-        """Separates a file, or a part of it, into memory.
+        """Separates a file, or a part of it, into memory; arguments are those of `stream`.
 
         Raises:
             AudioError: nothing can be decoded, or samples are not finite.
             Cancelled: `cancel` was set.
         """
-        info = audio.probe(path)
-        blocks = list(self.stream(path, start_s, duration_s, progress, cancel))
+        info = audio.probe(path, stream)
+        blocks = list(self.stream(path, start_s, duration_s, progress, cancel, stream=stream, strict=strict, warn=warn))
         mixture = np.concatenate([block.mixture for block in blocks], axis=-1)
         waves = np.concatenate([block.waves for block in blocks], axis=-1)
         return Stems(self.stems, waves, mixture, info.rate_hz, info.tags)
@@ -173,8 +177,22 @@ class Separator:
         duration_s: float | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
+        *,
+        stream: audio.Choice = None,
+        strict: bool = False,
+        warn: audio.Warn | None = None,
     ) -> Generator[Block, None, None]:
         """Separates a file, or a part of it, in flat memory.
+
+        Args:
+            path: any file that soundfile or PyAV reads.
+            start_s: where to begin, in seconds.
+            duration_s: how much to separate at most; None goes to the end.
+            progress: called with the seconds done and in all.
+            cancel: set it from another thread to stop.
+            stream: which sound stream: a number from 0, a language or title; None for the default one.
+            strict: refuse files of which sound is lost; else silence stands in its place, and `warn` is called.
+            warn: called with each thing that is wrong with the file; None makes each an `audio.AudioWarning`.
 
         Yields:
             Blocks, in order, as they are ready.
@@ -183,11 +201,11 @@ class Separator:
             AudioError: nothing can be decoded, or samples are not finite.
             Cancelled: `cancel` was set.
         """
-        info = audio.probe(path)
+        info = audio.probe(path, stream)
         total_s = info.duration_s and max(0.0, info.duration_s - start_s)
         if duration_s is not None:
             total_s = min(duration_s, total_s or duration_s)
-        waves = audio.stream(path, start_s=start_s, duration_s=duration_s)
+        waves = audio.stream(path, start_s=start_s, duration_s=duration_s, stream=stream, strict=strict, warn=warn)
         yield from self.stream_blocks(waves, info.rate_hz, total_s, progress, cancel)
 
     def stream_blocks(

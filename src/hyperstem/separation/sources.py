@@ -8,55 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from hyperstem.audio import READABLE
 from hyperstem.files import user_path
 from hyperstem.separation import manifest
 from hyperstem.separation.tasks import Result
-
-SUFFIXES = frozenset(
-    (
-        ".3gp",
-        ".aac",
-        ".ac3",
-        ".aif",
-        ".aifc",
-        ".aiff",
-        ".ape",
-        ".au",
-        ".avi",
-        ".caf",
-        ".dts",
-        ".flac",
-        ".flv",
-        ".m4a",
-        ".m4b",
-        ".m4v",
-        ".mka",
-        ".mkv",
-        ".mov",
-        ".mp2",
-        ".mp3",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".oga",
-        ".ogg",
-        ".ogv",
-        ".opus",
-        ".rf64",
-        ".snd",
-        ".spx",
-        ".tta",
-        ".w64",
-        ".wav",
-        ".wave",
-        ".webm",
-        ".wma",
-        ".wmv",
-        ".wv",
-    )
-)
-"""What is taken for audio inside folders; files named one by one may be called anything."""
-
 
 _ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):[/\\]+")
 """The begin of a URL, as it is left by `Path`, which takes one of its two strokes."""
@@ -156,7 +111,7 @@ def _audio_files(folder: Path, failures: list[Result]) -> list[Path]:
     for path in _files(folder, failures):
         if path.name.endswith(manifest.MANIFEST):
             written |= {resolved(file) for file in manifest.files(path)}
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
+        elif path.suffix.lower() in READABLE and path.is_file():
             files.append(path)
     songs = [path for path in files if resolved(path) not in written]
     if not songs and len(failures) == before:

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from hyperstem.audio import Choice
 from hyperstem.errors import AudioError, ConfigError
 from hyperstem.files import sha256, temporary_beside
 from hyperstem.separation import manifest, names
@@ -28,6 +29,10 @@ class BatchSettings:
     duration_s: float | None = None
     jobs: int = 1
     plot: bool = False
+    stream: Choice = None
+    """Which sound stream of a file: a number from 0, a language or title; None for the default one."""
+    strict: bool = False
+    """Refuse damaged files, of which what can be decoded is separated otherwise."""
 
     def __post_init__(self) -> None:
         names.check_template(self.template, one_file=self.output.format.multitrack)

@@ -12,6 +12,8 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from hyperstem.audio import READABLE
+
 IDLE_S = 60.0
 READ_ON_BYTES, READ_ON_S = 32 << 20, 2.0
 """How much of a refused upload is still taken in, and for how long."""
@@ -19,38 +21,6 @@ FIELD_BYTES = 1000
 OVERHEAD_BYTES = 64 << 10
 """What a request may hold beside the file itself."""
 
-SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".aif",
-        ".aiff",
-        ".flac",
-        ".mp3",
-        ".m4a",
-        ".mp4",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".wma",
-        ".mkv",
-        ".webm",
-        ".mka",
-        ".aac",
-        ".ac3",
-        ".caf",
-        ".au",
-        ".w64",
-        ".wv",
-        ".ape",
-        ".mov",
-        ".avi",
-        ".mpg",
-        ".ts",
-        ".3gp",
-        ".amr",
-        ".mp2",
-    ]
-)
 FOREIGN = {
     b"\x89PNG": "a picture",
     b"\xff\xd8\xff": "a picture",
@@ -256,7 +226,7 @@ def clean_name(name: str) -> str:
 
 def suffix_of(name: str) -> str:
     """The name's ending if it is a known one for sound, else nothing."""
-    return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    return next((suffix for suffix in READABLE if name.lower().endswith(suffix)), "")
 
 
 def _size(count: int) -> str:

@@ -46,8 +46,8 @@ def decode_original(source: Path, folder: Path, max_length_s: float, send: Send)
         AudioError: it is no sound, or longer than `max_length_s`.
     """
     info = audio.probe(source)
-    if info.duration_s is not None and info.duration_s > max_length_s:
-        raise AudioError(_too_long(info.duration_s, max_length_s))
+    if info.frames is not None and info.frames / info.rate_hz > max_length_s:  # other lengths may be estimates
+        raise AudioError(_too_long(info.frames / info.rate_hz, max_length_s))
     send(
         {
             "event": "format",
@@ -60,7 +60,7 @@ def decode_original(source: Path, folder: Path, max_length_s: float, send: Send)
     report = Reporter(send, "decoding", ORIGINAL, info.duration_s)
     writer = TakeWriter(folder, ORIGINAL)
     try:
-        for block in audio.stream(source, block_frames=BLOCK_FRAMES):
+        for block in audio.stream(source, block_frames=BLOCK_FRAMES, warn=_told_later):
             report(writer.add({ORIGINAL: block}), info.rate_hz)
             if writer.frames > max_length_s * info.rate_hz:
                 raise AudioError(_too_long(None, max_length_s))
@@ -70,6 +70,10 @@ def decode_original(source: Path, folder: Path, max_length_s: float, send: Send)
     duration_s = writer.frames / info.rate_hz
     send({"event": "format", "frames": writer.frames, "duration_s": duration_s})
     return duration_s
+
+
+def _told_later(_: str) -> None:
+    """What is wrong with the file is in the result of the final take."""
 
 
 def _too_long(duration_s: float | None, limit_s: float) -> str:
@@ -83,7 +87,7 @@ def run_preview(separator: Any, source: Path, folder: Path, total_s: float, send
     report = Reporter(send, "preview", "preview", total_s)
     writer = TakeWriter(folder, "preview")
     try:
-        for block in separator.stream(source):
+        for block in separator.stream(source, warn=_told_later):
             report(writer.add(block.stems), rate_hz)
     finally:
         writer.close()
@@ -99,9 +103,9 @@ class _Heard:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._separator, name)
 
-    def stream(self, *args: Any) -> Iterator[Any]:
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """The separator's blocks."""
-        for block in self._separator.stream(*args):
+        for block in self._separator.stream(*args, **kwargs):
             self._report(self._writer.add(block.stems), self._rate_hz)
             yield block
 

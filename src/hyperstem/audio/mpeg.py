@@ -1,0 +1,278 @@
+"""Frames of MP3 (and layers I and II), ADTS AAC and AC-3 in files of their own: where they are, and what is between.
+
+Source: ISO 11172-3, ISO 13818-3 and -7, ETSI TS 102 366.
+"""
+
+import mmap
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+_KBPS = {
+    (3, 3): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (3, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (3, 1): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 3): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (2, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (2, 1): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""Bit rates of MPEG-1 (3), and of MPEG-2 and 2.5 (2), by the layer's number in the header: 3 is layer I."""
+_MPEG_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+_ADTS_HZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
+_AC3_HZ = (48_000, 44_100, 32_000)
+_AC3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
+_HEADER_BYTES = 7
+_IN_A_ROW = 3
+"""So many frames in a row are no chance."""
+_SEARCH_BYTES = 1 << 16
+"""How far into a file its first frame may be."""
+_AAC, _AC3 = 32, 64
+"""Families beside those of the MPEG layers, which are below."""
+_COUNTERS = (b"Xing", b"Info", b"VBRI")
+
+
+class Frame(NamedTuple):
+    """What a frame's header says."""
+
+    length: int
+    """In bytes, header included."""
+    samples: int
+    rate_hz: int
+    kind: str
+    """FFmpeg's name of the format: mp3, aac or ac3."""
+    family: int
+    """Version and layer; the frames of a sound have one."""
+
+
+class Hole(NamedTuple):
+    """Bytes between frames that are no frames."""
+
+    at_s: float
+    """Where, on the clock of the frames that are there."""
+    lost_s: float
+    """How much sound must have been there; 0 if the bytes are too few for a frame."""
+    size: int
+
+
+class Sound(NamedTuple):
+    """The frames of one sound; several are in files that were joined."""
+
+    kind: str
+    stretches: tuple[tuple[int, int], ...]
+    """First byte and the one after the last, of frames without anything between them."""
+    holes: tuple[Hole, ...]
+    frames_s: float
+    """Length of all frames."""
+    counted: bool
+    """A first frame says how many follow."""
+
+    @property
+    def length_s(self) -> float:
+        """Of all frames, and of those that are missing."""
+        return self.frames_s + sum(hole.lost_s for hole in self.holes)
+
+    @property
+    def clean(self) -> bool:
+        """Whether the frames are all there is."""
+        return len(self.stretches) == 1 and not self.holes
+
+
+class _Item(NamedTuple):
+    """What the walk comes by."""
+
+    start: int
+    end: int
+    frame: Frame | None
+    """None for bytes that are no frame."""
+    broken: bool = False
+    """A frame begins here that is not whole."""
+
+
+def survey(path: Path) -> tuple[Sound, ...]:
+    """The sounds in a file; none if it is of another kind, or has too few frames to be sure of it."""
+    status = path.stat()
+    return _survey(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _survey(path: Path, size: int, changed_ns: int) -> tuple[Sound, ...]:
+    if size < _HEADER_BYTES:
+        return ()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = 0
+        while (end := tag_end(data, start)) > start:
+            start = end
+        frame = parse(data, start)
+        counter = frame is not None and counts(data, start, start + frame.length)
+        first = start if counter else _next_frame(data, start, min(size, start + _SEARCH_BYTES))
+        return () if first is None else tuple(_sounds(data, first))
+
+
+def _sounds(data: mmap.mmap, start: int) -> Iterator[Sound]:
+    """One after the other; a new one begins with a frame that counts those that follow."""
+    items: list[_Item] = []
+    sounding = counted = False
+    for item in _walk(data, start):
+        counter = item.frame is not None and counts(data, item.start, item.end)
+        if counter and sounding:
+            yield _sound(items, counted)
+            items, sounding = [], False
+        if counter:
+            counted = _counted(data, item.start)
+        sounding = sounding or (item.frame is not None and not counter)
+        if item.frame is not None and counter:
+            item = item._replace(frame=item.frame._replace(samples=0))
+        items.append(item)
+    if sounding:
+        yield _sound(items, counted)
+
+
+def _sound(items: list[_Item], counted: bool) -> Sound:
+    frames = [item.frame for item in items if item.frame is not None]
+    sounding = [frame for frame in frames if frame.samples]
+    usual_bytes = sum(frame.length for frame in sounding) / len(sounding)
+    usual_s = sum(frame.samples / frame.rate_hz for frame in sounding) / len(sounding)
+    segments: list[list[int]] = []
+    holes, clock_s = [], 0.0
+    for start, end, frame, broken in items:
+        if frame is None:
+            lost = max(int(broken), round((end - start) / usual_bytes))
+            holes.append(Hole(clock_s, lost * usual_s, end - start))
+            continue
+        clock_s += frame.samples / frame.rate_hz
+        if segments and segments[-1][1] == start:
+            segments[-1][1] = end
+        else:
+            segments.append([start, end])
+    return Sound(frames[0].kind, tuple((start, end) for start, end in segments), tuple(holes), clock_s, counted)
+
+
+def _walk(data: mmap.mmap, start: int) -> Iterator[_Item]:
+    """Frames, and what is between them but tags; of what is after the last one, only a frame that is cut off."""
+    size, at = len(data), start
+    frame = parse(data, at)
+    family = -1
+    while at < size:
+        if frame is not None and frame.family != family and not _in_a_row(data, at) and family >= 0:
+            frame = None  # chance
+        end = size + 1 if frame is None else at + frame.length
+        following = parse(data, end) if end < size else None
+        if frame is not None and (end == size or (following is not None and following.family == frame.family)):
+            yield _Item(at, end, frame)
+            family = frame.family
+        elif (tag := tag_end(data, at)) > at:
+            end, following = tag, None
+        elif frame is not None and end < size and _in_a_row(data, end):  # the last before another kind
+            yield _Item(at, end, frame)
+        else:
+            after = _next_frame(data, at + 1, size)
+            if frame is not None and end <= (size if after is None else after):
+                yield _Item(at, end, frame)
+            elif after is None:
+                if frame is not None and frame.family == family:
+                    yield _Item(at, size, None, broken=True)
+                return
+            else:
+                end = after
+                yield _Item(at, end, None, broken=frame is not None)
+        at, frame = end, following or parse(data, end)
+
+
+def _next_frame(data: mmap.mmap, at: int, limit: int) -> int | None:
+    """Where the next frame begins that others follow; None if nowhere before `limit`."""
+    places = dict.fromkeys((b"\xff", b"\x0bw"), -1)
+    while at < limit:
+        for sync, place in places.items():
+            if place is not None and place < at:
+                place = data.find(sync, at, limit)
+                places[sync] = limit if place < 0 else place
+        at = min(places.values())
+        if at < limit and _in_a_row(data, at):
+            return at
+        at += 1
+    return None
+
+
+def _in_a_row(data: mmap.mmap, at: int) -> bool:
+    """Whether frames of one family begin here and follow each other, up to the end if it is near."""
+    family = None
+    for number in range(_IN_A_ROW):
+        if number and (at == len(data) or tag_end(data, at) > at):
+            return True
+        frame = parse(data, at)
+        if frame is None or frame.family != (family or frame.family):
+            return False
+        family = frame.family
+        at += frame.length
+    return at <= len(data)
+
+
+def tag_end(data: mmap.mmap | bytes, at: int) -> int:
+    """The byte after a tag (ID3, APE, Lyrics3) that begins here; `at` if none does."""
+    head = data[at : at + 32]
+    if head[:3] == b"ID3" and len(head) >= 10 and not any(byte & 0x80 for byte in head[6:10]):
+        return at + 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
+    if head[:3] == b"TAG":
+        return at + 128
+    if head[:8] == b"APETAGEX" and len(head) == 32:
+        return at + 32 + int.from_bytes(head[12:16], "little")
+    if head[:11] == b"LYRICSBEGIN":
+        end = data.find(b"LYRICS200", at, at + (1 << 20))
+        return at if end < 0 else end + 9
+    return at
+
+
+def _counted(data: mmap.mmap, at: int) -> bool:
+    """Whether a frame that counts others has the number of frames, and not of bytes alone."""
+    for place in (at + 36, at + 21, at + 13):
+        if data[place : place + 4] in _COUNTERS:
+            return data[place : place + 4] == b"VBRI" or bool(data[place + 7] & 1)
+    return False
+
+
+def counts(data: mmap.mmap | bytes, at: int, end: int) -> bool:
+    """Whether a frame holds no sound, but says how many follow."""
+    return any(data[place : place + 4] in _COUNTERS for place in (at + 36, at + 21, at + 13) if place + 4 <= end)
+
+
+def parse(data: mmap.mmap | bytes, at: int) -> Frame | None:
+    """The frame that begins here, if its header can be one."""
+    head = data[at : at + _HEADER_BYTES]
+    if len(head) < _HEADER_BYTES:
+        return None
+    if head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        return _adts(head[1:6]) if head[1] & 0xF6 == 0xF0 else _mpeg(head[1:3])
+    return _ac3(head[4:6]) if head[:2] == b"\x0b\x77" else None
+
+
+@lru_cache(maxsize=4096)
+def _mpeg(head: bytes) -> Frame | None:
+    version, layer = head[0] >> 3 & 3, head[0] >> 1 & 3
+    bits, rate, padding = head[1] >> 4, head[1] >> 2 & 3, head[1] >> 1 & 1
+    if version == 1 or layer == 0 or rate == 3 or bits in (0, 15):
+        return None
+    kbps, rate_hz = _KBPS[(3 if version == 3 else 2), layer][bits], _MPEG_HZ[version][rate]
+    if layer == 3:
+        length, samples = (12_000 * kbps // rate_hz + padding) * 4, 384
+    else:
+        samples = 576 if layer == 1 and version != 3 else 1152
+        length = samples // 8 * 1000 * kbps // rate_hz + padding
+    return Frame(length, samples, rate_hz, "mp3", version << 2 | layer)
+
+
+@lru_cache(maxsize=4096)
+def _adts(head: bytes) -> Frame | None:
+    rate, length = head[1] >> 2 & 15, (head[2] & 3) << 11 | head[3] << 3 | head[4] >> 5
+    if rate >= len(_ADTS_HZ) or length <= _HEADER_BYTES:
+        return None
+    return Frame(length, 1024, _ADTS_HZ[rate], "aac", _AAC | head[0] >> 3 & 1)
+
+
+@lru_cache(maxsize=4096)
+def _ac3(head: bytes) -> Frame | None:
+    rate, size, version = head[0] >> 6, head[0] & 63, head[1] >> 3
+    if rate == 3 or size >> 1 >= len(_AC3_KBPS) or version > 8:
+        return None
+    words = _AC3_KBPS[size >> 1] * 96_000 // _AC3_HZ[rate] + (size & 1 if rate == 1 else 0)
+    return Frame(2 * words, 1536, _AC3_HZ[rate], "ac3", _AC3)

@@ -1,0 +1,48 @@
+"""Which of a file's sound streams is read."""
+
+from pathlib import Path
+from typing import Any
+
+import av
+
+from hyperstem.errors import AudioError
+
+Choice = int | str | None
+"""A number, counted from 0; a language or a stream's title; None for the one that the file marks as its default."""
+
+_LANGUAGES = {
+    "ar": "ara", "cs": "ces cze", "da": "dan", "de": "deu ger", "el": "ell gre", "en": "eng", "es": "spa", "fi": "fin",
+    "fr": "fra fre", "he": "heb", "hi": "hin", "hu": "hun", "it": "ita", "ja": "jpn", "ko": "kor", "nl": "nld dut",
+    "no": "nor nob nno", "pl": "pol", "pt": "por", "ro": "ron rum", "ru": "rus", "sv": "swe", "tr": "tur", "uk": "ukr",
+    "zh": "zho chi",
+}  # fmt: skip
+"""Languages' short codes (ISO 639-1) and those that containers have (ISO 639-2)."""
+
+
+def chosen(container: Any, wanted: Choice, path: Path) -> av.AudioStream:
+    """The stream that is asked for.
+
+    Raises:
+        AudioError: there is none, or no sound at all.
+    """
+    streams = container.streams.audio
+    if not streams:
+        raise AudioError(f"{path} has no sound")
+    if wanted is None:
+        return next((stream for stream in streams if stream.disposition & av.stream.Disposition.default), streams[0])
+    if isinstance(wanted, int):
+        if not 0 <= wanted < len(streams):
+            raise AudioError(f"{path} has no sound stream {wanted}; it has {len(streams)}, counted from 0")
+        return streams[wanted]
+    names = {wanted.casefold(), *_LANGUAGES.get(wanted.casefold(), "").split()}
+    found = next((stream for stream in streams if names & _names(stream)), None)
+    if found is None:
+        listed = ", ".join(f"{i} ({', '.join(sorted(_names(each))) or 'no name'})" for i, each in enumerate(streams))
+        raise AudioError(f"{path} has no sound stream {wanted!r}; it has {listed}")
+    return found
+
+
+def _names(stream: av.AudioStream) -> set[str]:
+    """Language and titles, as they are compared."""
+    given = (stream.metadata.get(key, "") for key in ("language", "title", "handler_name"))
+    return {name.casefold() for name in given if name and name != "und"}
