@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate_signals import RATE_HZ, STEMS, STORED, noise, stems_and_estimates
-from hyperstem.evaluate import bss, measures, reference, scores
+from hyperstem.dsp import measures
+from hyperstem.evaluate import bss, reference, scores
 
 MUSEVAL = pytest.mark.skipif(importlib.util.find_spec("museval") is None, reason="museval is not installed")
 

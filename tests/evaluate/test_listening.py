@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate_signals import noise, stems_and_estimates
+from hyperstem.dsp.measures import track_sdr
 from hyperstem.evaluate import listening, report, scores
-from hyperstem.evaluate.measures import track_sdr
 from hyperstem.evaluate.runner import score_song
 from hyperstem.evaluate.songs import Song
 

@@ -37,12 +37,9 @@ def read_settings(args: argparse.Namespace) -> DataSettings:
     Raises:
         ConfigError: the file or a setting is wrong.
     """
-    from hyperstem.config import DataConfig, ModelConfig, assigned, check_tables, from_mapping, load_toml
+    from hyperstem.config import DataConfig, ModelConfig, from_mapping, read_tables
 
-    tables = load_toml(args.config)
-    for assignment in args.assignments:
-        tables = assigned(tables, assignment)
-    check_tables(tables, args.config)
+    tables = read_tables(args.config, args.assignments)
     model = from_mapping(ModelConfig, tables.get("model", {}), f"{args.config} [model]")
     data = from_mapping(DataConfig, tables.get("data", {}), f"{args.config} [data]")
     model = model if args.stages is None else model.first_stages(args.stages)

@@ -2,7 +2,16 @@
 
 from hyperstem.config.data import LAYOUTS, AugmentConfig, DataConfig, MixingConfig, SourceConfig
 from hyperstem.config.model import STEMS, ModelConfig, StageConfig
-from hyperstem.config.reading import TABLES, assigned, check_tables, from_mapping, load_toml, require, to_mapping
+from hyperstem.config.reading import (
+    TABLES,
+    assigned,
+    check_tables,
+    from_mapping,
+    load_toml,
+    read_tables,
+    require,
+    to_mapping,
+)
 from hyperstem.config.training import SCORES, LossConfig, TrainConfig
 from hyperstem.errors import ConfigError
 
@@ -24,6 +33,7 @@ __all__ = [
     "check_tables",
     "from_mapping",
     "load_toml",
+    "read_tables",
     "require",
     "to_mapping",
 ]

@@ -8,7 +8,7 @@ import sys
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -151,6 +151,23 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"no config file {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def read_tables(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """The tables of a config file, some values set from outside.
+
+    Args:
+        path: a TOML file.
+        assignments: what `assigned` takes.
+
+    Raises:
+        ConfigError: the file is no config, or an assignment leads nowhere.
+    """
+    tables = load_toml(path)
+    for assignment in assignments:
+        tables = assigned(tables, assignment)
+    check_tables(tables, path)
+    return tables
 
 
 TABLES = ("model", "loss", "data", "train")

@@ -6,6 +6,7 @@ Waves are float32 (..., channel, time).
 import numpy as np
 
 from hyperstem.config import AugmentConfig
+from hyperstem.dsp.fourier import fast_length
 from hyperstem.dsp.resample import fit, resample
 
 CLOSE_HZ = (100.0, 250.0)
@@ -50,7 +51,7 @@ def _filtered(
 ) -> np.ndarray:
     length = wave.shape[-1]
     tail = round(config.reverb_s * rate_hz) if reverberate else rate_hz // 50
-    size = _fast_size(length + tail)
+    size = fast_length(length + tail)
     spectrum = np.fft.rfft(wave, size)  # (channel, bin)
     if equalise:
         spectrum *= eq_curve(size, rate_hz, config.eq_db, rng)
@@ -74,7 +75,7 @@ def eq_curve(size: int, rate_hz: int, most_db: float, rng: np.random.Generator) 
 def closer(wave: np.ndarray, gain_db: float, corner_hz: float, rate_hz: int) -> np.ndarray:
     """The wave (channel, time) as from a microphone held close: `gain_db` more below `corner_hz`, at its old level."""
     length = wave.shape[-1]
-    size = _fast_size(length + rate_hz // 50)
+    size = fast_length(length + rate_hz // 50)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / rate_hz), 10.0) / corner_hz).astype(np.float32)
     shelf = np.exp(np.log(10) / 20 * gain_db / (1 + np.exp(3 * octaves)))
     raised = np.fft.irfft(np.fft.rfft(wave, size) * shelf, size)[:, :length].astype(np.float32)
@@ -118,9 +119,3 @@ def place(wave: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> 
         left, right = np.sqrt(2) * np.cos(np.pi / 4 + angle / 2), np.sqrt(2) * np.sin(np.pi / 4 + angle / 2)
         wave = np.stack([(middle + side) * np.float32(left), (middle - side) * np.float32(right)])
     return wave
-
-
-def _fast_size(length: int) -> int:
-    """The next size with small prime factors."""
-    step = 1 << max(0, length.bit_length() - 5)
-    return -(-length // step) * step

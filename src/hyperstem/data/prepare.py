@@ -9,7 +9,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from hyperstem.data.tracks import Part, Track, find_tracks
 from hyperstem.dsp.resample import resample
 from hyperstem.errors import DataError
 from hyperstem.files import remove_leftovers, replacing, sha256, write_text
+from hyperstem.parallel import in_threads
 
 FORMAT = 1
 BLOCK_S = 0.5
@@ -145,11 +145,7 @@ def _outcomes(
         except (ValueError, OSError) as error:
             return error
 
-    pool = ThreadPoolExecutor(max(1, jobs))
-    try:
-        yield from zip(tracks, pool.map(attempt, tracks), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return zip(tracks, in_threads(attempt, tracks, jobs), strict=True)
 
 
 def _prepare_track(track: Track, root: Path, folder: Path, stems: Sequence[str], rate_hz: int, strict: bool) -> _Done:

@@ -17,6 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hyperstem.dsp.fourier import fast_length
+from hyperstem.dsp.measures import decibels
+
 FILTER_SAMPLES = 512
 WINDOW_S = 1.0
 _BLOCK_FFT = 1 << 16
@@ -88,7 +91,7 @@ def _scores(signals: Signals, rate_hz: int) -> np.ndarray:
     """The four measures in the order of FrameScores, (4, method, stem, frame)."""
     time = signals.references[0].shape[-1]
     window, frames = min(int(WINDOW_S * rate_hz), time), frame_count(time, rate_hz)
-    n_fft = _fast_length(window + FILTER_SAMPLES - 1)
+    n_fft = fast_length(window + FILTER_SAMPLES - 1)
     every, own = (np.fft.rfft(filters, n_fft) for filters in _filters(signals))
     out = np.full((4, len(signals.estimates), len(signals.references), frames), np.nan)
     for frame in range(frames):
@@ -207,23 +210,3 @@ def _ratios(true: np.ndarray, estimated: np.ndarray, every: np.ndarray, own: np.
 
 def _energy(waves: np.ndarray) -> np.ndarray:
     return np.square(waves).sum(axis=(-2, -1))
-
-
-def decibels(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """10 log10 of a ratio of energies; NaN where it is not finite."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = 10 * np.log10(np.divide(numerator, denominator))
-    return np.where(np.isfinite(value), value, np.nan)
-
-
-def _fast_length(least: int) -> int:
-    """The smallest length from `least` up with no prime factor above 5."""
-    length = least
-    while True:
-        rest = length
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return length
-        length += 1

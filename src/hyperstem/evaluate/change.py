@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hyperstem.dsp.measures import nanmedian
 from hyperstem.errors import DataError
 from hyperstem.evaluate.scores import SongScores
 
@@ -49,22 +50,13 @@ def compare(
         [[[song.median(stem, measure) for stem in stems] for song in pair] for pair in pairs]
     )  # (song, 2, stem)
     values[np.isnan(values).any(axis=1, keepdims=True).repeat(2, axis=1)] = np.nan
-    medians = _nanmedian(values)  # (2, stem)
-    resampled = np.stack([_nanmedian(values[draw]) for draw in draws])  # (draw, 2, stem)
+    medians = nanmedian(values)  # (2, stem)
+    parts = np.array_split(draws, 20)  # few enough at once to fit in memory
+    resampled = np.concatenate([nanmedian(values[part], axis=1) for part in parts])  # (draw, 2, stem)
     counts = np.count_nonzero(~np.isnan(values[:, 0]), axis=0)
     found = {stem: _difference(medians[:, i], resampled[..., i], int(counts[i])) for i, stem in enumerate(stems)}
     found["average"] = _difference(medians.mean(axis=-1), resampled.mean(axis=-1), int(counts.min()))
     return found
-
-
-def _nanmedian(values: np.ndarray) -> np.ndarray:
-    """Median over the first axis of what is not NaN; NaN sorts last, so the middle of the first `count` is taken."""
-    count = np.count_nonzero(~np.isnan(values), axis=0)
-    ordered = np.sort(values, axis=0)
-    lower, upper = np.maximum(count - 1, 0) // 2, count // 2
-    upper = np.minimum(upper, np.maximum(count - 1, 0))
-    pick = [np.take_along_axis(ordered, index[None], axis=0)[0] for index in (lower, upper)]
-    return (pick[0] + pick[1]) / 2
 
 
 def _difference(medians: np.ndarray, resampled: np.ndarray, songs: int) -> Difference:

@@ -1,7 +1,6 @@
 """An evaluation from its settings to its tables: songs, methods, processes, and what is written."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from hyperstem.evaluate.reference import museval_metrics
 from hyperstem.evaluate.runner import Engine, Outcome, Task
 from hyperstem.evaluate.songs import WHOLE_FOLDER, Entry, Subset, find_songs
 from hyperstem.files import write_text
+from hyperstem.parallel import cores
 
 BASELINES: tuple[Method, ...] = (MixtureMethod(), OracleMethod())
 
@@ -101,8 +101,8 @@ def score_dataset(settings: Settings, progress: Progress = lambda done, total, o
     known = tuple(dict.fromkeys((*stems, *(facts.stems if facts else STEMS))))
     entries, problems = find_songs(settings.dataset, settings.subset, known, settings.missing, settings.aliases)
     subset = entries[0].subset if entries else settings.subset or WHOLE_FOLDER
-    jobs = min(settings.jobs or _cores(), max(1, len(entries)))
-    threads = max(1, _cores() // jobs)
+    jobs = min(settings.jobs or cores(), max(1, len(entries)))
+    threads = max(1, cores() // jobs)
     methods = _methods(settings, subset, threads if jobs > 1 else None)
     runner.claim_folder(settings.folder, _identity(settings, facts, stems, subset))
     tasks = [task for entry in entries if (task := _task(settings, entry, stems, methods)).methods]
@@ -131,10 +131,6 @@ def score_dataset(settings: Settings, progress: Progress = lambda done, total, o
         (),
     )
     return result._replace(files=_write(settings, result))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _methods(settings: Settings, subset: str, threads: int | None) -> dict[Method, Path]:

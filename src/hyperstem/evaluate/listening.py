@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from hyperstem.evaluate.bss import decibels
+from hyperstem.dsp.measures import decibels
 
 BANDS_HZ = ((0, 250), (250, 1000), (1000, 4000), (4000, 10_000), (10_000, 20_000))
 BAND_MEASURES = ("SDR 0-250 Hz", "SDR 250-1000 Hz", "SDR 1-4 kHz", "SDR 4-10 kHz", "SDR 10-20 kHz")

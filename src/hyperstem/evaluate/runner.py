@@ -1,15 +1,9 @@
 """Scores many songs in a pool of processes, leaving out what is scored already."""
 
-import contextlib
 import json
 import math
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +12,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from hyperstem import audio
+from hyperstem.dsp.measures import si_sdr, track_sdr
 from hyperstem.errors import DataError, HyperstemError
 from hyperstem.evaluate import scores
 from hyperstem.evaluate.bss import bss_eval
 from hyperstem.evaluate.listening import listening_scores
-from hyperstem.evaluate.measures import si_sdr, track_sdr
 from hyperstem.evaluate.methods import Method
 from hyperstem.evaluate.reference import museval_scores
 from hyperstem.evaluate.songs import Entry, Song, read_song
 from hyperstem.files import write_text
+from hyperstem.parallel import in_processes
 
 Engine = Literal["fast", "museval"]
 SETTINGS_FILE = "evaluation.json"
@@ -103,69 +98,16 @@ def perform_all(tasks: Sequence[Task], jobs: int, threads: int, done: Callable[[
         DataError: a process died, most often for want of memory.
     """
     outcomes = []
-    if jobs == 1 or len(tasks) < 2:
-        for task in tasks:
-            outcomes.append(perform(task))
-            done(outcomes[-1])
-        return outcomes
-    context = multiprocessing.get_context("spawn")
-    before = set(multiprocessing.active_children())
-    with _thread_limit(threads), ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool:
-        try:
-            with _interrupts_held():
-                futures = [pool.submit(perform, task) for task in tasks]
-            for future in as_completed(futures):
-                outcomes.append(future.result())
-                done(outcomes[-1])
-        except BrokenProcessPool:
-            raise DataError(
-                f"a scoring process died, most likely for want of memory; try fewer than --jobs {jobs} "
-                "(songs scored so far are kept)"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(multiprocessing.active_children()) - before:
-                process.terminate()
-            raise
+    try:
+        for outcome in in_processes(perform, tasks, jobs, threads):
+            outcomes.append(outcome)
+            done(outcome)
+    except BrokenProcessPool:
+        raise DataError(
+            f"a scoring process died, most likely for want of memory; try fewer than --jobs {jobs} "
+            "(songs scored so far are kept)"
+        ) from None
     return outcomes
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Holds Ctrl-C back while processes start, for one cut off in the middle of that complains.
-
-    The processes inherit that SIGINT is blocked and never see it: it is this process that ends them. Here blocking it
-    is not enough, because a signal may reach any thread.
-    """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    held: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-    if held:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _thread_limit(threads: int) -> Iterator[None]:
-    """Limits the threads of processes started inside; numerical libraries read these names as they load."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hyperstem.dsp.measures import nanmedian
 from hyperstem.errors import DataError
 from hyperstem.evaluate.bss import WINDOW_S, FrameScores
 from hyperstem.evaluate.listening import LISTENING_MEASURES, WORST_REST
@@ -34,7 +35,7 @@ class SongScores:
         """The song's value of `measure`: the median over its frames, or the whole track's; NaN if it has none."""
         if measure in TRACK_MEASURES:
             return self.whole.get(stem, {}).get(measure, float("nan"))
-        return nanmedian(self.frames[stem][FRAME_MEASURES.index(measure)]) if stem in self.frames else float("nan")
+        return float(nanmedian(self.frames[stem][FRAME_MEASURES.index(measure)] if stem in self.frames else ()))
 
     @property
     def complete(self) -> bool:
@@ -53,19 +54,12 @@ class Cell(NamedTuple):
     songs: int  # how many songs have one
 
 
-def nanmedian(values: np.ndarray | Sequence[float]) -> float:
-    """Median of what is not NaN; NaN if nothing is."""
-    array = np.asarray(values, np.float64)
-    array = array[~np.isnan(array)]
-    return float(np.median(array)) if array.size else float("nan")
-
-
 def over_songs(songs: Sequence[SongScores], stem: str, measure: str) -> Cell:
     """Median over songs of each song's own value; of the worst rests the worst of all songs."""
     values = np.array([song.median(stem, measure) for song in songs])
     values = values[~np.isnan(values)]
     worst = measure == WORST_REST and values.size > 0
-    return Cell(float(values.max()) if worst else nanmedian(values), values.size)
+    return Cell(float(values.max() if worst else nanmedian(values)), values.size)
 
 
 def build(name: str, stems: Sequence[str], frames: FrameScores, whole: Mapping[str, np.ndarray]) -> SongScores:

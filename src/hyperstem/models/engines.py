@@ -1,6 +1,5 @@
 """What runs the network: the exported one on onnxruntime, or torch for a GPU and for models that have no export."""
 
-import os
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -9,6 +8,7 @@ import numpy as np
 from hyperstem.config import ModelConfig
 from hyperstem.errors import ConfigError, ModelError
 from hyperstem.models import store
+from hyperstem.parallel import cores
 
 DEVICES = ("auto", "cpu", "cuda")
 MOST_WORKERS = 8
@@ -48,11 +48,6 @@ class Loaded(NamedTuple):
     trained: bool
 
 
-def available_threads() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def load(name_or_path: str | Path, device: str = "auto", threads: int | None = None) -> Loaded:
     """Finds and loads a model.
 
@@ -68,7 +63,7 @@ def load(name_or_path: str | Path, device: str = "auto", threads: int | None = N
     if threads is not None and threads < 1:
         raise ConfigError(f"threads is {threads}; at least 1 is needed")
     files = store.find(name_or_path)
-    workers = min(threads or available_threads(), MOST_WORKERS)
+    workers = min(threads or cores(), MOST_WORKERS)
     trained = is_trained(files.card)
     if files.onnx is not None and device != "cuda":
         from hyperstem.models import onnx_engine

@@ -9,13 +9,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Self
 
 from hyperstem import audio
 from hyperstem.errors import ExistsError, HyperstemError
 from hyperstem.files import remove_leftovers, remove_leftovers_below, replacing, sha256
+from hyperstem.parallel import in_threads
 from hyperstem.separation import manifest
 from hyperstem.separation.manifest import MANIFEST
 from hyperstem.separation.separator import Block, Cancelled, Progress, Separator
@@ -42,7 +42,6 @@ __all__ = [
 
 Report = Callable[[Result], None]
 _DIGEST_BYTES = 1 << 20
-_LOOK_UP_S = 0.1
 
 
 class _Folders:
@@ -115,24 +114,7 @@ def run(
             report(result)
         return result
 
-    if settings.jobs == 1 or len(tasks) < 2:
-        return [one(task) for task in tasks]
-    with ThreadPoolExecutor(settings.jobs) as pool:
-        try:
-            futures = [pool.submit(one, task) for task in tasks]
-            return [_awaited(future) for future in futures]
-        except BaseException:
-            cancel.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _awaited(future: Future[Result]) -> Result:
-    """The future's result. Python acts on signals in the main thread alone, and one that has reached another does not
-    end this one's waiting: so it looks up from time to time."""
-    while not wait([future], _LOOK_UP_S).done:
-        pass
-    return future.result()
+    return list(in_threads(one, tasks, settings.jobs, cancel.set))
 
 
 def separate_file(

@@ -23,7 +23,10 @@ def hz(pitch: float | np.ndarray) -> float | np.ndarray:
 
 
 def smooth_size(size: int) -> int:
-    """The smallest length from `size` on whose FFT is fast: a power of two, or three or five quarters of one."""
+    """The smallest length from `size` on that is a power of two, or three or five quarters of one: its FFT is fast.
+
+    Not `fast_length` of hyperstem.dsp: noise is drawn at this length, and another would change the songs of every seed.
+    """
     power = 1 << max(size - 1, 1).bit_length()
     return next(length for length in (5 * power // 8, 3 * power // 4, power) if length >= size)
 

@@ -1,13 +1,12 @@
 """A folder of songs: ``<song>/drums, bass, other, vocals`` and how each was made, rendered by several processes."""
 
+import functools
 import hashlib
 import json
 import math
-import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from hyperstem import audio
 from hyperstem.config import STEMS, require
 from hyperstem.errors import ConfigError, DataError
 from hyperstem.files import remove_leftovers, temporary_beside
+from hyperstem.parallel import in_processes
 from hyperstem.synth.band import render_song
 from hyperstem.synth.compose.score import compose, stream
 
@@ -128,27 +128,15 @@ def render_songs(
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     done = []
-    for rendered in _run(folder, config, min(jobs, config.songs)):
-        done.append(rendered)
-        if progress:
-            progress(len(done), config.songs, rendered)
+    render = functools.partial(render_one, folder, config)
+    try:
+        for rendered in in_processes(render, range(config.songs), jobs):
+            done.append(rendered)
+            if progress:
+                progress(len(done), config.songs, rendered)
+    finally:
+        remove_leftovers(folder)  # of processes that were ended
     return sorted(done)
-
-
-def _run(folder: Path, config: SynthConfig, jobs: int) -> Iterator[Rendered]:
-    """Songs as they are finished."""
-    if jobs == 1:
-        yield from (render_one(folder, config, number) for number in range(config.songs))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        waiting = [pool.submit(render_one, folder, config, number) for number in range(config.songs)]
-        try:
-            for future in as_completed(waiting):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 def _busy_s() -> float:

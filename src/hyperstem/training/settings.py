@@ -14,10 +14,9 @@ from hyperstem.config import (
     LossConfig,
     ModelConfig,
     TrainConfig,
-    assigned,
     check_tables,
     from_mapping,
-    load_toml,
+    read_tables,
 )
 from hyperstem.errors import ConfigError
 from hyperstem.training.checkpoint import Change, changes
@@ -54,10 +53,7 @@ def read(path: Path, assignments: Sequence[str] = ()) -> RunSettings:
     Raises:
         ConfigError: the file or a setting is wrong.
     """
-    tables = load_toml(path)
-    for assignment in assignments:
-        tables = assigned(tables, assignment)
-    return from_tables(tables, path)
+    return from_tables(read_tables(path, assignments), path)
 
 
 def from_tables(tables: Mapping[str, Any], path: Path) -> RunSettings:

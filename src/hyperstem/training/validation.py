@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hyperstem.config import ModelConfig
 from hyperstem.data.dataset import Clip
+from hyperstem.dsp.measures import nanmedian
 from hyperstem.dsp.overlap import Cut, OverlapAdd
 from hyperstem.training.consistency import consistent
 
@@ -54,8 +55,7 @@ def validate(
     if stop():
         return None
     table = np.asarray(rows)  # (clip, score, stem)
-    medians = [{stem: _median(table[:, score, i]) for i, stem in enumerate(config.stems)} for score in range(3)]
-    return Scores(*medians)
+    return Scores(*(dict(zip(config.stems, map(float, row), strict=True)) for row in nanmedian(table)))
 
 
 @torch.no_grad()
@@ -85,11 +85,6 @@ def separated(network: nn.Module, waves: Sequence[Tensor], rates_hz: Sequence[in
     return torch.from_numpy(np.concatenate([*ready, overlap.finish()], axis=-1))
 
 
-def _median(values: np.ndarray) -> float:
-    values = values[np.isfinite(values)]
-    return float(np.median(values)) if values.size else float("nan")
-
-
 def clip_scores(estimates: Tensor, stems: Tensor, mixture: Tensor, rate_hz: int) -> np.ndarray:
     """SDR, fitted SDR and SI-SNR of one clip.
 
@@ -116,7 +111,7 @@ def clip_scores(estimates: Tensor, stems: Tensor, mixture: Tensor, rate_hz: int)
 
 
 def _sdr(stem: np.ndarray, estimate: np.ndarray) -> np.ndarray:
-    """(stem, time) twice to (stem,) in dB, between -100 and 100."""
+    """(stem, time) twice to (stem,) in dB; always a number between -100 and 100, unlike `measures.track_sdr`."""
     error = np.square(stem - estimate).sum(-1)
     power = np.square(stem).sum(-1)
     return np.clip(10 * np.log10(np.maximum(power, 1e-20) / np.maximum(error, 1e-20)), -100, 100)

@@ -1,12 +1,26 @@
-"""Measures of a whole track: plain SDR and SI-SDR."""
+"""How far estimates are from stems: SDR and SI-SDR of whole tracks, decibels, and medians of what is known."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hyperstem.evaluate.bss import decibels
-
 _BLOCK = 1 << 18
+
+
+def decibels(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """10 log10 of a ratio of energies; NaN where it is not finite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = 10 * np.log10(np.divide(numerator, denominator))
+    return np.where(np.isfinite(value), value, np.nan)
+
+
+def nanmedian(values: np.ndarray | Sequence[float], axis: int = 0) -> np.ndarray:
+    """Median along `axis` of what is not NaN; NaN where nothing is."""
+    if np.shape(values)[axis] == 0:
+        return np.full(np.delete(np.shape(values), axis), np.nan)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of rows that hold nothing but NaN
+        return np.nanmedian(values, axis)
 
 
 def track_sdr(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
