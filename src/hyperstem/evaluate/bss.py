@@ -28,10 +28,14 @@ _BLOCK_FFT = 1 << 16
 class FrameScores(NamedTuple):
     """BSS Eval's four measures in dB; NaN where a frame has none (something in it is silent, or it is infinite)."""
 
-    sdr: np.ndarray  # (stem, frame)
-    isr: np.ndarray  # (stem, frame)
-    sir: np.ndarray  # (stem, frame)
-    sar: np.ndarray  # (stem, frame)
+    sdr: np.ndarray
+    """(stem, frame)."""
+    isr: np.ndarray
+    """(stem, frame)."""
+    sir: np.ndarray
+    """(stem, frame)."""
+    sar: np.ndarray
+    """(stem, frame)."""
 
 
 def bss_eval(references: np.ndarray, estimates: Sequence[np.ndarray], rate_hz: int) -> list[FrameScores]:
@@ -66,8 +70,10 @@ def bss_eval(references: np.ndarray, estimates: Sequence[np.ndarray], rate_hz: i
 class Signals(NamedTuple):
     """What is compared; views of the caller's arrays, each (channel, time)."""
 
-    references: list[np.ndarray]  # by stem
-    estimates: list[list[np.ndarray]]  # by method, then stem
+    references: list[np.ndarray]
+    """By stem."""
+    estimates: list[list[np.ndarray]]
+    """By method, then stem."""
 
     def part(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """References (stem, channel, time) and estimates (method, stem, channel, time) in double precision."""

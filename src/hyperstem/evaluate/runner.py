@@ -45,7 +45,8 @@ class Outcome(NamedTuple):
     name: str
     seconds: float
     notes: tuple[str, ...]
-    error: str | None  # None if the scores are written
+    error: str | None
+    """None if the scores are written."""
 
 
 def score_song(song: Song, estimates: Sequence[np.ndarray], engine: Engine = "fast") -> list[scores.SongScores]:

@@ -50,8 +50,10 @@ class SongScores:
 class Cell(NamedTuple):
     """One number of a table."""
 
-    value: float  # dB; NaN if no song has one
-    songs: int  # how many songs have one
+    value: float
+    """dB; NaN if no song has one."""
+    songs: int
+    """How many songs have one."""
 
 
 def over_songs(songs: Sequence[SongScores], stem: str, measure: str) -> Cell:

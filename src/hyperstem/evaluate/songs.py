@@ -39,11 +39,15 @@ class Song(NamedTuple):
 
     name: str
     stems: tuple[str, ...]
-    references: np.ndarray  # (stem, channel, time) float32; zeros where the song has no such stem
-    others: np.ndarray  # (n, channel, time) float32: what else the mixture is made of
-    mixture: np.ndarray  # (channel, time) float32
+    references: np.ndarray
+    """(stem, channel, time) float32; zeros where the song has no such stem."""
+    others: np.ndarray
+    """(n, channel, time) float32: what else the mixture is made of."""
+    mixture: np.ndarray
+    """(channel, time) float32."""
     rate_hz: int
-    notes: tuple[str, ...]  # what was mended on the way
+    notes: tuple[str, ...]
+    """What was mended on the way."""
 
 
 def find_songs(

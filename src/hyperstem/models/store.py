@@ -26,19 +26,16 @@ FORMAT = "hyperstem-1"
 
 
 class ModelFiles(NamedTuple):
-    """Where a model's files are.
-
-    Attributes:
-        name: what the user asked for.
-        onnx: the exported network, if there is one.
-        safetensors: the trainable weights, if there are any.
-        card: the model card's facts; empty for a bare file.
-    """
+    """Where a model's files are."""
 
     name: str
+    """What the user asked for."""
     onnx: Path | None
+    """The exported network, if there is one."""
     safetensors: Path | None
+    """The trainable weights, if there are any."""
     card: dict[str, Any]
+    """The model card's facts; empty for a bare file."""
 
 
 def names() -> list[str]:

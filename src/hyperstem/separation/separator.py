@@ -95,7 +95,7 @@ class Separator:
             name_or_path: a named model, its folder, or a model file.
             quality: "preview", "standard" or "full": one, two or all stages are run.
             device: "cpu" or "cuda"; "auto" takes the exported network on the processor where there is one.
-            threads: processor threads; None takes all cores.
+            threads: processor threads; None takes one for each core, 8 at most.
             segment_s: length of the cuts; None takes the model's own, which is what it was trained for.
             overlap: part of a segment, 0 to 0.9, that is cross-faded with the next.
 

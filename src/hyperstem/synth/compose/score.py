@@ -52,47 +52,41 @@ class Chord(NamedTuple):
 
 @dataclass(frozen=True)
 class Section:
-    """A stretch of bars with one feel.
-
-    Attributes:
-        kind: intro, verse, chorus, bridge, break or outro.
-        start_bar, bars: where it lies.
-        chords: in beats from the song's start.
-        energy: 0 (bare) to 1 (everything).
-        drums, bass, vocals: whether they play.
-    """
+    """A stretch of bars with one feel."""
 
     kind: str
+    """Intro, verse, chorus, bridge, break or outro."""
     start_bar: int
+    """Where it lies, with `bars`."""
     bars: int
     chords: tuple[Chord, ...]
+    """In beats from the song's start."""
     energy: float
+    """0 (bare) to 1 (everything)."""
     drums: bool = True
+    """Whether drums, bass and vocals play."""
     bass: bool = True
     vocals: bool = True
 
 
 @dataclass(frozen=True)
 class Song:
-    """The frame that every player follows.
-
-    Attributes:
-        seed: decides everything else.
-        style: how it is played.
-        bpm, key, mode: tempo, pitch class of the tonic, name of the scale.
-        swing: delay of off-beats as a share of a step.
-        duration_s: length.
-        sections: the form, without gaps.
-    """
+    """The frame that every player follows."""
 
     seed: int
+    """Decides everything else."""
     style: Style
+    """How it is played."""
     bpm: float
+    """Tempo; `key` is the pitch class of the tonic, `mode` the name of the scale."""
     key: int
     mode: str
     swing: float
+    """Delay of off-beats as a share of a step."""
     duration_s: float
+    """Length."""
     sections: tuple[Section, ...]
+    """The form, without gaps."""
 
     @property
     def scale(self) -> tuple[int, ...]:

@@ -9,36 +9,33 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Style:
-    """What songs of one style have in common.
-
-    Attributes:
-        bpm: lowest and highest tempo.
-        beats: beats in a bar.
-        steps: steps in a beat.
-        swing: lowest and highest delay of off-beat steps, as a share of a step.
-        kick, snare: stroke probabilities over one bar, in tenths.
-        hats: time-keeping figures to choose from.
-        kits: drum sounds to choose from.
-        lines, basses: bass figures and bass sounds.
-        comps: (instrument, figure) pairs for the accompaniment.
-        singing: ways of singing to choose from.
-        modes: scales to choose from.
-    """
+    """What songs of one style have in common."""
 
     name: str
     bpm: tuple[int, int]
+    """Lowest and highest tempo."""
     kick: str
+    """Stroke probabilities over one bar, in tenths, like those of `snare`."""
     snare: str
     hats: tuple[str, ...]
+    """Time-keeping figures to choose from."""
     kits: tuple[str, ...]
+    """Drum sounds to choose from."""
     lines: tuple[str, ...]
+    """Bass figures to choose from; `basses` are their sounds."""
     basses: tuple[str, ...]
     comps: tuple[tuple[str, str], ...]
+    """(instrument, figure) pairs for the accompaniment."""
     singing: tuple[str, ...] = ("lyric", "lyric", "held")
+    """Ways of singing to choose from."""
     modes: tuple[str, ...] = ("major", "minor", "mixolydian", "dorian")
+    """Scales to choose from."""
     beats: int = 4
+    """Beats in a bar."""
     steps: int = 4
+    """Steps in a beat."""
     swing: tuple[float, float] = (0.0, 0.12)
+    """Lowest and highest delay of off-beat steps, as a share of a step."""
 
 
 STYLES = (

@@ -9,36 +9,33 @@ from hyperstem.synth.compose.score import Syllable
 
 
 class Singer(NamedTuple):
-    """One voice.
-
-    Attributes:
-        low, high: comfortable range, MIDI pitch.
-        tract: resonances relative to a man's (a shorter tract is above 1).
-        tilt_hz: where the source's spectrum starts to fall; higher is brighter, pressed.
-        open_quotient: share of a period in which the glottis is open.
-        breath: level of aspiration beside the voice.
-        vibrato_hz, vibrato_cents, vibrato_delay_s: vibrato of held notes.
-        portamento_s: time from note to note.
-        scoop_cents: how far below a note's start lies.
-        unsteady: amount of random pitch and level motion.
-        ring: height of the singer's formant.
-        growl: level of subharmonic roughness.
-    """
+    """One voice."""
 
     low: float
+    """Comfortable range from here to `high`, MIDI pitch."""
     high: float
     tract: float
+    """Resonances relative to a man's (a shorter tract is above 1)."""
     tilt_hz: float
+    """Where the source's spectrum starts to fall; higher is brighter, pressed."""
     open_quotient: float
+    """Share of a period in which the glottis is open."""
     breath: float
+    """Level of aspiration beside the voice."""
     vibrato_hz: float
+    """Vibrato of held notes."""
     vibrato_cents: float
     vibrato_delay_s: float
     portamento_s: float
+    """Time from note to note."""
     scoop_cents: float
+    """How far below a note's start lies."""
     unsteady: float
+    """Amount of random pitch and level motion."""
     ring: float
+    """Height of the singer's formant."""
     growl: float
+    """Level of subharmonic roughness."""
 
 
 def draw_singer(rng: np.random.Generator, manner: str = "lyric") -> Singer:
@@ -69,8 +66,10 @@ def draw_singer(rng: np.random.Generator, manner: str = "lyric") -> Singer:
 class Contour(NamedTuple):
     """A phrase's melody as sung, per frame."""
 
-    pitch: np.ndarray  # (frame,) MIDI
-    swell: np.ndarray  # (frame,) level, near 1: it moves with vibrato and unsteadiness
+    pitch: np.ndarray
+    """(frame,) MIDI."""
+    swell: np.ndarray
+    """(frame,) level, near 1: it moves with vibrato and unsteadiness."""
 
 
 def smooth(curve: np.ndarray, frames: float) -> np.ndarray:

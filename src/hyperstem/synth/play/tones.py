@@ -12,39 +12,36 @@ HOP = 512
 
 
 class Timbre(NamedTuple):
-    """How an instrument's notes sound.
-
-    Attributes:
-        wave: source spectrum: saw, square, pulse, triangle, sine, string (plucked), organ, bell or reed.
-        attack_s, release_s: the envelope's ends.
-        life_s: decay of the fundamental to -60 dB at 110 Hz; 0 holds the tone.
-        damping: how much faster high harmonics die.
-        cutoff: of the low-pass, in multiples of the fundamental, when it rests; with `sweep` octaves more at the start.
-        sweep, sweep_s: octaves the cut-off falls, and how fast.
-        resonance: height of the bump at the cut-off.
-        pluck: where the string is plucked, as a share of its length (or the pulse's width).
-        detune: cents between doubled oscillators; 0 for a single one.
-        vibrato: cents.
-        drive: saturation of the whole part; 0 for none.
-        knock: level of the attack's noise.
-        body_hz: cut-off of the whole part's high end (pick-ups, loudspeakers).
-    """
+    """How an instrument's notes sound."""
 
     wave: str
+    """Source spectrum: saw, square, pulse, triangle, sine, string (plucked), organ, bell or reed."""
     attack_s: float = 0.003
+    """The envelope's beginning; `release_s` is its end."""
     release_s: float = 0.05
     life_s: float = 0.0
+    """Decay of the fundamental to -60 dB at 110 Hz; 0 holds the tone."""
     damping: float = 0.2
+    """How much faster high harmonics die."""
     cutoff: float = 40.0
+    """Of the low-pass, in multiples of the fundamental, when it rests; with `sweep` octaves more at the start."""
     sweep: float = 0.0
+    """Octaves that the cut-off falls in `sweep_s`."""
     sweep_s: float = 0.15
     resonance: float = 0.0
+    """Height of the bump at the cut-off."""
     pluck: float = 0.2
+    """Where the string is plucked, as a share of its length (or the pulse's width)."""
     detune: float = 0.0
+    """Cents between doubled oscillators; 0 for a single one."""
     vibrato: float = 0.0
+    """Cents."""
     drive: float = 0.0
+    """Saturation of the whole part; 0 for none."""
     knock: float = 0.0
+    """Level of the attack's noise."""
     body_hz: float = 12000.0
+    """Cut-off of the whole part's high end (pick-ups, loudspeakers)."""
 
 
 TIMBRES = {

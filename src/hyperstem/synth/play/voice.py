@@ -54,12 +54,18 @@ _HARMONICS = 180
 class _Track(NamedTuple):
     """A phrase's controls per frame."""
 
-    voiced: np.ndarray  # (frame,) level of the glottal source
-    effort: np.ndarray  # (frame,) 0 to 1, brightens
-    formants: np.ndarray  # (frame, 5) Hz
-    nasal: np.ndarray  # (frame,) 0 to 1
-    breath: np.ndarray  # (frame,)
-    hiss: np.ndarray  # (frame, bin) magnitude
+    voiced: np.ndarray
+    """(frame,) level of the glottal source."""
+    effort: np.ndarray
+    """(frame,) 0 to 1, brightens."""
+    formants: np.ndarray
+    """(frame, 5) Hz."""
+    nasal: np.ndarray
+    """(frame,) 0 to 1."""
+    breath: np.ndarray
+    """(frame,)."""
+    hiss: np.ndarray
+    """(frame, bin) magnitude."""
 
 
 def _targets(name: str, singer: Singer) -> np.ndarray:
