@@ -263,7 +263,6 @@ def test_many_listeners_are_bounded(tmp_path):
 @pytest.mark.parametrize(
     "arguments, status, words",
     [
-        (["--host", "0.0.0.0"], 1, "token"),
         (["--model", "no-such-model"], 1, "no-such-model"),
         (["--port", "x"], 2, "invalid port value: 'x'"),
         (["--port", "70000"], 2, "0 to 65535"),

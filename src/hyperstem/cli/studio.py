@@ -1,10 +1,12 @@
 """Open the studio: a local web page that separates songs and plays their stems in a mixer.
 
-It listens on this computer only, unless --host opens it to others, which needs a --token. Songs and their stems are
-kept in --folder until they are too old or the disk quota is reached. The page /docs describes the job API for scripts.
+It listens on this computer only, unless --host opens it to others, who need a token then: that in --token-file, that in
+the environment variable HYPERSTEM_TOKEN, or one that is made and printed. Songs and their stems are kept in --folder
+until they are too old or the disk quota is reached. The page /docs describes the job API for scripts.
 """
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from hyperstem.cli._arguments import path, port, positive, positive_int
@@ -29,9 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host",
         default="127.0.0.1",
         metavar="H",
-        help="address to listen on (default: 127.0.0.1, this computer only); any other needs --token",
+        help="address to listen on (default: 127.0.0.1, this computer only); with any other, requests need a token",
     )
-    parser.add_argument("--token", metavar="T", help="secret that every request must carry")
+    parser.add_argument("--token", type=_no_token, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--token-file",
+        type=path,
+        metavar="FILE",
+        help="file with the secret that every request must carry (default: HYPERSTEM_TOKEN, else made where needed)",
+    )
+    parser.add_argument(
+        "--public-url",
+        metavar="URL",
+        help="address, sub path included, that a proxy in front gives the studio; requests then need a token",
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     parser.add_argument(
         "--folder", type=path, metavar="DIR", help="where songs and jobs are kept (default: your data folder)"
@@ -61,6 +74,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quota-gb", type=positive, default=20, metavar="GB", help="disk space for all songs (default: 20)"
     )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="warning",
+        help="least that is logged; info has every request and what becomes of songs (default: warning)",
+    )
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="lines of text or of JSON (default: text)"
+    )
+
+
+def _no_token(_: str) -> str:
+    """Refuses a token among the arguments."""
+    raise argparse.ArgumentTypeError(
+        "a token given like this can be read by everybody on this computer; put it into the environment variable "
+        "HYPERSTEM_TOKEN or a --token-file, or leave it out and one is made"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,21 +104,28 @@ def run(args: argparse.Namespace) -> int:
             f"the studio needs the extra 'web' ({error.name} is missing): pip install 'hyperstem[web]'"
         ) from None
     from hyperstem.models import store
+    from hyperstem.web import log
 
     with usage():
-        settings = _settings(args)
+        settings, made = _settings(args)
     store.find(args.model)
     ports = (DEFAULT_PORT, 0) if args.port is None else (args.port,)
-    return serve(settings, ports, open_browser=not args.no_browser)
+    log.set_up(args.log_level, args.log_format)
+    return serve(settings, ports, not args.no_browser, show_token=made or sys.stdout.isatty())
 
 
-def _settings(args: argparse.Namespace) -> "StudioSettings":
-    from hyperstem.web.settings import StudioSettings, default_folder
+def _settings(args: argparse.Namespace) -> "tuple[StudioSettings, bool]":
+    """The settings, and whether their token was made here."""
+    from hyperstem.web import tokens
+    from hyperstem.web.settings import StudioSettings, default_folder, is_loopback
 
-    return StudioSettings(
+    given = tokens.given(args.token_file)
+    needed = args.public_url is not None or not is_loopback(args.host)
+    settings = StudioSettings(
         folder=args.folder or default_folder(),
         host=args.host,
-        token=args.token,
+        token=given or (tokens.made() if needed else None),
+        public_url=args.public_url,
         model=args.model,
         running=args.jobs,
         waiting=args.waiting,
@@ -99,3 +136,4 @@ def _settings(args: argparse.Namespace) -> "StudioSettings":
         keep_days=args.keep_days,
         quota_bytes=int(args.quota_gb * 2**30),
     )
+    return settings, given is None

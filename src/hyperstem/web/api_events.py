@@ -9,6 +9,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import StreamingResponse
 
 from hyperstem.web.api_jobs import JobId, body, find_job, runner_of
+from hyperstem.web.guard import Receive, Scope, Send
 from hyperstem.web.jobs.runner import Runner
 from hyperstem.web.jobs.store import Job
 from hyperstem.web.schema import errors
@@ -44,7 +45,17 @@ async def all_events(request: Request) -> StreamingResponse:
 def _event_stream(events: AsyncIterator[str], runner: Runner) -> StreamingResponse:
     if runner.listeners >= MAX_LISTENERS:
         raise HTTPException(429, "too many listen already", {"retry-after": "30"})
-    return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
+    return _Events(events, media_type="text/event-stream", headers=HEADERS)
+
+
+class _Events(StreamingResponse):
+    """Has its generator end with it, so that nobody is counted as listening who is gone."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self.body_iterator.aclose()  # type: ignore[union-attr]
 
 
 async def _wait(changed: asyncio.Event) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -15,8 +15,11 @@ from starlette.routing import Route
 from hyperstem.web import api_events, api_jobs, api_mixes, api_sound, pages
 from hyperstem.web.guard import Guard
 from hyperstem.web.jobs.runner import Runner
+from hyperstem.web.metrics import Metrics
+from hyperstem.web.schema import TOKEN
 from hyperstem.web.settings import StudioSettings
 from hyperstem.web.uploads import UploadError
+from hyperstem.web.watch import Head, Watch
 
 STATIC = Path(__file__).parent / "static"
 
@@ -53,9 +56,9 @@ def create_app(settings: StudioSettings) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         license_info={"name": "MIT"},
     )
-    app.state.settings, app.state.runner = settings, runner
+    app.state.settings, app.state.runner, app.state.metrics = settings, runner, Metrics(runner)
     for router in (api_jobs.router, api_events.router, api_mixes.router, api_sound.router):
-        app.include_router(router, prefix="/api/v1")
+        app.include_router(router, prefix="/api/v1", dependencies=[Security(TOKEN)])
         app.include_router(router, prefix="/api", include_in_schema=False)
     description = next(route for route in app.routes if isinstance(route, Route) and route.path == app.openapi_url)
     app.add_route("/api/openapi.json", description.endpoint, include_in_schema=False)
@@ -66,6 +69,8 @@ def create_app(settings: StudioSettings) -> FastAPI:
     app.add_exception_handler(UploadError, _upload_error)
     app.add_exception_handler(Exception, _internal_error)
     app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Head)
+    app.add_middleware(Watch, metrics=app.state.metrics)
     return app
 
 

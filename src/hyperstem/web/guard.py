@@ -19,6 +19,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
 WRONG_TOKEN_S = 0.5
 """Guessing takes time."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -113,7 +115,7 @@ def _own_names() -> frozenset[str]:
 class Guard:
     """ASGI middleware: refuses what must not come in, and adds the safety headers to what goes out."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], settings: StudioSettings) -> None:
+    def __init__(self, app: App, settings: StudioSettings) -> None:
         self.app, self.settings = app, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

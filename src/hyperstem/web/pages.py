@@ -1,13 +1,16 @@
 """The pages: the studio itself, the description of its API, and the exchange of the token for a cookie."""
 
 import asyncio
+import os
 from pathlib import Path
 
-from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import APIRouter, HTTPException, Request, Response, Security
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from hyperstem.web.guard import WRONG_TOKEN_S, cookie_name, host_name, token_is_right
-from hyperstem.web.schema import Session, errors
+from hyperstem.web.jobs.runner import Runner
+from hyperstem.web.schema import TOKEN, Health, Session, errors
 from hyperstem.web.settings import StudioSettings
 
 PAGES = Path(__file__).parent / "static"
@@ -65,6 +68,32 @@ def api_description(request: Request) -> HTMLResponse:
 def favicon() -> Response:
     """The studio's sign."""
     return Response((PAGES / "icon.svg").read_bytes(), media_type="image/svg+xml")
+
+
+@router.get("/healthz", tags=["studio"], responses={503: {"model": Health, "description": "It does not work."}})
+def health(request: Request, response: Response) -> Health:
+    """Whether the studio works: its queue runs and its folder can be written. Needs no token."""
+    runner: Runner = request.app.state.runner
+    if runner.stopping or not runner.works:
+        status = "the queue has stopped"
+    elif not os.access(runner.jobs.folder, os.W_OK):
+        status = "the studio's folder cannot be written"
+    else:
+        return Health(status="ok")
+    response.status_code = 503
+    return Health(status=status)
+
+
+@router.get(
+    "/metrics",
+    tags=["studio"],
+    response_class=PlainTextResponse,
+    responses=errors(),
+    dependencies=[Security(TOKEN)],
+)
+def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.post("/api/session", include_in_schema=False, status_code=204, response_class=Response)

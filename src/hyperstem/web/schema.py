@@ -2,11 +2,16 @@
 
 from typing import Any, Literal
 
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
 
 from hyperstem.separation.quality import Quality
 from hyperstem.web.jobs.store import Job
 
+TOKEN = HTTPBearer(
+    auto_error=False, scheme_name="token", description="The studio's token, where it was started with one."
+)
+"""How the OpenAPI description names the token; `guard.Guard` asks for it."""
 JobId = Field(pattern="^[0-9a-f]{16}$", description="The job's id.")
 
 
@@ -51,6 +56,12 @@ class Limits(BaseModel):
     running: int
     waiting: int
     undo_s: float = Field(description="Seconds in which a removed song can be brought back.")
+
+
+class Health(BaseModel):
+    """Whether the studio works."""
+
+    status: str = Field(description="ok, or what is wrong.")
 
 
 class Session(BaseModel):

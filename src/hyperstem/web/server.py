@@ -17,13 +17,14 @@ from hyperstem.web.settings import StudioSettings
 SHORT_TOKEN = 16
 
 
-def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool) -> int:
+def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool, show_token: bool = True) -> int:
     """Serves the studio until interrupted; prints its address once it can be opened.
 
     Args:
         settings: where and what to serve.
         ports: ports to try in turn, 0 for any free one.
         open_browser: whether to open the page.
+        show_token: whether the address that is printed carries the token.
 
     Raises:
         ConfigError: another studio uses the folder, or its list of songs cannot be read.
@@ -34,23 +35,47 @@ def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool) ->
         url = page_url(settings, listener.getsockname()[1])
         config = uvicorn.Config(
             create_app(settings),
-            log_level="warning",
+            log_config=None,
+            access_log=False,
             timeout_graceful_shutdown=2,
             server_header=False,
             limit_concurrency=1000,
             h11_max_incomplete_event_size=64 << 10,
         )
-        print(f"hyperstem studio: {url} (Ctrl-C ends it)", flush=True)
+        shown = url if show_token else url.partition("?")[0]
+        print(f"hyperstem studio: {shown} (Ctrl-C ends it)", flush=True)
         if settings.token and len(settings.token) < SHORT_TOKEN:
             print(
                 f"note: the token has {len(settings.token)} characters; {SHORT_TOKEN} or more are harder to guess",
                 flush=True,
             )
-        if open_browser:
-            threading.Timer(0.8, webbrowser.open, [url]).start()
-        with contextlib.suppress(KeyboardInterrupt):
+        with _opened(url, settings.folder, open_browser), contextlib.suppress(KeyboardInterrupt):
             _Server(config).run(sockets=[listener])
     return 0
+
+
+@contextlib.contextmanager
+def _opened(url: str, folder: Path, wanted: bool) -> Iterator[None]:
+    """Opens the page in a browser, by way of a file where the address holds the token: others can read what a program
+    was started with."""
+    page = folder / "open.html"
+    if not wanted:
+        yield
+        return
+    address = url
+    if "?token=" in url:
+        page.unlink(missing_ok=True)
+        page.touch(mode=0o600)
+        page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={url}">', encoding="utf-8")
+        address = page.resolve().as_uri()
+    timer = threading.Timer(0.8, webbrowser.open, [address])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if address != url:
+            page.unlink(missing_ok=True)
 
 
 class _Server(uvicorn.Server):

@@ -85,12 +85,17 @@ class StudioSettings:
     @property
     def is_loopback(self) -> bool:
         """Whether only this computer can reach the studio."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this computer can reach what listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_public_url(url: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,8 @@ class Runner:
         self.stopping = False
         self.ended: Counter[str] = Counter()
         """How often jobs have ended, by state."""
+        self.separated_s = self.separating_s = 0.0
+        """Length of the songs that were separated, and the time it took."""
         self._waiting: deque[str] = deque()
         self._positions: dict[str, int] = {}
         self._work = asyncio.Event()
@@ -191,7 +194,10 @@ class Runner:
                 job.state, job.attempts = "running", job.attempts + 1
                 self._save(job)
                 log.info("job %s begins, quality %s", job.id, job.quality)
+                begun = time.monotonic()
                 await self._separate(job, folder)
+                self.separated_s += job.duration_s or 0.0
+                self.separating_s += time.monotonic() - begun
             except AudioError as error:
                 self._end(job, "failed", str(error))
             except Exception:
