@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperstem.config import DataConfig, SourceConfig
-from hyperstem.data.prepare import BLOCK_S, FLOOR_DB, FORMAT, MANIFEST, SILENT_DB, settings, source_folder
+from hyperstem.data.prepare import FORMAT, MANIFEST, settings, source_folder
+from hyperstem.data.rows import BLOCK_S, FLOOR_DB, SILENT_DB
 from hyperstem.errors import DataError
 
 ACTIVE_SHARE = 0.25
