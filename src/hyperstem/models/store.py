@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 from hyperstem.config import ModelConfig, from_mapping, to_mapping
 from hyperstem.errors import ModelError
-from hyperstem.files import replacing, sha256
+from hyperstem.files import replacing, sha256, user_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def find(name_or_path: str | Path) -> ModelFiles:
     folder = MODELS / str(name_or_path)
     if str(name_or_path) in names():
         return _from_folder(str(name_or_path), folder)
-    path = Path(name_or_path)
+    path = user_path(name_or_path)
     if (path / "card.json").is_file():
         return _from_folder(path.name, path)
     if path.is_file() and path.suffix == ".onnx":

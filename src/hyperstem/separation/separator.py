@@ -4,7 +4,7 @@ import math
 import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from hyperstem.config import ModelConfig
 from hyperstem.dsp.overlap import Cut
 from hyperstem.dsp.resample import normalise, pyramid
 from hyperstem.dsp.residual import mute, share_by_frequency
-from hyperstem.errors import AudioError, ConfigError, HyperstemError, ModelError
-from hyperstem.models import engines
+from hyperstem.errors import ConfigError, HyperstemError, ModelError
+from hyperstem.files import user_path
+from hyperstem.models import engines, store
 from hyperstem.separation.flow import Piece, Separated, cut_up, put_together
+from hyperstem.separation.inputs import Sound, as_file, as_rate, as_wave
 from hyperstem.separation.pipeline import ordered_map, prefetch
 from hyperstem.separation.quality import QUALITIES, Quality, stages_of
 from hyperstem.separation.stems import Block, Stems
@@ -27,7 +29,6 @@ OVERLAP = 0.1
 LARGEST_OVERLAP = 0.9
 QUIET = 1e-6
 """A segment whose samples all lie below (-120 dBFS) is not given to the network; all stems share it."""
-_MOST_CHANNELS = 64
 T = TypeVar("T")
 
 Progress = Callable[[float, float | None], None]
@@ -76,6 +77,7 @@ class Separator:
         self.rate_hz = config.rates_hz[stages - 1]
         self.model_name, self.model_sha256, self.trained = loaded.name, loaded.sha256, loaded.trained
         self._loaded, self._config = loaded, config
+        self._origin: tuple[Any, ...] | None = None  # what `load` was called with
         self._slots = threading.BoundedSemaphore(loaded.workers)  # however many songs are separated at once
         self._cut = _cut(config, stages, segment_s, overlap)
 
@@ -103,7 +105,17 @@ class Separator:
             ModelError: no such model, or a damaged one.
             ConfigError: a setting is out of range.
         """
-        return cls(engines.load(name_or_path, device, threads), quality, segment_s, overlap)
+        separator = cls(engines.load(name_or_path, device, threads), quality, segment_s, overlap)
+        named = str(name_or_path) in store.names()
+        model = name_or_path if named else user_path(name_or_path).absolute()
+        separator._origin = (model, quality, device, threads, segment_s, overlap)
+        return separator
+
+    def __reduce__(self) -> tuple[Callable[..., "Separator"], tuple[Any, ...]]:
+        """Pickles as the model's path and the settings: the other process loads the model itself."""
+        if self._origin is not None:
+            return Separator.load, self._origin
+        return Separator, (self._loaded, self.quality, self.segment_s, self.overlap)
 
     @property
     def segment_s(self) -> float:
@@ -116,31 +128,17 @@ class Separator:
         """Separates an array.
 
         Args:
-            wave: (channel, time) float with full scale 1, at any level; or (time,) for one channel.
+            wave: (channel, time), or (time,) for one channel: floats with full scale 1, at any level, or integers of 8,
+                16 or 32 bits, whose range is full scale.
             rate_hz: its sample rate.
             progress: called with the seconds done and in all.
             cancel: set it from another thread to stop.
 
         Raises:
-            AudioError: no samples, too many channels, samples that are not finite, or no whole rate.
+            AudioError: no samples, too many channels, no numbers, samples that are not finite, or no whole rate.
             Cancelled: `cancel` was set.
         """
-        wave = np.atleast_2d(np.asarray(wave, np.float32))
-        if wave.ndim != 2 or wave.size == 0:
-            raise AudioError(f"a wave of shape {wave.shape}; expected (channel, time) with at least one sample")
-        if len(wave) > _MOST_CHANNELS:
-            raise AudioError(
-                f"a wave of shape {wave.shape} has {len(wave)} channels; at most {_MOST_CHANNELS} are "
-                "allowed, and the axes are (channel, time)"
-            )
-        if rate_hz != int(rate_hz) or rate_hz < 1:
-            raise AudioError(f"sample rate {rate_hz} Hz; it must be a positive whole number")
-        rate_hz = int(rate_hz)
-        loudest = audio.reading.LOUDEST
-        if not (wave.max() <= loudest and wave.min() >= -loudest):
-            raise AudioError(
-                f"the wave has samples that are NaN or infinite; they must be finite, and at most {loudest:g}"
-            )
+        wave, rate_hz = as_wave(wave), as_rate(rate_hz)
         waves = np.empty((len(self.stems), *wave.shape), np.float32)
         for block in self.stream_blocks(_array_blocks(wave), rate_hz, wave.shape[1] / rate_hz, progress, cancel):
             waves[..., block.start : block.start + block.waves.shape[-1]] = block.waves
@@ -148,7 +146,7 @@ class Separator:
 
     def separate_file(
         self,
-        path: str | Path,
+        path: Sound,
         start_s: float = 0.0,
         duration_s: float | None = None,
         progress: Progress | None = None,
@@ -164,15 +162,17 @@ class Separator:
             AudioError: nothing can be decoded, or samples are not finite.
             Cancelled: `cancel` was set.
         """
-        info = audio.probe(path, stream)
-        blocks = list(self.stream(path, start_s, duration_s, progress, cancel, stream=stream, strict=strict, warn=warn))
+        with as_file(path) as file:
+            info = audio.probe(file, stream)
+            parts = self.stream(file, start_s, duration_s, progress, cancel, stream=stream, strict=strict, warn=warn)
+            blocks = list(parts)
         mixture = np.concatenate([block.mixture for block in blocks], axis=-1)
         waves = np.concatenate([block.waves for block in blocks], axis=-1)
         return Stems(self.stems, waves, mixture, info.rate_hz, info.tags)
 
     def stream(
         self,
-        path: str | Path,
+        path: Sound,
         start_s: float = 0.0,
         duration_s: float | None = None,
         progress: Progress | None = None,
@@ -185,7 +185,7 @@ class Separator:
         """Separates a file, or a part of it, in flat memory.
 
         Args:
-            path: any file that soundfile or PyAV reads.
+            path: any file that soundfile or PyAV reads: its path, its contents as bytes, or the open file.
             start_s: where to begin, in seconds.
             duration_s: how much to separate at most; None goes to the end.
             progress: called with the seconds done and in all.
@@ -201,12 +201,13 @@ class Separator:
             AudioError: nothing can be decoded, or samples are not finite.
             Cancelled: `cancel` was set.
         """
-        info = audio.probe(path, stream)
-        total_s = info.duration_s and max(0.0, info.duration_s - start_s)
-        if duration_s is not None:
-            total_s = min(duration_s, total_s or duration_s)
-        waves = audio.stream(path, start_s=start_s, duration_s=duration_s, stream=stream, strict=strict, warn=warn)
-        yield from self.stream_blocks(waves, info.rate_hz, total_s, progress, cancel)
+        with as_file(path) as file:
+            info = audio.probe(file, stream)
+            total_s = info.duration_s and max(0.0, info.duration_s - start_s)
+            if duration_s is not None:
+                total_s = min(duration_s, total_s or duration_s)
+            waves = audio.stream(file, start_s=start_s, duration_s=duration_s, stream=stream, strict=strict, warn=warn)
+            yield from self.stream_blocks(waves, info.rate_hz, total_s, progress, cancel)
 
     def stream_blocks(
         self,
@@ -256,11 +257,11 @@ class Separator:
         return Separated(piece, waves[..., : segment.sound])
 
 
-def separate(path: str | Path, model: str | Path = "default", quality: Quality = "full") -> Stems:
+def separate(path: Sound, model: str | Path = "default", quality: Quality = "full") -> Stems:
     """Separates a file into memory.
 
     Args:
-        path: any file that soundfile or PyAV reads.
+        path: any file that soundfile or PyAV reads: its path, its contents as bytes, or the open file.
         model: a named model, its folder, or a model file.
         quality: "preview", "standard" or "full": one, two or all stages are run.
 
@@ -271,8 +272,9 @@ def separate(path: str | Path, model: str | Path = "default", quality: Quality =
         AudioError: nothing can be decoded, or samples are not finite.
         ModelError: no such model, or a damaged one.
     """
-    audio.probe(path)
-    return Separator.load(model, quality).separate_file(path)
+    with as_file(path) as file:
+        audio.probe(file)
+        return Separator.load(model, quality).separate_file(file)
 
 
 def _cut(config: ModelConfig, stages: int, segment_s: float, overlap: float) -> Cut:

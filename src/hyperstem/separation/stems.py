@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperstem import audio
+from hyperstem.files import user_path
 from hyperstem.separation.stem_files import Output, OutputSettings, StemFiles
 
 
@@ -81,7 +82,7 @@ class Stems(Mapping[str, np.ndarray]):
             OSError: a file cannot be written.
         """
         kind = audio.named_format(format)
-        folder = Path(folder)
+        folder = user_path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         names = ("stems",) if kind.multitrack else self.names
         paths = {name: folder / f"{name}.{kind.name}" for name in names}
