@@ -30,9 +30,10 @@ class _Estimates(argparse.Action):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the subcommand's arguments."""
-    model = parser.add_argument("model", metavar="MODEL", help="a model's name or file (not with --estimates)")
-    dataset = parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of songs with stems")
-    estimates = parser.add_argument(
+    add = parser.add_argument
+    model = add("model", metavar="MODEL", help="a model's name or file (not with --estimates)")
+    dataset = add("dataset", type=Path, metavar="DATASET", help="folder of songs with stems")
+    estimates = add(
         "--estimates",
         type=Path,
         metavar="DIR",
@@ -41,58 +42,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     assert isinstance(estimates, _Estimates)
     estimates.positionals = (model, dataset)
-    parser.add_argument(
+    add(
         "--subset",
         choices=("test", "validation", "train", "all"),
         help="songs to take (default: test, or all where there are no subsets)",
     )
-    parser.add_argument(
-        "--jobs", type=whole(0), default=0, metavar="N", help="processes (default: one a processor core)"
-    )
-    parser.add_argument(
+    add("--jobs", type=whole(0), default=0, metavar="N", help="processes (default: one a processor core)")
+    add(
         "-o",
         "--output",
         type=Path,
         metavar="DIR",
         help="folder for scores and tables (default: evaluation/NAME, with --subset NAME-SUBSET)",
     )
-    parser.add_argument(
+    add(
         "--quality",
         choices=QUALITIES,
         default="full",
         help="the model's quality setting, as for separate (default: full)",
     )
-    parser.add_argument(
+    add(
         "--stems",
         type=names,
         default=(),
         metavar="A,B,...",
         help="stems to score (default: the model's; drums,bass,other,vocals with --estimates)",
     )
-    parser.add_argument(
-        "--missing", choices=("error", "silence"), default="error", help="what a missing stem file means"
-    )
-    parser.add_argument(
-        "--compare", type=Path, metavar="OLD_DIR", help="show the change against an older evaluation's folder"
-    )
-    parser.add_argument(
+    add("--missing", choices=("error", "silence"), default="error", help="what a missing stem file means")
+    add("--compare", type=Path, metavar="OLD_DIR", help="show the change against an older evaluation's folder")
+    add(
         "--alias",
         action="append",
         default=[],
         metavar="FILE=STEM",
         help="files of the dataset that are part of a stem, e.g. guitar=other; with nothing after = they are left out",
     )
-    parser.add_argument("--no-baselines", action="store_true", help="do not score the mixture and the oracle mask")
-    parser.add_argument(
+    add("--no-baselines", action="store_true", help="do not score the mixture and the oracle mask")
+    add(
         "--engine",
         choices=("fast", "museval"),
         default="fast",
         help="compute BSS Eval here, or call museval itself, which is slower (default: fast)",
     )
-    parser.add_argument(
-        "--strict", action="store_true", help="refuse damaged files, of which what can be decoded is scored otherwise"
-    )
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add("--strict", action="store_true", help="refuse damaged files, of which what can be decoded is scored otherwise")
+    add("--json", action="store_true", help="print the summary as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

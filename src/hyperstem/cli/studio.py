@@ -21,68 +21,49 @@ DEFAULT_PORT = 8017
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--port",
         type=port,
         metavar="N",
         help=f"port to listen on, 0 for any free one (default: {DEFAULT_PORT}, or a free one if it is taken)",
     )
-    parser.add_argument(
+    add(
         "--host",
         default="127.0.0.1",
         metavar="H",
         help="address to listen on (default: 127.0.0.1, this computer only); with any other, requests need a token",
     )
-    parser.add_argument("--token", type=_no_token, help=argparse.SUPPRESS)
-    parser.add_argument(
+    add("--token", type=_no_token, help=argparse.SUPPRESS)
+    add(
         "--token-file",
         type=path,
         metavar="FILE",
         help="file with the secret that every request must carry (default: HYPERSTEM_TOKEN, else made where needed)",
     )
-    parser.add_argument(
+    add(
         "--public-url",
         metavar="URL",
         help="address, sub path included, that a proxy in front gives the studio; requests then need a token",
     )
-    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
-    parser.add_argument(
-        "--folder", type=path, metavar="DIR", help="where songs and jobs are kept (default: your data folder)"
-    )
-    parser.add_argument(
-        "--model", default="default", metavar="NAME|PATH", help="model that separates (default: default)"
-    )
-    parser.add_argument(
-        "--jobs", type=positive_int, default=1, metavar="N", help="songs separated at the same time (default: 1)"
-    )
-    parser.add_argument(
-        "--waiting", type=positive_int, default=100, metavar="N", help="songs that may wait (default: 100)"
-    )
-    parser.add_argument(
-        "--max-upload-mb", type=positive, default=1024, metavar="MB", help="largest file taken (default: 1024)"
-    )
-    parser.add_argument(
-        "--max-minutes", type=positive, default=120, metavar="MIN", help="longest song taken (default: 120)"
-    )
-    parser.add_argument("--memory-gb", type=positive, default=6, metavar="GB", help="memory for one song (default: 6)")
-    parser.add_argument(
-        "--time-limit", type=positive, default=180, metavar="MIN", help="time for one song (default: 180)"
-    )
-    parser.add_argument(
-        "--keep-days", type=positive, default=7, metavar="DAYS", help="days a song is kept (default: 7)"
-    )
-    parser.add_argument(
-        "--quota-gb", type=positive, default=20, metavar="GB", help="disk space for all songs (default: 20)"
-    )
-    parser.add_argument(
+    add("--no-browser", action="store_true", help="do not open a browser")
+    add("--folder", type=path, metavar="DIR", help="where songs and jobs are kept (default: your data folder)")
+    add("--model", default="default", metavar="NAME|PATH", help="model that separates (default: default)")
+    add("--jobs", type=positive_int, default=1, metavar="N", help="songs separated at the same time (default: 1)")
+    add("--waiting", type=positive_int, default=100, metavar="N", help="songs that may wait (default: 100)")
+    add("--max-upload-mb", type=positive, default=1024, metavar="MB", help="largest file taken (default: 1024)")
+    add("--max-minutes", type=positive, default=120, metavar="MIN", help="longest song taken (default: 120)")
+    add("--memory-gb", type=positive, default=6, metavar="GB", help="memory for one song (default: 6)")
+    add("--time-limit", type=positive, default=180, metavar="MIN", help="time for one song (default: 180)")
+    add("--keep-days", type=positive, default=7, metavar="DAYS", help="days a song is kept (default: 7)")
+    add("--quota-gb", type=positive, default=20, metavar="GB", help="disk space for all songs (default: 20)")
+    add(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="warning",
         help="least that is logged; info has every request and what becomes of songs (default: warning)",
     )
-    parser.add_argument(
-        "--log-format", choices=("text", "json"), default="text", help="lines of text or of JSON (default: text)"
-    )
+    add("--log-format", choices=("text", "json"), default="text", help="lines of text or of JSON (default: text)")
 
 
 def _no_token(_: str) -> str:

@@ -82,6 +82,11 @@ def _rhythm(song: Song, rng: np.random.Generator, density: float) -> list[tuple[
     return [(a / song.style.steps, (b - a) / song.style.steps) for a, b in zip(struck, ends, strict=True)]
 
 
+def _fifth(song: Song, chord: Chord, root: int) -> int:
+    """The fifth above a root, diminished where the scale has no other."""
+    return root + (7 if (chord.root + 7) % 12 in song.scale else 6)
+
+
 def _bass_figure(
     song: Song,
     chord: Chord,
@@ -96,7 +101,7 @@ def _bass_figure(
     root = near(chord.root, centre)
     start, beats = chord.start_beat, chord.beats
     step = 0.5 if song.style.steps == 4 else 1.0
-    fifth = root + (7 if (chord.root + 7) % 12 in song.scale else 6)
+    fifth = _fifth(song, chord, root)
     grid = np.arange(0, beats, step)
     if figure == "held":
         split = beats / 2 if rng.random() < 0.3 else beats
@@ -116,9 +121,25 @@ def _bass_figure(
         return [(start + at, step * 0.8, root + 12 * (i % 2), 0.9 - 0.15 * (i % 2)) for i, at in enumerate(grid)]
     if figure == "offbeat":
         return [(start + at + 0.5, 0.45, root, 0.85) for at in np.arange(0, beats - 0.5, 1.0)]
+    return _moving_bass(song, chord, following, figure, root, centre, pattern, cells, rng)
+
+
+def _moving_bass(
+    song: Song,
+    chord: Chord,
+    following: Chord,
+    figure: str,
+    root: int,
+    centre: float,
+    pattern: list[tuple[float, float]],
+    cells: list[int],
+    rng: np.random.Generator,
+) -> list[tuple[float, float, float, float]]:
+    """The figures that leave the root: (beat, beats, pitch, velocity)."""
+    start, beats = chord.start_beat, chord.beats
     if figure == "walking":
         goal = near(following.root, centre)
-        tones = sorted({near(tone, root + 4) for tone in chord.tones} | {fifth})
+        tones = sorted({near(tone, root + 4) for tone in chord.tones} | {_fifth(song, chord, root)})
         walk: list[float] = [root, *[float(rng.choice(tones)) for _ in range(int(beats) - 1)]]
         if len(walk) > 1:
             walk[-1] = goal + float(rng.choice([-1, 1, 2, -2]))
@@ -224,7 +245,7 @@ def _figure(
             for at in grid
             if rng.random() < 0.95
         ]
-    if figure in ("arpeggio",):
+    if figure == "arpeggio":
         fast = step / 2 if song.bpm < 110 and song.style.steps == 4 else step
         ladder = [*pitches, *[pitch + 12 for pitch in pitches[:2]]]
         return [
@@ -245,6 +266,21 @@ def _figure(
             for at in np.arange(0, beats - 0.01, 0.25)
             if rng.random() < 0.7
         ]
+    return _style_figure(song, chord, pitches, figure, rhythm, order, gate, rng)
+
+
+def _style_figure(
+    song: Song,
+    chord: Chord,
+    pitches: list[int],
+    figure: str,
+    rhythm: list[tuple[float, float]],
+    order: list[int],
+    gate: float,
+    rng: np.random.Generator,
+) -> list[tuple[float, float, list[int], float]]:
+    """The figures of single styles, melodies, and stabs in the song's rhythm: (beat, beats, pitches, velocity)."""
+    start, beats = chord.start_beat, chord.beats
     if figure == "funk":
         return [
             (start + at, min(length, 0.3), [pitches[order[i % 16] % len(pitches)] - (12 if i % 3 == 0 else 0)], 0.8)
