@@ -9,16 +9,20 @@ import threading
 from hyperstem.web.settings import StudioSettings
 
 _WATCH_BYTES = 4096
+NICE = 5
+"""How much the studio's own process, which answers the page, goes before those of songs."""
 
 
 def limit(memory_bytes: int, time_s: float, file_bytes: int) -> None:
-    """Limits this process's memory, processor time and the size of its files, where the system can.
+    """Limits this process's memory, processor time and the size of its files, where the system can, and steps back.
 
     Args:
         memory_bytes: address space.
         time_s: wall-clock limit; the processor time allowed is that on every core.
         file_bytes: the largest file it may write.
     """
+    with contextlib.suppress(AttributeError, OSError):  # not on Windows
+        os.nice(NICE)
     try:
         import resource
     except ImportError:  # not on Windows
