@@ -44,7 +44,7 @@ def test_a_song_gives_a_folder_of_stems_and_a_manifest(here, capsys):
     stems = {stem: audio.read(f"separated/song/{stem}.wav") for stem in STEMS}
     assert all(rate_hz == 44100 and stem.shape == wave.shape for stem, rate_hz in stems.values())
     assert np.abs(sum(stem for stem, _ in stems.values()) - wave).max() <= 2**-15
-    assert audio.probe("separated/song/bass.wav").tags == {"title": "Song", "artist": "Band"}
+    assert audio.probe("separated/song/bass.wav").tags == {"title": "Song (bass)", "artist": "Band"}
     manifest = json.loads(Path("separated/song/manifest.json").read_text())
     digest = hashlib.sha256(Path("song.mp3").read_bytes()).hexdigest()
     assert manifest["source"] == {"name": "song.mp3", "sha256": digest}

@@ -433,3 +433,25 @@ def test_torch_is_not_imported():
     command = [sys.executable, "-c", TORCH_FREE, str(HERE)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "False", done.stderr
+
+
+@pytest.mark.parametrize("later_s", [0, 1])
+def test_a_constant_offset_is_kept_out_of_the_stems(later_s):
+    rate_hz = 44_100
+    song = noise(2, 6 * rate_hz)
+    plain = separator(segment_s=1.0).separate(song, rate_hz)
+    begin = later_s * rate_hz
+    moved = song.copy()
+    moved[:, begin:] += np.float32(0.2)
+    moved[:, :begin] = 0
+    stems = separator(segment_s=1.0).separate(moved, rate_hz)
+    assert np.abs(stems.waves.sum(axis=0) - moved).max() < 1e-6
+    settled = slice(begin + 2 * rate_hz, -rate_hz // 10) if later_s else slice(None)
+    for name in stems:
+        share = stems[name][:, settled] - plain[name][:, settled]
+        assert np.abs(share - 0.05).max() < (5e-3 if later_s else 1e-3)
+
+
+def test_silence_with_an_offset_is_shared_alike():
+    stems = separator().separate(np.full((2, 44_100), 0.2, np.float32), 44_100)
+    np.testing.assert_allclose(stems.waves, 0.05, atol=1e-6)

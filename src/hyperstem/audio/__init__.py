@@ -7,7 +7,9 @@ from hyperstem.audio.damage import Warn
 from hyperstem.audio.formats import FORMATS, READABLE, Format, format_of, named_format
 from hyperstem.audio.reading import AudioWarning, collected_warnings, probe, read, sound_streams, stream
 from hyperstem.audio.source import AudioInfo
+from hyperstem.audio.stem_box import stem_names
 from hyperstem.audio.streams import Choice
+from hyperstem.audio.tags import Tags, read_tags
 from hyperstem.audio.writing import MultitrackWriter, Writer, write
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Choice",
     "Format",
     "MultitrackWriter",
+    "Tags",
     "Warn",
     "Writer",
     "collected_warnings",
@@ -25,7 +28,9 @@ __all__ = [
     "named_format",
     "probe",
     "read",
+    "read_tags",
     "sound_streams",
+    "stem_names",
     "stream",
     "write",
 ]

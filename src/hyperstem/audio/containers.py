@@ -3,10 +3,11 @@
 import mmap
 import re
 import struct
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+from hyperstem.audio.chunks import walk
 
 _MAGIC = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
 _UNKNOWN_SIZE = 0x7EFF0000
@@ -140,7 +141,7 @@ def _extent(file: BinaryIO, at: int, size: int) -> Extent | None:
 
 def _chunk_extent(file: BinaryIO, at: int, size: int, form: str, sound: bytes, long: bool = False) -> Extent | None:
     length_at, length_bytes, sizes_at = 4, struct.calcsize(form) - 4, None
-    for name, begin, length in _chunks(file, at, size, form):
+    for name, begin, length in walk(file, at, size, form):
         if name == b"ds64":
             sizes_at = begin + 8
         if name != sound:
@@ -177,17 +178,6 @@ def _w64_extent(file: BinaryIO, at: int, size: int) -> Extent | None:
     return None
 
 
-def _chunks(file: BinaryIO, at: int, size: int, form: str) -> Iterator[tuple[bytes, int, int]]:
-    """Name, first byte and length of each chunk."""
-    header = struct.calcsize(form)
-    padded = header == _SHORT
-    while at + header <= size:
-        file.seek(at)
-        name, length = struct.unpack(form, file.read(header))
-        yield name, at + header, length
-        at += header + length + (length & 1 if padded else 0)
-
-
 def _judged(file: BinaryIO, begin: int, promised: int, size: int, form: str, patches: dict[int, bytes]) -> Extent:
     """Whether the promised size can be believed."""
     present = max(0, size - begin)
@@ -211,7 +201,7 @@ def _explained(file: BinaryIO, at: int, size: int, form: str) -> bool:
 
 def _chunk_follows(file: BinaryIO, at: int, size: int, form: str) -> bool:
     """Whether a chunk with a readable name, which the file has whole, begins here or, padded, a byte later."""
-    first = next(_chunks(file, at + (at & 1 if struct.calcsize(form) == _SHORT else 0), size, form), None)
+    first = next(walk(file, at + (at & 1 if struct.calcsize(form) == _SHORT else 0), size, form), None)
     if first is None:
         return False
     name, begin, length = first

@@ -1,7 +1,7 @@
 """Encoders into an open file: soundfile for flac and ogg, PyAV for mp3, opus and the MP4 family."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import BinaryIO, cast
 
@@ -12,16 +12,6 @@ import soundfile
 from hyperstem.audio.samples import interleaved_steps
 from hyperstem.errors import AudioError
 
-_SF_TAGS = {
-    "title": "title",
-    "artist": "artist",
-    "album": "album",
-    "date": "date",
-    "track": "tracknumber",
-    "genre": "genre",
-    "comment": "comment",
-    "copyright": "copyright",
-}
 _OGG_CHUNK = 1 << 14
 """libsndfile's Vorbis encoder keeps the whole of one write on its stack."""
 _VORBIS_ORDER = {
@@ -95,7 +85,6 @@ class SoundFileEncoder:
         rate_hz: int,
         channels: int,
         subtype: str,
-        tags: Mapping[str, str],
         bitrate: int | None = None,
     ) -> None:
         self._sink = _Sink(file)
@@ -109,9 +98,6 @@ class SoundFileEncoder:
             )
         except soundfile.LibsndfileError as error:
             raise AudioError(f"{name} at {rate_hz} Hz with {channels} channels: {error.error_string}") from None
-        for key, sf_key in _SF_TAGS.items():
-            if tags.get(key):
-                setattr(self._file, sf_key, tags[key])
 
     def write(self, *waves: np.ndarray) -> None:
         """Appends (channel, time): float with full scale 1, or whole steps as integers."""
@@ -158,7 +144,6 @@ class AvEncoder:
         name: str,
         rate_hz: int,
         channels: int,
-        tags: Mapping[str, str],
         tracks: Sequence[str] = ("",),
         bitrate: int | None = None,
     ) -> None:
@@ -170,7 +155,6 @@ class AvEncoder:
         self._sink = _Sink(file)
         self._container = av.open(self._sink, "w", format=container, container_options=options)
         try:
-            self._container.metadata.update(tags)
             self._streams = []
             for track in tracks:
                 stream = cast(av.AudioStream, self._container.add_stream(codec, rate_hz, codec_options))
@@ -181,6 +165,8 @@ class AvEncoder:
                 stream.time_base = Fraction(1, rate_hz)
                 if track:
                     stream.metadata["title"] = stream.metadata["handler_name"] = track
+                    first = track == tracks[0]  # what a program plays that knows nothing of stems
+                    stream.disposition = av.stream.Disposition.default if first else av.stream.Disposition(0)
                 self._streams.append(stream)
             self._container.start_encoding()
         except av.error.FFmpegError as error:

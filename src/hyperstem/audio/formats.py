@@ -78,7 +78,8 @@ class Format:
         if self.rate_for(rate_hz) != rate_hz:
             raise AudioError(f"{self.name} cannot hold {rate_hz} Hz; allowed are {self.rates}")
         if not 1 <= channels <= self.channels:
-            raise AudioError(f"{self.name} holds at most {self.channels} channels; {channels} given")
+            hint = "; --channels stereo mixes them down" if channels > 2 else ""
+            raise AudioError(f"{self.name} holds at most {self.channels} channels; {channels} given{hint}")
 
 
 FORMATS = {

@@ -11,7 +11,6 @@ import numpy as np
 from av.audio.frame import format_dtypes
 from av.container import InputContainer
 
-from hyperstem.audio import tags
 from hyperstem.audio.convert import Converter
 from hyperstem.audio.damage import Findings
 from hyperstem.audio.mpeg import Hole
@@ -78,7 +77,7 @@ class AvSource:
             context.channels,
             self._promised if exact else None,
             duration_s,
-            tags.from_ffmpeg({**stream.metadata, **self._container.metadata}),
+            {},
             self._format,
             tuple(channel.name for channel in context.layout.channels),
         )

@@ -16,6 +16,7 @@ from hyperstem.audio.pyav import AvSource
 from hyperstem.audio.sndfile import SoundFileSource, UnreadableError
 from hyperstem.audio.source import AudioInfo, Source
 from hyperstem.audio.streams import Choice
+from hyperstem.audio.tags import read_tags
 from hyperstem.errors import AudioError
 
 BLOCK_FRAMES = 1 << 16
@@ -81,7 +82,8 @@ def probe(path: str | Path, stream: Choice = None) -> AudioInfo:
         OSError: it cannot be opened.
     """
     with _open(path, stream) as source:
-        return source.info
+        info = source.info
+    return info._replace(tags=dict(read_tags(path).texts))
 
 
 def sound_streams(path: str | Path) -> int:

@@ -8,7 +8,6 @@ from typing import BinaryIO, Self, cast
 import numpy as np
 import soundfile
 
-from hyperstem.audio import tags
 from hyperstem.audio.damage import Findings
 from hyperstem.audio.parts import Part
 from hyperstem.audio.pyav import AvSource, flac_goes_on
@@ -49,7 +48,7 @@ class SoundFileSource:
             file.channels,
             frames,
             seconds(frames, file.samplerate),
-            tags.from_sndfile(file.copy_metadata()),
+            {},
             file.format.lower(),
         )
 

@@ -34,12 +34,18 @@ def chosen(container: Any, wanted: Choice, path: Path) -> av.AudioStream:
         if not 0 <= wanted < len(streams):
             raise AudioError(f"{path} has no sound stream {wanted}; it has {len(streams)}, counted from 0")
         return streams[wanted]
-    names = {wanted.casefold(), *_LANGUAGES.get(wanted.casefold(), "").split()}
+    name = wanted.casefold()
+    names = {name}.union(*(codes for codes in _codes() if name in codes))
     found = next((stream for stream in streams if names & _names(stream)), None)
     if found is None:
         listed = ", ".join(f"{i} ({', '.join(sorted(_names(each))) or 'no name'})" for i, each in enumerate(streams))
         raise AudioError(f"{path} has no sound stream {wanted!r}; it has {listed}")
     return found
+
+
+def _codes() -> list[set[str]]:
+    """Every code of each language."""
+    return [{short, *long.split()} for short, long in _LANGUAGES.items()]
 
 
 def _names(stream: av.AudioStream) -> set[str]:

@@ -1,26 +1,19 @@
-"""A WAV encoder of our own: the same input gives the same bytes (no clock in them), and RF64 beyond 4 GiB.
+"""WAV headers, and an encoder: the same input gives the same bytes (no clock in them), and RF64 beyond 4 GiB.
 
 Source: Microsoft's RIFF and WAVEFORMATEXTENSIBLE, EBU Tech 3306 (RF64).
 """
 
 import struct
-from collections.abc import Mapping
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from hyperstem.audio.chunks import chunk, walk
 from hyperstem.audio.samples import interleaved, interleaved_steps
+from hyperstem.audio.tags import Tags, id3_bytes, info_entries
+from hyperstem.errors import AudioError
 
-_CHUNK_NAMES = {
-    "title": b"INAM",
-    "artist": b"IART",
-    "album": b"IPRD",
-    "date": b"ICRD",
-    "track": b"ITRK",
-    "genre": b"IGNR",
-    "comment": b"ICMT",
-    "copyright": b"ICOP",
-}
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 _MASKS = {1: 0x4, 2: 0x3}
 _UNKNOWN = 0xFFFFFFFF
@@ -29,7 +22,7 @@ _UNKNOWN = 0xFFFFFFFF
 class WavEncoder:
     """Writes WAV: pcm16, pcm24 or float."""
 
-    def __init__(self, file: BinaryIO, rate_hz: int, channels: int, subtype: str, tags: Mapping[str, str]) -> None:
+    def __init__(self, file: BinaryIO, rate_hz: int, channels: int, subtype: str, tags: Tags) -> None:
         self._file, self._subtype = file, subtype
         self._bits = {"pcm16": 16, "pcm24": 24, "float": 32}[subtype]
         self._frame_bytes = channels * self._bits // 8
@@ -39,7 +32,7 @@ class WavEncoder:
         if subtype == "float":
             self._fact_at = file.tell() + 8
             file.write(b"fact" + struct.pack("<II", 4, 0))
-        file.write(_list_chunk(tags))
+        file.write(_tag_chunks(tags))
         file.write(b"data" + bytes(4))
         self._data_at = file.tell()
 
@@ -89,10 +82,53 @@ class WavEncoder:
         self._file.write(struct.pack("<I", _UNKNOWN if large else size))
 
 
-def _list_chunk(tags: Mapping[str, str]) -> bytes:
-    body = b""
-    for key, name in _CHUNK_NAMES.items():
-        if tags.get(key):
-            text = tags[key].encode() + b"\0"
-            body += name + struct.pack("<I", len(text)) + text + b"\0" * (len(text) & 1)
-    return b"LIST" + struct.pack("<I", len(body) + 4) + b"INFO" + body if body else b""
+def _tag_chunks(tags: Tags) -> bytes:
+    entries = b"".join(chunk(name, text.encode() + b"\0") for name, text in info_entries(tags).items())
+    id3 = id3_bytes(tags)
+    return (
+        tags.placement.chunks()
+        + (chunk(b"LIST", b"INFO" + entries) if entries else b"")
+        + (chunk(b"id3 ", id3) if id3 else b"")
+    )
+
+
+class Samples16(NamedTuple):
+    """Where the samples of a 16-bit WAV file are."""
+
+    offset: int
+    channels: int
+    frames: int
+
+
+def find_samples(path: Path) -> Samples16:
+    """The samples of a 16-bit WAV file.
+
+    Raises:
+        AudioError: it is no 16-bit PCM WAV.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
+            raise AudioError(f"{path.name} is no wav file")
+        channels = bits = 0
+        for name, at, length in walk(file, 12, size):
+            if name == b"fmt ":
+                file.seek(at)
+                _, channels, _, _, _, bits = struct.unpack("<HHIIHH", file.read(16).ljust(16, b"\0"))
+            elif name == b"data" and channels and bits == 16:
+                return Samples16(at, channels, min(length, size - at) // (2 * channels))
+    raise AudioError(f"{path.name} holds no 16-bit samples")
+
+
+def header16(channels: int, rate_hz: int, frames: int) -> bytes:
+    """The 44 bytes before 16-bit samples.
+
+    Raises:
+        ValueError: they are more than a WAV file holds.
+    """
+    size = frames * channels * 2
+    if size > _UNKNOWN - 36:
+        raise ValueError(f"a wav file holds 4 GiB at most; this mix has {size} bytes")
+    form = struct.pack("<HHIIHH", 1, channels, rate_hz, rate_hz * channels * 2, channels * 2, 16)
+    return b"RIFF" + struct.pack("<I", 36 + size) + b"WAVE" + chunk(b"fmt ", form) + b"data" + struct.pack("<I", size)

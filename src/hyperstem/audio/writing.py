@@ -7,9 +7,14 @@ from typing import BinaryIO, Protocol, Self
 
 import numpy as np
 
+from hyperstem.audio import stem_box
+from hyperstem.audio.convert import with_channels
 from hyperstem.audio.formats import Format, format_of, named_format
+from hyperstem.audio.tags import Tags, write_tags
 from hyperstem.errors import AudioError
 from hyperstem.files import temporary_beside
+
+_STEM_CHANNELS = 2
 
 
 class Encoder(Protocol):
@@ -43,6 +48,10 @@ class _AtomicWriter:
     def _start(self, file: BinaryIO) -> Encoder:
         raise NotImplementedError
 
+    def _label(self) -> None:
+        """Adds to the finished file, under its temporary name, what is not sound."""
+        raise NotImplementedError
+
     def finish(self) -> None:
         """Completes the file under its temporary name; nothing can be written any more."""
         if self._file is None or self._file.closed:
@@ -51,6 +60,7 @@ class _AtomicWriter:
             if self._encoder is not None:
                 self._encoder.finish()
             self._file.close()
+            self._label()
         except BaseException:
             self.abort()
             raise
@@ -96,7 +106,7 @@ class Writer(_AtomicWriter):
         rate_hz: sample rate.
         channels: of every block.
         subtype: "pcm16", "pcm24" or "float", for formats without loss.
-        tags: title, artist, ... as `AudioInfo.tags`.
+        tags: title, artist, ... as `AudioInfo.tags`, or those of `read_tags`.
         format: else the path's ending decides.
         bitrate: bits per second, for formats with loss; None takes the format's own.
 
@@ -112,7 +122,7 @@ class Writer(_AtomicWriter):
         channels: int,
         *,
         subtype: str = "pcm16",
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | Tags | None = None,
         format: Format | None = None,
         bitrate: int | None = None,
     ) -> None:
@@ -123,7 +133,7 @@ class Writer(_AtomicWriter):
         if bitrate is not None:
             self.format.check_bitrate(bitrate)
         self.rate_hz, self.channels, self.subtype, self._bitrate = rate_hz, channels, subtype, bitrate
-        self._tags = dict(tags or {})
+        self._tags = Tags.of(tags)
         super().__init__(path)
 
     def _start(self, file: BinaryIO) -> Encoder:
@@ -135,8 +145,11 @@ class Writer(_AtomicWriter):
         from hyperstem.audio.encoders import AvEncoder, SoundFileEncoder
 
         if name in ("flac", "ogg"):
-            return SoundFileEncoder(file, name, *size, self.subtype, self._tags, self._bitrate)
-        return AvEncoder(file, name, *size, self._tags, bitrate=self._bitrate)
+            return SoundFileEncoder(file, name, *size, self.subtype, self._bitrate)
+        return AvEncoder(file, name, *size, bitrate=self._bitrate)
+
+    def _label(self) -> None:
+        write_tags(self.temporary, self.format.name, self._tags)
 
     def write(self, wave: np.ndarray) -> None:
         """Appends (channel, time): float with full scale 1, or, for pcm16 and pcm24, whole steps as integers."""
@@ -148,14 +161,14 @@ class Writer(_AtomicWriter):
 
 
 class MultitrackWriter(_AtomicWriter):
-    """Writes a stem.mp4: the mixture and every stem, one sound stream each.
+    """Writes a stem.mp4: the mixture and every stem, one sound stream each, in stereo, as DJ programs want them.
 
     Args:
         path: where the file appears at `close`; its folder must exist.
         rate_hz: sample rate.
-        channels: of every sound.
+        channels: of every sound, 1 or 2; one goes to both sides.
         tracks: names of the sounds; the first is the mixture.
-        tags: title, artist, ... as `AudioInfo.tags`.
+        tags: title, artist, ... as `AudioInfo.tags`, or those of `read_tags`.
         bitrate: bits per second of each sound; None takes the format's own.
     """
 
@@ -165,30 +178,39 @@ class MultitrackWriter(_AtomicWriter):
         rate_hz: int,
         channels: int,
         tracks: Sequence[str],
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | Tags | None = None,
         bitrate: int | None = None,
     ) -> None:
         self.format = named_format("stem.mp4")
         self.format.check(rate_hz, channels, "")
         self.rate_hz, self.channels, self.tracks = rate_hz, channels, tuple(tracks)
-        self._tags, self._bitrate = dict(tags or {}), bitrate
+        self._tags, self._bitrate = Tags.of(tags), bitrate
         super().__init__(path)
 
     def _start(self, file: BinaryIO) -> Encoder:
         from hyperstem.audio.encoders import AvEncoder
 
-        size = (self.rate_hz, self.channels)
-        return AvEncoder(file, self.format.name, *size, self._tags, self.tracks, self._bitrate)
+        size = (self.rate_hz, _STEM_CHANNELS)
+        return AvEncoder(file, self.format.name, *size, self.tracks, self._bitrate)
+
+    def _label(self) -> None:
+        write_tags(self.temporary, self.format.name, self._tags)
+        stem_box.write(self.temporary, self.tracks[1:])
 
     def write(self, waves: Sequence[np.ndarray]) -> None:
         """Appends one (channel, time) float array per track, equally long."""
         assert self._encoder is not None
-        self._encoder.write(*waves)
+        self._encoder.write(*(with_channels(wave, _STEM_CHANNELS) for wave in waves))
         self.frames += waves[0].shape[1]
 
 
 def write(
-    path: str | Path, wave: np.ndarray, rate_hz: int, *, subtype: str = "pcm16", tags: Mapping[str, str] | None = None
+    path: str | Path,
+    wave: np.ndarray,
+    rate_hz: int,
+    *,
+    subtype: str = "pcm16",
+    tags: Mapping[str, str] | Tags | None = None,
 ) -> None:
     """Writes a whole sound; the path's ending tells the format.
 
@@ -197,7 +219,7 @@ def write(
         wave: (channel, time) float with full scale 1; fixed-point formats clamp what is beyond.
         rate_hz: its sample rate.
         subtype: "pcm16", "pcm24" or "float", for formats without loss.
-        tags: title, artist, ... as `AudioInfo.tags`.
+        tags: title, artist, ... as `AudioInfo.tags`, or those of `read_tags`.
 
     Raises:
         AudioError: the format cannot hold this.

@@ -70,7 +70,7 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
         "(default: %(default)s)",
     )
     add("--rate", type=rate, metavar="HZ|input", help="sample rate (default: input)")
-    add("--channels", default="input", choices=("input", "mono"), help="(default: %(default)s)")
+    add("--channels", default="input", choices=("input", "mono", "stereo"), help="(default: %(default)s)")
     add("--template", default="{folder}/{track}/{stem}.{ext}", help="names of the files (default: %(default)s)")
     add("--plot", action="store_true", help="also draw picture.png: waveforms and spectrograms (needs hyperstem[plot])")
     existing = group.add_mutually_exclusive_group()
@@ -176,7 +176,7 @@ def _settings(args: argparse.Namespace) -> "BatchSettings":
     kind = named_format(args.format)
     if args.rate is not None and kind.rate_for(args.rate) != args.rate:
         raise UsageError(f"{kind.name} cannot hold {args.rate} Hz; allowed are {kind.rates}")
-    output = OutputSettings(kind, args.subtype, args.clip, args.rate, args.channels == "mono", bitrate=args.bitrate)
+    output = OutputSettings(kind, args.subtype, args.clip, args.rate, args.channels, bitrate=args.bitrate)
     existing = "overwrite" if args.overwrite else "skip" if args.skip_existing else "fail"
     return BatchSettings(
         args.output,

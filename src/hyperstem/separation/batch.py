@@ -232,6 +232,7 @@ def _separate_into(
 ) -> tuple[Output, dict[str, Any]]:
     """What was written, and what the manifest says."""
     info = audio.probe(task.source, settings.stream)
+    tags = audio.read_tags(task.source).of_part(settings.start_s, info.rate_hz, info.rate_hz)
     warnings: list[str] = []
     picture = None
     if settings.plot:
@@ -240,7 +241,9 @@ def _separate_into(
         picture = Picture(info.rate_hz, ("mixture", *separator.stems))
     with (
         _Digest(task.source) as digest,
-        StemFiles(task.paths, settings.output, separator.stems, info.rate_hz, info.channels, info.tags) as files,
+        StemFiles(
+            task.paths, settings.output, separator.stems, info.rate_hz, info.channels, tags, info.speakers
+        ) as files,
     ):
         blocks = separator.stream(
             task.source,
@@ -339,7 +342,7 @@ def work(separator: Separator, task: Task, settings: BatchSettings) -> dict[str,
             "bitrate": chosen.bitrate,
             "clip": chosen.clip,
             "rate_hz": chosen.rate_hz,
-            "mono": chosen.mono,
+            "channels": chosen.channels,
             "stream": settings.stream,
             "start_s": settings.start_s,
             "duration_s": settings.duration_s,

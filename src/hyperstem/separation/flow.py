@@ -1,12 +1,15 @@
 """A song on its way through the network: input cut into segments, and segments put together to blocks of every stem."""
 
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from hyperstem.dsp.offset import constant_offset
 from hyperstem.dsp.overlap import Cut, OverlapAdd, Segment, Segmenter
 from hyperstem.dsp.resample import Resampler, fit
 from hyperstem.dsp.residual import ResidualSharing
@@ -38,6 +41,39 @@ class Separated(NamedTuple):
     piece: Piece
     waves: np.ndarray
     """(stem, channel, time) at the model's rate."""
+
+
+class Offset:
+    """The constant offset of a song's channels: taken off before the network, added back in equal shares behind it."""
+
+    def __init__(self) -> None:
+        self.value: np.ndarray | None = None
+        """(channel, 1) float32; None until it is known, or where there is none."""
+
+    def removed(self, waves: Iterator[np.ndarray], first: int) -> Iterator[np.ndarray]:
+        """The blocks without their offset, which is looked for in the first samples.
+
+        Args:
+            waves: (channel, time) float32 each.
+            first: how many samples tell.
+        """
+        held: list[np.ndarray] = []
+        for wave in waves:
+            held.extend([wave] if wave.shape[1] else [])
+            if sum(block.shape[1] for block in held) >= first:
+                break
+        if not held:
+            return
+        found = constant_offset(np.concatenate(held, axis=1)[:, :first])
+        self.value = found if found.any() else None
+        for wave in itertools.chain(held, waves):
+            yield wave if self.value is None else wave - self.value
+
+    def returned(self, block: Block) -> Block:
+        """The block with the offset in its mixture, and a share of it in every stem."""
+        if self.value is None:
+            return block
+        return replace(block, mixture=block.mixture + self.value, waves=block.waves + self.value / len(block.names))
 
 
 def cut_up(waves: Iterator[np.ndarray], rate_hz: int, model_hz: int, cut: Cut) -> Iterator[Piece]:

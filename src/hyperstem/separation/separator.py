@@ -10,13 +10,14 @@ import numpy as np
 
 from hyperstem import audio
 from hyperstem.config import ModelConfig
+from hyperstem.dsp.offset import constant_offset
 from hyperstem.dsp.overlap import Cut
 from hyperstem.dsp.resample import normalise, pyramid
 from hyperstem.dsp.residual import mute, share_by_frequency
 from hyperstem.errors import ConfigError, HyperstemError, ModelError
 from hyperstem.files import user_path
 from hyperstem.models import engines, store
-from hyperstem.separation.flow import Piece, Separated, cut_up, put_together
+from hyperstem.separation.flow import Offset, Piece, Separated, cut_up, put_together
 from hyperstem.separation.inputs import Sound, as_file, as_rate, as_wave
 from hyperstem.separation.pipeline import ordered_map, prefetch
 from hyperstem.separation.quality import QUALITIES, Quality, stages_of
@@ -164,11 +165,12 @@ class Separator:
         """
         with as_file(path) as file:
             info = audio.probe(file, stream)
+            tags = audio.read_tags(file).of_part(start_s, info.rate_hz, info.rate_hz)
             parts = self.stream(file, start_s, duration_s, progress, cancel, stream=stream, strict=strict, warn=warn)
             blocks = list(parts)
         mixture = np.concatenate([block.mixture for block in blocks], axis=-1)
         waves = np.concatenate([block.waves for block in blocks], axis=-1)
-        return Stems(self.stems, waves, mixture, info.rate_hz, info.tags)
+        return Stems(self.stems, waves, mixture, info.rate_hz, tags, info.speakers)
 
     def stream(
         self,
@@ -223,9 +225,12 @@ class Separator:
         Yields:
             Blocks, in order, as they are ready.
         """
-        pieces = prefetch(cut_up(_unless(cancel, waves), rate_hz, self.rate_hz, self._cut), depth=2)
+        offset = Offset()
+        level = offset.removed(_unless(cancel, waves), self._cut.length * rate_hz // self.rate_hz)
+        pieces = prefetch(cut_up(level, rate_hz, self.rate_hz, self._cut), depth=2)
         separated = _unless(cancel, ordered_map(self._run, pieces, self._loaded.workers))
         for block in prefetch(put_together(separated, self.stems, rate_hz, self.rate_hz, self._cut), depth=2):
+            block = offset.returned(block)
             yield block
             if progress is not None:
                 progress((block.start + block.mixture.shape[1]) / rate_hz, total_s)
@@ -236,6 +241,8 @@ class Separator:
         if piece.empty:
             return Separated(piece, np.zeros((len(self.stems), *segment.wave.shape), np.float32))
         items = _as_items(segment.wave, self._config.audio_channels)  # (batch, model channel, time)
+        offset = constant_offset(items)  # that begins later than the song
+        items = items - offset if offset.any() else items
         loud = np.maximum(items.max(axis=(1, 2)), -items.min(axis=(1, 2))) >= QUIET
         result = np.zeros((len(items), len(self.stems), *items.shape[1:]), np.float32)  # no memory until written to
         if loud.any():
@@ -253,6 +260,8 @@ class Separator:
                 result = stems
             else:
                 result[loud] = stems
+        if offset.any():
+            result += offset[:, None] / len(self.stems)
         waves = _as_channels(result, len(segment.wave))  # (stem, channel, time)
         return Separated(piece, waves[..., : segment.sound])
 

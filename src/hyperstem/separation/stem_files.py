@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
-from hyperstem.audio import Format, MultitrackWriter, Writer
+from hyperstem.audio import Format, MultitrackWriter, Tags, Writer
+from hyperstem.audio.convert import stereo_weights
 from hyperstem.audio.samples import read_steps
 from hyperstem.dsp.resample import Resampler
 from hyperstem.errors import AudioError
@@ -29,8 +30,8 @@ class OutputSettings:
     keep them."""
     rate_hz: int | None = None
     """None keeps the input's; formats that cannot hold it take the next they can."""
-    mono: bool = False
-    """Write the mean of the channels."""
+    channels: Literal["input", "mono", "stereo"] = "input"
+    """Write the input's channels, their mean, or a downmix to two."""
     groups: tuple[tuple[str, tuple[str, ...]], ...] | None = None
     """Name of each file and the stems summed in it; None writes each stem."""
     bitrate: int | None = None
@@ -83,7 +84,8 @@ class StemFiles:
         stems: names of the stems, in the order of the waves.
         rate_hz: of the waves.
         channels: of the waves.
-        tags: title, artist, ...
+        tags: title, artist, ..., or what `audio.read_tags` gives.
+        speakers: names of the channels' loudspeakers, if known.
 
     Raises:
         AudioError: the format cannot hold this.
@@ -97,16 +99,20 @@ class StemFiles:
         stems: tuple[str, ...],
         rate_hz: int,
         channels: int,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | Tags | None = None,
+        speakers: tuple[str, ...] = (),
     ) -> None:
         groups = settings.file_groups(stems)
-        self._settings, self._tags, self._paths = settings, dict(tags or {}), dict(paths)
+        self._settings, self._paths, self._names = settings, dict(paths), [name for name, _ in groups]
         self._members = [[stems.index(member) for member in members] for _, members in groups]
-        self._channels = 1 if settings.mono else channels
+        self._in_channels = channels
+        self._weights = _weights(settings.channels, channels, speakers)
+        self._channels = channels if self._weights is None else len(self._weights)
         self.rate_hz = settings.output_rate_hz(rate_hz)
+        self._tags = Tags.of(tags).of_part(0.0, rate_hz, self.rate_hz)
         settings.format.check(self.rate_hz, self._channels, settings.subtype)
         whole = sorted(i for members in self._members for i in members) == list(range(len(stems)))
-        self._sums = whole and settings.bits > 0 and self.rate_hz == rate_hz and not settings.mono
+        self._sums = whole and settings.bits > 0 and self.rate_hz == rate_hz
         rows = (len(groups) + settings.format.multitrack) * self._channels
         self._resampler = Resampler(rows, rate_hz, self.rate_hz)
         self._gain, self._peak, self._frames = 1.0, 0.0, 0
@@ -123,7 +129,7 @@ class StemFiles:
                     path, self.rate_hz, self._channels, tracks, self._tags, settings.bitrate
                 )
             else:
-                self._writers = self._open([self._paths[name] for name, _ in groups])
+                self._writers = self._open([self._paths[name] for name in self._names])
         except BaseException:
             self.abort()
             raise
@@ -131,14 +137,14 @@ class StemFiles:
     def _open(self, paths: list[Path]) -> list[Writer]:
         writers: list[Writer] = []
         try:
-            for path in paths:
+            for name, path in zip(self._names, paths, strict=True):
                 writers.append(
                     Writer(
                         path,
                         self.rate_hz,
                         self._channels,
                         subtype=self._settings.subtype,
-                        tags=self._tags,
+                        tags=self._tags.of_stem(name),
                         format=self._settings.format,
                         bitrate=self._settings.bitrate,
                     )
@@ -163,9 +169,9 @@ class StemFiles:
         self._write(mixture, waves, last=False)
 
     def _write(self, mixture: np.ndarray, waves: np.ndarray, last: bool) -> None:
+        if self._weights is not None:
+            mixture, waves = self._weights @ mixture, self._weights @ waves
         groups = self._grouped(mixture, waves)
-        if groups.shape[1] != self._channels:
-            groups = groups.mean(axis=1, keepdims=True)
         if self._resampler.from_hz != self._resampler.to_hz:
             rows = len(groups) * self._channels
             flat = self._resampler.push(groups.reshape(rows, groups.shape[-1]), last)
@@ -240,9 +246,8 @@ class StemFiles:
         """
         try:
             if self._resampler.from_hz != self._resampler.to_hz:
-                channels = self._resampler.channels // (len(self._members) + (self._multitrack is not None))
-                empty = np.zeros((channels, 0), np.float32)
-                self._write(empty, np.zeros((1 + max(map(max, self._members)), channels, 0), np.float32), last=True)
+                empty = np.zeros((self._in_channels, 0), np.float32)
+                self._write(empty, np.zeros((1 + max(map(max, self._members)), *empty.shape), np.float32), last=True)
             if self._multitrack:
                 self._multitrack.finish()
             else:
@@ -313,6 +318,13 @@ class StemFiles:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.abort()  # does nothing to files that were closed
+
+
+def _weights(wanted: str, channels: int, speakers: tuple[str, ...]) -> np.ndarray | None:
+    """What every input channel is multiplied by in each output channel; None to leave them as they are."""
+    if wanted == "mono" and channels > 1:
+        return np.full((1, channels), 1 / channels, np.float32)
+    return stereo_weights(channels, speakers) if wanted == "stereo" and channels != 2 else None
 
 
 def _all(pool: ThreadPoolExecutor, function, *columns) -> None:

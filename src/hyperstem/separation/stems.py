@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -51,10 +52,11 @@ class Stems(Mapping[str, np.ndarray]):
         waves: np.ndarray,
         mixture: np.ndarray,
         rate_hz: int,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | audio.Tags | None = None,
+        speakers: tuple[str, ...] = (),
     ) -> None:
         self.names, self.waves, self.mixture, self.rate_hz = names, waves, mixture, rate_hz
-        self.tags = dict(tags or {})
+        self.tags, self.speakers = audio.Tags.of(tags), speakers
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.names:
@@ -71,7 +73,13 @@ class Stems(Mapping[str, np.ndarray]):
         channels, time = self.mixture.shape
         return f"Stems({', '.join(self.names)}: {channels} x {time / self.rate_hz:.2f} s at {self.rate_hz} Hz)"
 
-    def save(self, folder: str | Path, format: str = "wav", subtype: str = "pcm16") -> Output:
+    def save(
+        self,
+        folder: str | Path,
+        format: str = "wav",
+        subtype: str = "pcm16",
+        channels: Literal["input", "mono", "stereo"] = "input",
+    ) -> Output:
         """Writes one file per stem (for "stem.mp4" one in all) into a folder, which is made where it is missing.
 
         Returns:
@@ -86,8 +94,8 @@ class Stems(Mapping[str, np.ndarray]):
         folder.mkdir(parents=True, exist_ok=True)
         names = ("stems",) if kind.multitrack else self.names
         paths = {name: folder / f"{name}.{kind.name}" for name in names}
-        settings = OutputSettings(kind, subtype)
-        with StemFiles(paths, settings, self.names, self.rate_hz, len(self.mixture), self.tags) as files:
+        settings = OutputSettings(kind, subtype, channels=channels)
+        with StemFiles(paths, settings, self.names, self.rate_hz, len(self.mixture), self.tags, self.speakers) as files:
             step = 1 << 18
             for at in range(0, self.mixture.shape[1], step):
                 files.write(self.mixture[:, at : at + step], self.waves[..., at : at + step])

@@ -1,11 +1,11 @@
 """The mix as heard, rendered on the server: each lane's volume and pan, summed; flat in memory."""
 
-import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from hyperstem.audio.wav import header16
 from hyperstem.web.sound.takes import Sound
 
 BLOCK_FRAMES = 1 << 17
@@ -64,32 +64,9 @@ def render(lanes: list[Lane], channels: int, frames: int, rate_hz: int, first: i
     out = out_channels(lanes, channels)
     peak = max((float(np.abs(block).max(initial=0.0)) for block in blocks(lanes, channels, frames, first)), default=0.0)
     scale = 32767 / max(peak, 32767 / 32768)
-    yield wav_header(out, rate_hz, frames)
+    yield header16(out, rate_hz, frames)
     for block in blocks(lanes, channels, frames, first):
         yield np.rint(block * scale).astype("<i2").tobytes()
-
-
-def wav_header(channels: int, rate_hz: int, frames: int) -> bytes:
-    """The 44 bytes before 16-bit samples."""
-    size = frames * channels * 2
-    if size > 0xFFFFFFFF - 36:
-        raise ValueError(f"a wav file holds 4 GiB at most; this mix has {size} bytes")
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        b"RIFF",
-        36 + size,
-        b"WAVE",
-        b"fmt ",
-        16,
-        1,
-        channels,
-        rate_hz,
-        rate_hz * channels * 2,
-        channels * 2,
-        16,
-        b"data",
-        size,
-    )
 
 
 def wav_bytes(lanes: list[Lane], channels: int, frames: int) -> int:

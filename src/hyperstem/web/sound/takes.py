@@ -6,15 +6,12 @@ inside are the program's own, never the user's. Whoever adds a file names it in 
 not named there is never deleted.
 """
 
-import io
-import os
-import struct
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from hyperstem.errors import AudioError
+from hyperstem.audio.wav import find_samples
 from hyperstem.web.sound.peaks import STEP, Outliner, coarser
 
 ORIGINAL = "original"
@@ -101,27 +98,7 @@ def wav_sound(path: Path) -> Sound:
     Raises:
         AudioError: it is no 16-bit PCM wav.
     """
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
-            raise AudioError(f"{path.name} is no wav file")
-        channels = bits = 0
-        while len(chunk := file.read(8)) == 8:
-            name, size = chunk[:4], struct.unpack("<I", chunk[4:])[0]
-            if name == b"fmt ":
-                _, channels, _, _, _, bits = struct.unpack("<HHIIHH", file.read(16))
-                file.seek(size - 16 + size % 2, io.SEEK_CUR)
-            elif name == b"data" and channels and bits == 16:
-                available = os.fstat(file.fileno()).st_size - file.tell()
-                return Sound(
-                    path,
-                    file.tell(),
-                    channels,
-                    min(size, available) // (2 * channels) if size != 0xFFFFFFFF else available // (2 * channels),
-                )
-            else:
-                file.seek(size + size % 2, io.SEEK_CUR)
-    raise AudioError(f"{path.name} holds no 16-bit samples")
+    return Sound(path, *find_samples(path))
 
 
 def find_sound(folder: Path, take: str, lane: str, channels: int, final: str | None) -> Sound | None:
