@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,11 @@ def names(text: str) -> tuple[str, ...]:
     if not found:
         raise argparse.ArgumentTypeError(f"is {text}; expected names, for example vocals,drums")
     return found
+
+
+def place(text: str) -> Path | str:
+    """A path, or a URL as it is."""
+    return text if re.match(r"[A-Za-z][A-Za-z0-9]*://", text) else path(text)
 
 
 def path(text: str) -> Path:

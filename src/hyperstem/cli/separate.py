@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 import shutil
 import sys
 import threading
@@ -12,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyperstem.cli._arguments import bits_per_second, names, number, path, positive_int, rate, seconds
+from hyperstem.cli._arguments import bits_per_second, names, number, path, place, positive_int, rate, seconds
 from hyperstem.cli._progress import MODES, SongProgress, duration, shown
 from hyperstem.cli._signals import interrupted_once
 from hyperstem.cli._usage import UsageError, usage
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_files(parser.add_argument_group("the files written"))
     _add_network(parser.add_argument_group("the network"))
     _add_songs(parser.add_argument_group("songs and messages"))
+    _add_cluster(parser.add_argument_group("catalogues on many machines (needs hyperstem[ray])"))
 
 
 def _add_stems(group: argparse._MutuallyExclusiveGroup) -> None:
@@ -48,7 +50,7 @@ def _add_stems(group: argparse._MutuallyExclusiveGroup) -> None:
 
 def _add_files(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("-o", "--output", type=path, default=Path("separated"), metavar="DIR", help="folder (default: %(default)s)")
+    add("-o", "--output", type=place, default=Path("separated"), metavar="DIR", help="folder (default: %(default)s)")
     add(
         "--format",
         default="wav",
@@ -108,7 +110,7 @@ def _add_songs(group: argparse._ArgumentGroup) -> None:
     add("--files-from", metavar="LIST", help="also the songs that a file names, one a line; - for standard input")
     add(
         "--root",
-        type=path,
+        type=place,
         metavar="DIR",
         help="songs below it keep their folders below it (default: the folder given, or the current one for a list)",
     )
@@ -125,7 +127,8 @@ def _add_songs(group: argparse._ArgumentGroup) -> None:
     )
     add("--start", type=seconds, default=0.0, metavar="S", help="begin here, in seconds")
     add("--duration", type=number(0, 1e9, above=True), metavar="S", help="separate this many seconds")
-    add("--jobs", type=positive_int, default=1, metavar="N", help="songs separated at once (default: %(default)s)")
+    add("--jobs", type=positive_int, metavar="N", help="songs separated at once (default: 1, with --ray all it can)")
+    add("--shard", metavar="I/N", help="only part I of N equal parts, for machines that share the songs")
     add("--json", action="store_true", help="print one JSON record per song on standard output")
     add("--progress", choices=MODES, help="on standard error; auto is a bar on a terminal and lines elsewhere")
     add("--quiet", action="store_true", help="print failures only")
@@ -135,11 +138,30 @@ def _stream(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdecimal() else text
 
 
+def _add_cluster(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="on Ray: on this machine, or a cluster at HOST:PORT or auto; songs and DIR may be URLs (s3://, gs://, az://)",
+    )
+    add("--records", choices=("jsonl", "parquet"), help="of what became of every song (default: jsonl)")
+
+
 def run(args: argparse.Namespace) -> int:
     """Separates every input; 0 all done, 1 some failed."""
+    _take_back_song(args)
     _check_usage(args)
+    if args.ray:
+        from hyperstem.cli._catalogue import run_catalogue
+
+        return run_catalogue(args, _settings, _groups)
     from hyperstem.separation import batch
     from hyperstem.separation.separator import OVERLAP, Separator
+    from hyperstem.separation.sharding import Shard
+    from hyperstem.separation.tasks import name_below
 
     if args.plot:
         from hyperstem.separation.picture import require_matplotlib
@@ -147,19 +169,32 @@ def run(args: argparse.Namespace) -> int:
         require_matplotlib()
     overlap = OVERLAP if args.overlap is None else args.overlap
     with contextlib.ExitStack() as stack, usage():
-        settings = _settings(args)
+        settings, shard = _settings(args), Shard.parse(args.shard or "1/1")
         batch.require_writable(settings.folder)
         separator = Separator.load(args.model, args.quality, args.device, args.threads, args.segment, overlap)
         settings = replace(settings, output=replace(settings.output, groups=_groups(args, separator.stems)))
         found = _found(args, stack)
         tasks = batch.plan(found.sources, settings, separator.stems, found.folders)
+        tasks = [task for task in tasks if shard.holds(name_below(task, settings))]
         if not separator.trained and not args.quiet:
             _warn_untrained(separator)
         return _separate_all(args, separator, settings, tasks, found.failures)
 
 
+def _take_back_song(args: argparse.Namespace) -> None:
+    """A song that follows --ray is no address."""
+    if args.ray and not re.fullmatch(r"local|auto|[^/\\]+:[0-9]+", args.ray):
+        args.inputs, args.ray = [args.ray, *args.inputs], "local"
+
+
 def _check_usage(args: argparse.Namespace) -> None:
     """Whatever can be refused without loading anything."""
+    if not args.ray:
+        for name in ("output", "root"):
+            if isinstance(getattr(args, name), str):
+                raise UsageError(f"--{name} {getattr(args, name)} is a URL, which needs --ray")
+        if args.records:
+            raise UsageError("--records needs --ray; without it, --json prints the same records")
     if not args.inputs and not args.files_from:
         raise UsageError("no songs given; expected files, folders, or - for standard input")
     if args.files_from == STANDARD_INPUT and STANDARD_INPUT in args.inputs:
@@ -185,7 +220,7 @@ def _settings(args: argparse.Namespace) -> "BatchSettings":
         existing,
         args.start,
         args.duration,
-        args.jobs,
+        args.jobs or 1,
         args.plot,
         args.stream,
         args.strict,

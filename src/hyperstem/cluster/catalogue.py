@@ -2,16 +2,16 @@
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from hyperstem.audio import READABLE
 from hyperstem.cluster import objects
 from hyperstem.errors import ConfigError, DataError, HyperstemError
 from hyperstem.separation import manifest
+from hyperstem.separation.batch import line, reason_of
 
 MANIFESTS = (".jsonl", ".ndjson", ".parquet")
 """Endings of files that list songs; a source with one of them is read as such."""
@@ -38,6 +38,7 @@ class Unlisted(NamedTuple):
 
     place: str
     error: str
+    reason: str = "missing"
 
 
 def songs(sources: Iterable[str], root: str | None = None, skip: str = "") -> Iterator[Listed | Unlisted]:
@@ -52,25 +53,9 @@ def songs(sources: Iterable[str], root: str | None = None, skip: str = "") -> It
         try:
             yield from _source(source, root, skip)
         except HyperstemError as error:
-            yield Unlisted(source, str(error))
+            yield Unlisted(source, line(source, error), "not listed")
         except OSError as error:
-            yield Unlisted(source, f"{source}: {error.strerror or error}")
-
-
-def lines(path: str) -> Iterator[str]:
-    """The places in a text file, one a line, empty lines left out; "-" is the standard input."""
-    if path == "-":
-        yield from _lines(sys.stdin.buffer)
-        return
-    with Path(path).open("rb") as file:
-        yield from _lines(file)
-
-
-def _lines(file: IO[bytes]) -> Iterator[str]:
-    for line in file:
-        text = os.fsdecode(line).rstrip("\r\n")
-        if text.strip():
-            yield text
+            yield Unlisted(source, line(source, error), reason_of(error))
 
 
 def absolute(place: str) -> str:
@@ -114,7 +99,7 @@ def _folder(folder: Path, root: str, skip: str) -> Iterator[Listed | Unlisted]:
         with os.scandir(folder) as found:
             entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
-        yield Unlisted(str(folder), f"{folder}: {error.strerror}")
+        yield Unlisted(str(folder), line(folder, error), reason_of(error))
         return
     manifests = (folder / entry.name for entry in entries if entry.name.endswith(manifest.MANIFEST))
     written = {absolute(str(file)) for path in manifests for file in manifest.files(path)}
@@ -161,7 +146,7 @@ def _manifest(place: str, root: str | None) -> Iterator[Listed | Unlisted]:
             try:
                 yield _row(row, top, root or top)
             except (HyperstemError, OSError) as error:
-                yield Unlisted(place, f"{place}, row {number}: {error}")
+                yield Unlisted(place, f"{place}, row {number}: {error}", "not listed")
 
 
 def _row(row: Any, top: str, root: str) -> Listed:
@@ -193,12 +178,12 @@ def _number(value: object) -> int:
 
 def _jsonl(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
-        for line in file:
-            if line.strip():
+        for row in file:
+            if row.strip():
                 try:
-                    yield json.loads(line)
+                    yield json.loads(row)
                 except ValueError:
-                    yield os.fsdecode(line.strip())
+                    yield os.fsdecode(row.strip())
 
 
 def _parquet(path: Path, place: str) -> Iterator[Any]:

@@ -6,6 +6,7 @@ An object appears whole or not at all, because the stores themselves know no oth
 import contextlib
 import errno
 import functools
+import http.client
 import os
 import shutil
 import urllib.error
@@ -22,6 +23,13 @@ STORES = ("s3", "gs", "az")
 WEB = ("http", "https")
 _TIMEOUT_S = 60
 _PART_BYTES = 1 << 20
+
+
+class TransferError(OSError):
+    """A server does not answer, or not as it should; another time it may."""
+
+    def __init__(self, text: str, url: str) -> None:
+        super().__init__(None, text, url)
 
 
 class Entry(NamedTuple):
@@ -245,7 +253,7 @@ def _told(url: str) -> Iterator[None]:
     except (PermissionDeniedError, UnauthenticatedError):
         raise PermissionError(errno.EACCES, "the store refuses it", url) from None
     except BaseError as error:
-        raise OSError(None, _first_line(error), url) from None
+        raise TransferError(_first_line(error), url) from None
     except FileNotFoundError as error:
         raise (error if error.errno else FileNotFoundError(errno.ENOENT, "no such object", url)) from None
     except HyperstemError:
@@ -268,14 +276,19 @@ def _opened(url: str) -> Any:
             raise FileNotFoundError(errno.ENOENT, "no such page", url) from None
         if error.code in (401, 403):
             raise PermissionError(errno.EACCES, f"the server refuses it ({error.code})", url) from None
-        raise OSError(None, f"the server answers {error.code}", url) from None
+        raise TransferError(f"the server answers {error.code}", url) from None
+    except http.client.HTTPException as error:
+        raise TransferError(_first_line(error), url) from None
     except urllib.error.URLError as error:
-        raise OSError(None, str(error.reason), url) from None
+        raise TransferError(str(error.reason), url) from None
 
 
 def _download_web(url: str, path: Path) -> None:
     with _opened(url) as page, path.open("wb") as file:
-        shutil.copyfileobj(page, file, _PART_BYTES)
+        try:
+            shutil.copyfileobj(page, file, _PART_BYTES)
+        except http.client.HTTPException as error:
+            raise TransferError(f"the server broke off: {_first_line(error)}", url) from None
         length = page.headers.get("Content-Length")
     _check_size(url, path, int(length) if length and length.isdecimal() else None)
 
@@ -283,7 +296,7 @@ def _download_web(url: str, path: Path) -> None:
 def _check_size(url: str, path: Path, size: int | None) -> None:
     got = path.stat().st_size
     if size is not None and got != size:
-        raise OSError(None, f"{got} of {size} bytes arrived", url)
+        raise TransferError(f"{got} of {size} bytes arrived", url)
 
 
 def file_name(url: str) -> str:

@@ -30,3 +30,7 @@ class Shard(NamedTuple):
         """Whether the song whose stems have this name belongs to this part: one part has it, whoever asks."""
         digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
         return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
+
+
+WHOLE = Shard()
+"""All of a catalogue."""

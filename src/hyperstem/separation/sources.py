@@ -28,7 +28,12 @@ class Found(NamedTuple):
 
 
 def read_list(file: BinaryIO) -> Iterator[Path]:
-    """The paths in a list, one a line, or with zero bytes between them as `find -print0` has them.
+    """The paths in a list that `read_names` reads."""
+    return map(user_path, read_names(file))
+
+
+def read_names(file: BinaryIO) -> Iterator[str]:
+    """The names in a list, one a line, or with zero bytes between them as `find -print0` has them.
 
     It is read bit by bit, so that it may be as long as it likes.
     """
@@ -41,10 +46,10 @@ def read_list(file: BinaryIO) -> Iterator[Path]:
         yield last
 
 
-def _listed(line: bytes) -> Path | None:
-    """The path of one line, without the marks that editors on Windows add; None if it is empty."""
+def _listed(line: bytes) -> str | None:
+    """The name in one line, without the marks that editors on Windows add; None if it is empty."""
     line = line.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\r")
-    return user_path(os.fsdecode(line)) if line else None
+    return os.fsdecode(line) if line else None
 
 
 def find_sources(given: Iterable[Path], root: Path | None = None, listed: Iterable[Path] = ()) -> Found:

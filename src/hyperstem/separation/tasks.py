@@ -218,6 +218,11 @@ def track_fields(settings: BatchSettings) -> list[str]:
     return ["track" if name == "stem" and multitrack else name for name in names.fields(settings.template)]
 
 
+def name_below(task: Task, settings: BatchSettings) -> str:
+    """What names a song below the output folder: the same on every machine, and no other song's."""
+    return task.manifest.relative_to(settings.folder).as_posix().casefold()
+
+
 def task_of(source: Path, track: str, folder: str, settings: BatchSettings, stems: tuple[str, ...]) -> Task:
     """A song and its files, given the name and the folder that they have below the output."""
     extension = settings.output.format.name

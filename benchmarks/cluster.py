@@ -1,0 +1,160 @@
+"""Catalogues on Ray against one process: ``python benchmarks/cluster.py [--songs 12] [--seconds 60] [--write]``.
+
+The same songs are separated with `--jobs` in one process and with workers of Ray, one for each core, in turns, both
+with the model already loaded: songs per core-hour of each, and the share that Ray keeps. Then, on machines that
+`ray.cluster_utils` simulates with one core each, how the songs per hour grow from one machine to as many as there are
+cores. What a million songs cost is computed from it for a price per core-hour.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from _results import machine, write_section
+from speed import make_song
+
+from hyperstem import audio
+from hyperstem.cluster.fleet import Fleet
+from hyperstem.cluster.records import Records
+from hyperstem.cluster.register import Song
+from hyperstem.cluster.run import Totals, separate
+from hyperstem.cluster.worker import Job
+from hyperstem.parallel import cores
+from hyperstem.separation import batch
+from hyperstem.separation.separator import Separator
+from hyperstem.separation.stem_files import OutputSettings
+from hyperstem.separation.tasks import BatchSettings
+
+
+class Bench:
+    """Songs in a folder, and the ways to separate them."""
+
+    def __init__(self, folder: Path, args: argparse.Namespace) -> None:
+        self.folder, self.quality, self.model = folder, args.quality, args.model
+        song = folder / "in" / "0.mp3"
+        song.parent.mkdir()
+        make_song(song, args.seconds)
+        self.songs = [song, *(shutil.copy(song, song.with_name(f"{number}.mp3")) for number in range(1, args.songs))]
+        self.settings = BatchSettings(folder / "out", OutputSettings(audio.named_format("wav")), existing="overwrite")
+        self.separator = Separator.load(self.model, self.quality, threads=cores())
+
+    def in_one_process(self) -> float:
+        """Wall clock of `--jobs` on all cores, seconds."""
+        settings = replace(self.settings, jobs=cores())
+        tasks = batch.plan(self.songs, settings, self.separator.stems)
+        begun = time.perf_counter()
+        results = batch.run(self.separator, tasks, settings, lambda _: None)
+        if any(result.status != "done" for result in results):
+            raise SystemExit(str(results))
+        return time.perf_counter() - begun
+
+    def on(self, fleet: Fleet) -> float:
+        """Wall clock of a fleet that stands ready, seconds."""
+        songs = [Song(str(song), "", Path(song).stem, 1.0) for song in self.songs]
+        totals = Totals()
+        begun = time.perf_counter()
+        separate(fleet, songs, Records(str(self.folder / "out")), lambda _: None, totals)
+        if totals.songs["done"] != len(songs):
+            raise SystemExit(totals.table())
+        return time.perf_counter() - begun
+
+    @contextmanager
+    def fleet(self, address: str, workers: int) -> Iterator[Fleet]:
+        """Workers that have their models."""
+        job = Job(self.model, self.settings, str(self.settings.folder), quality=self.quality)
+        with Fleet(address, job, workers) as fleet:
+            while len([member for member in fleet.members if member.loading is None]) < workers:
+                fleet.adjust(workers)
+                fleet.wait(0.5)
+            yield fleet
+
+
+@contextmanager
+def simulated(nodes: int) -> Iterator[str]:
+    """The address of a cluster of so many machines with one core each."""
+    from ray.cluster_utils import Cluster
+
+    small: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=small)
+    try:
+        for _ in range(nodes - 1):
+            cluster.add_node(**small)
+        cluster.wait_for_nodes()
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def against_jobs(bench: Bench, rounds: int) -> list[tuple[float, float]]:
+    """Wall clocks of one process and of Ray, in turns, so that both meet the same machine."""
+    with bench.fleet("local", cores()) as fleet:
+        bench.on(fleet), bench.in_one_process()
+        return [(bench.in_one_process(), bench.on(fleet)) for _ in range(rounds)]
+
+
+def scaling(bench: Bench, nodes: int, rounds: int) -> list[float]:
+    """Median wall clock for 1, 2, ... machines."""
+    times = []
+    for count in range(1, nodes + 1):
+        with simulated(count) as address, bench.fleet(address, count) as fleet:
+            bench.on(fleet)
+            times.append(statistics.median(bench.on(fleet) for _ in range(rounds)))
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--songs", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quality", default="full")
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--minutes", type=float, default=4.0, help="length of a catalogue's song")
+    parser.add_argument("--price", type=float, default=0.02, help="of a core-hour")
+    parser.add_argument("--write", action="store_true", help="put the figures into RESULTS.md")
+    args = parser.parse_args()
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    most = cores()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), args)
+        pairs = against_jobs(bench, args.rounds)
+        times = scaling(bench, most, args.rounds)
+    per_hour = args.songs * args.seconds / most  # hours of sound per core-hour are this over the time
+    jobs, ray = (statistics.median(pair[way] for pair in pairs) for way in (0, 1))
+    share = statistics.median(one / many for one, many in pairs)
+    hours = 1e6 * args.minutes / 60 / (per_hour / ray)
+    lines = [
+        f"`python benchmarks/cluster.py --songs {args.songs} --seconds {args.seconds:g} --rounds {args.rounds} "
+        f"--quality {args.quality}` on {machine()}, other work beside it.",
+        "",
+        "| | time | hours of sound per core-hour |",
+        "|---|---:|---:|",
+        f"| one process, `--jobs {most}` | {jobs:.1f} s | {per_hour / jobs:.1f} |",
+        f"| Ray, {most} workers | {ray:.1f} s | {per_hour / ray:.1f} |",
+        "",
+        f"Ray keeps {share:.0%} (median of {args.rounds} pairs, "
+        f"{min(one / many for one, many in pairs):.0%} to {max(one / many for one, many in pairs):.0%}).",
+        "",
+        "| simulated machines of one core | time | songs per hour, times one machine's |",
+        "|---:|---:|---:|",
+        *(f"| {count} | {took:.1f} s | {times[0] / took:.2f} |" for count, took in enumerate(times, 1)),
+        "",
+        f"A million songs of {args.minutes:g} minutes take {hours:,.0f} core-hours: at {args.price:g} a core-hour, "
+        f"{hours * args.price:,.0f}.",
+    ]
+    text = "\n".join(lines)
+    if args.write:
+        write_section("Catalogues on Ray (cluster.py)", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

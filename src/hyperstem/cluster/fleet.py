@@ -1,0 +1,308 @@
+"""Workers on Ray: as many actors as the cluster's cores or cards allow, each on a machine that is known."""
+
+import contextlib
+import logging
+import math
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from hyperstem.cluster.schedule import Turn
+from hyperstem.cluster.worker import Job, Worker
+from hyperstem.errors import ClusterError, ConfigError
+from hyperstem.parallel import cores
+
+DEPTH = 2
+"""Songs under way in a worker: one is fetched or sent while another is separated."""
+_STORE_BYTES = 100 << 20
+"""Ray's object store: only records pass through it."""
+_LOOK_S = 2.0
+"""Machines come and go; they are counted so often."""
+_STOP_S = 15.0
+_LONGEST_FOLDER = 40
+_REACH_S = 10.0
+
+
+class Ended(NamedTuple):
+    """A turn that has come to its end."""
+
+    turn: Turn
+    node: str
+    record: dict[str, Any] | None
+    """None if the worker was lost."""
+
+
+@dataclass
+class Member:
+    """One worker."""
+
+    actor: Any
+    node: str
+    loading: Any
+    """Until it is known whether the model is there."""
+    turns: dict[Any, Turn] = field(default_factory=dict)
+
+    @property
+    def able(self) -> bool:
+        """Whether it can take a song more."""
+        alone = any(turn.alone for turn in self.turns.values())
+        return self.loading is None and not alone and len(self.turns) < DEPTH
+
+
+def require_ray() -> None:
+    """Says how to install Ray where it is missing.
+
+    Raises:
+        ConfigError: it is missing.
+    """
+    if find_spec("ray") is None:
+        raise ConfigError("--ray needs Ray, which is not installed: pip install 'hyperstem[ray]'")
+
+
+class Fleet:
+    """Starts Ray on this machine or joins a cluster, and keeps workers there until it is closed.
+
+    Args:
+        address: "local", "auto" (the cluster that this machine belongs to) or HOST:PORT.
+        job: what the workers do.
+        most: workers in all; None for as many as there is room for. A cluster that can grow is asked to.
+
+    Raises:
+        ClusterError: there is no such cluster.
+    """
+
+    def __init__(self, address: str, job: Job, most: int | None = None) -> None:
+        require_ray()
+        self._job, self._most = job, most
+        self._members: list[Member] = []
+        self._bad: dict[str, str] = {}
+        self._looked, self._counted = -math.inf, time.monotonic()
+        self.core_s = 0.0
+        """Seconds of cores that workers have held."""
+        with _handlers_kept():
+            self._folder = _start(address)
+        if most and address != "local":
+            _ask_for(most * job.threads)
+
+    def adjust(self, waiting: int) -> None:
+        """Makes the workers as many as there are room and songs for; those of lost machines are let go.
+
+        Raises:
+            ClusterError: the model can be loaded nowhere.
+        """
+        now = time.monotonic()
+        self.core_s += (now - self._counted) * len(self._members) * self._job.threads
+        self._counted = now
+        if now - self._looked < _LOOK_S:
+            return
+        self._looked = now
+        room = self._rooms()
+        for member in [member for member in self._members if member.node not in room and not member.turns]:
+            self._drop(member)
+        if self._bad and room.keys() <= self._bad.keys():
+            raise ClusterError("no worker can load the model: " + next(iter(self._bad.values())))
+        under_way = sum(len(member.turns) for member in self._members)
+        wanted = min(self._most or sum(room.values()), waiting + under_way)
+        taken = Counter(member.node for member in self._members)
+        for _ in range(wanted - len(self._members)):
+            free = {node: places - taken[node] for node, places in room.items() if node not in self._bad}
+            node = max(free, key=free.__getitem__, default=None)
+            if node is None or free[node] < 1:
+                return
+            taken[node] += 1
+            self._members.append(self._started(node))
+
+    def _rooms(self) -> dict[str, int]:
+        """How many workers each living machine has room for."""
+        import ray
+
+        cards = self._job.device == "cuda"
+        rooms = {}
+        for node in ray.nodes():
+            resources = node["Resources"]
+            places = int(resources.get("CPU", 0) // self._job.threads)
+            if node["Alive"]:
+                rooms[node["NodeID"]] = min(places, int(resources.get("GPU", 0))) if cards else places
+        return {node: places for node, places in rooms.items() if places}
+
+    def _started(self, node: str) -> Member:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        kind: Any = ray.remote(Worker).options(
+            num_cpus=self._job.threads,
+            num_gpus=int(self._job.device == "cuda"),
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=DEPTH + 1,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        )
+        actor: Any = kind.remote(self._job)
+        return Member(actor, node, actor.load.remote())
+
+    @property
+    def members(self) -> list[Member]:
+        """All workers."""
+        return self._members
+
+    @property
+    def busy(self) -> bool:
+        """Whether a song is under way."""
+        return any(member.turns for member in self._members)
+
+    @property
+    def nodes(self) -> set[str]:
+        """Machines with workers that have their model."""
+        return {member.node for member in self._members if member.loading is None}
+
+    def submit(self, member: Member, turn: Turn) -> None:
+        """Gives a worker a song."""
+        member.turns[member.actor.separate.remote(turn.song)] = turn
+
+    def wait(self, timeout_s: float) -> list[Ended]:
+        """What has come to an end; waits for something to."""
+        import ray
+
+        awaited = {ref: member for member in self._members for ref in member.turns}
+        awaited |= {member.loading: member for member in self._members if member.loading is not None}
+        if not awaited:
+            time.sleep(timeout_s)
+            return []
+        refs = list(awaited)
+        if ray.wait(refs, timeout=timeout_s)[0]:
+            ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
+            return [ended for ref in ready for ended in self._settled(awaited[ref], ref)]
+        return []
+
+    def _settled(self, member: Member, ref: Any) -> list[Ended]:
+        import ray
+
+        try:
+            value = ray.get(ref)
+        except ray.exceptions.RayError:
+            return self._lost(member)
+        if ref is member.loading:
+            member.loading = None
+            if value:
+                self._bad[member.node] = value
+                self._drop(member)
+            return []
+        turn = member.turns.pop(ref, None)
+        return [Ended(turn, member.node, value)] if turn else []
+
+    def _lost(self, member: Member) -> list[Ended]:
+        """All its songs: a worker of which one call failed is not asked again."""
+        turns, member.turns = list(member.turns.values()), {}
+        self._drop(member)
+        return [Ended(turn, member.node, None) for turn in turns]
+
+    def _drop(self, member: Member) -> None:
+        import ray
+
+        self._looked = -math.inf  # another may take its place at once
+        if member in self._members:
+            self._members.remove(member)
+        with contextlib.suppress(Exception):
+            ray.kill(member.actor)
+
+    def close(self) -> None:
+        """Ends the workers, so that unfinished files vanish, and Ray where it was started here."""
+        import ray
+
+        with contextlib.suppress(Exception):
+            under_way = [ref for member in self._members for ref in member.turns]
+            for member in self._members:
+                member.actor.stop.remote()
+            if under_way:
+                ray.wait(under_way, num_returns=len(under_way), timeout=_STOP_S)
+        for member in list(self._members):
+            self._drop(member)
+        ray.shutdown()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _start(address: str) -> Path | None:
+    """Starts or joins Ray; gives the folder for its files if it was started here."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would tell its makers
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address != "local":
+        try:
+            _reach(address)
+            ray.init(address=address, **quiet)
+        except (OSError, RuntimeError, ValueError) as error:
+            text = " ".join(str(error).split())[:300]
+            raise ClusterError(f"no Ray cluster at {address!r}: {text}") from None
+        return None
+    folder = _short_folder()
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cores(),
+            object_store_memory=_STORE_BYTES,
+            include_dashboard=False,
+            _temp_dir=str(folder),
+            **quiet,
+        )
+    except Exception as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ClusterError(f"Ray does not start on this machine: {' '.join(str(error).split())[:300]}") from None
+    return folder
+
+
+def _reach(address: str) -> None:
+    """Fails at once where nothing listens: Ray would try for many minutes.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, found, port = address.rpartition(":")
+    if found:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+
+
+def _short_folder() -> Path:
+    """A temporary folder of a short name, for the names of its sockets may have 107 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="hyperstem-"))
+    if len(str(folder)) > _LONGEST_FOLDER:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="hyperstem-", dir="/tmp"))
+    return folder
+
+
+@contextlib.contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Ray puts a handler of its own on SIGTERM; the caller's comes back."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _ask_for(cores: int) -> None:
+    """Tells a cluster that can grow how large it should be."""
+    from ray.autoscaler.sdk import request_resources
+
+    with contextlib.suppress(Exception):
+        request_resources(num_cpus=cores)
