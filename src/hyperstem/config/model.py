@@ -1,6 +1,7 @@
 """Sizes of a model and of its stages."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -205,6 +206,29 @@ class ModelConfig(Checked):
             )
         whole = max(-(-length // (self.hop << i)) for i, length in enumerate(lengths))
         return max(whole, self.least_frames)
+
+    def check_pyramid(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[object], finite: Sequence[bool]) -> int:
+        """Checks a mixture's waveforms, one per stage from stage 0 on, and gives the number of latent frames.
+
+        Args:
+            shapes: (batch, time) each, with several channels (batch, channel, time).
+            dtypes: NumPy's or PyTorch's.
+            finite: whether all samples are.
+
+        Raises:
+            ConfigError: wrong number of rates, shapes, lengths or batch sizes, or samples that are no finite numbers.
+        """
+        channels = (self.audio_channels,) if self.audio_channels > 1 else ()
+        expected = f"(batch, {self.audio_channels}, time)" if channels else "(batch, time)"
+        batch = shapes[0][0] if shapes and shapes[0] else 0
+        for i, (shape, dtype, is_finite) in enumerate(zip(shapes, dtypes, finite, strict=True)):
+            require(
+                len(shape) == 2 + len(channels) and shape[:-1] == (batch, *channels) and batch >= 1,
+                f"the waveform of stage {i} has shape {shape}; expected {expected} with batch {max(batch, 1)}",
+            )
+            require("float" in str(dtype), f"the waveform of stage {i} is {dtype}; expected floating-point samples")
+            require(is_finite, f"the waveform of stage {i} has samples that are not finite (NaN or infinity)")
+        return self.frames(tuple(shape[-1] for shape in shapes))
 
     @property
     def least_frames(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-from hyperstem.config import ConfigError, ModelConfig
+from hyperstem.config import ModelConfig
 from hyperstem.errors import ModelError
 from hyperstem.models.store import FORMAT, config_from_json
 
@@ -83,18 +83,11 @@ class Runtime:
             Per stage, the first `decode` waveforms (stems, then mixture; batch, decode, channel, time) and masked
             latents.
         """
-        channels, batch = self.config.audio_channels, waves[0].shape[0] if waves and waves[0].ndim else 0
-        expected = f"(batch, {channels}, time)" if channels > 1 else "(batch, time)"
-        for i, wave in enumerate(waves):
-            if wave.ndim != 3 or wave.shape[:2] != (batch, channels) or batch < 1:
-                raise ConfigError(
-                    f"the waveform of stage {i} has shape {wave.shape}; expected {expected} with batch {max(batch, 1)}"
-                )
-            if not np.issubdtype(wave.dtype, np.floating):
-                raise ConfigError(f"the waveform of stage {i} is {wave.dtype}; expected floating-point samples")
-            if not np.isfinite(wave).all():
-                raise ConfigError(f"the waveform of stage {i} has samples that are not finite (NaN or infinity)")
-        self.config.frames(tuple(wave.shape[-1] for wave in waves))
+        channels = self.config.audio_channels
+        mono = [channels == 1 and wave.shape[1:2] == (1,) for wave in waves]
+        shapes = [wave.shape[:1] + wave.shape[2:] if one else wave.shape for wave, one in zip(waves, mono, strict=True)]
+        finite = [bool(np.isfinite(wave).all()) for wave in waves]
+        self.config.check_pyramid(shapes, [wave.dtype for wave in waves], finite)
         feeds = {"stages": np.array([len(waves)])}
         for i in range(self.stages):
             given = i < len(waves)

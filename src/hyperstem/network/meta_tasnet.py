@@ -94,18 +94,5 @@ def check_pyramid(config: ModelConfig, pyramid: Sequence[Tensor]) -> int:
     Raises:
         ConfigError: wrong number of rates, shapes, lengths or batch sizes, or samples that are not finite.
     """
-    stereo = config.audio_channels > 1
-    expected = f"(batch, {config.audio_channels}, time)" if stereo else "(batch, time)"
-    batch = pyramid[0].shape[0] if pyramid and pyramid[0].dim() else 0
-    for i, wave in enumerate(pyramid):
-        fits = wave.dim() == 3 and wave.shape[1] == config.audio_channels if stereo else wave.dim() == 2
-        if not fits or wave.shape[0] != batch or batch < 1:
-            raise ConfigError(
-                f"the waveform of stage {i} has shape {tuple(wave.shape)}; expected {expected} with "
-                f"batch {max(batch, 1)}"
-            )
-        if not wave.is_floating_point():
-            raise ConfigError(f"the waveform of stage {i} is {wave.dtype}; expected floating-point samples")
-        if not torch.compiler.is_compiling() and not bool(torch.isfinite(wave).all()):
-            raise ConfigError(f"the waveform of stage {i} has samples that are not finite (NaN or infinity)")
-    return config.frames(tuple(int(wave.shape[-1]) for wave in pyramid))
+    finite = [torch.compiler.is_compiling() or bool(torch.isfinite(wave).all()) for wave in pyramid]
+    return config.check_pyramid([tuple(wave.shape) for wave in pyramid], [wave.dtype for wave in pyramid], finite)
