@@ -179,7 +179,7 @@ class Command:
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.wait(20)
+        assert self.process.wait(20) == 0  # as with Ctrl-C
         self.process.stdout.close()
 
 

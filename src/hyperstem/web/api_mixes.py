@@ -209,7 +209,7 @@ async def download_without(
     start_s: From = 0.0,
     end_s: To = None,
 ) -> Response:
-    """The song without one stem; without vocals it is the accompaniment of `hyperstem separate --karaoke`."""
+    """The song without one stem, as `hyperstem separate --without` writes it."""
     wanted = MixOrder(format=format, subtype=subtype, without=stem, start_s=start_s, end_s=end_s)
     return await _made(request, Wish(done_job(request, job_id), wanted))
 

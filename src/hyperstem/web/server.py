@@ -1,6 +1,7 @@
 """Runs the studio: one folder, one socket, uvicorn on it."""
 
 import contextlib
+import signal
 import socket
 import threading
 import webbrowser
@@ -49,6 +50,7 @@ def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool, sh
                 f"note: the token has {len(settings.token)} characters; {SHORT_TOKEN} or more are harder to guess",
                 flush=True,
             )
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again once all is in order
         with _opened(url, settings.folder, open_browser), contextlib.suppress(KeyboardInterrupt):
             _Server(config).run(sockets=[listener])
     return 0

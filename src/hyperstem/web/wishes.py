@@ -83,8 +83,8 @@ class Wish:
     @property
     def is_there(self) -> bool:
         """Whether the song's own stems are what is wanted."""
-        plain = self.order.separated and all(len(part.lanes) == 1 for part in self.order.parts)
-        return plain and (self.order.format, self.order.subtype) == ("wav", "pcm16")
+        stems = self.order.separated and all(part.is_stem for part in self.order.parts)
+        return stems and (self.order.format, self.order.subtype) == ("wav", "pcm16")
 
 
 def _check(job: Job, wanted: MixOrder) -> None:
@@ -112,8 +112,8 @@ def _parts(wanted: MixOrder, stems: list[str], separated: bool) -> tuple[tuple[P
     if wanted.lanes is not None:
         return (Part("mix", tuple(LaneOrder(lane.stem, lane.volume, lane.pan) for lane in wanted.lanes)),), 0
     if wanted.without is not None:
-        rest = Part(f"without {wanted.without}", tuple(LaneOrder(stem) for stem in stems if stem != wanted.without))
-        return ((alone[wanted.without], rest), 1) if separated else ((rest,), 0)
+        lanes = tuple(LaneOrder(stem) for stem in stems if stem != wanted.without)
+        return (Part(f"no_{wanted.without}", lanes),), 0
     if wanted.stem is not None:
         return (tuple(alone.values()), stems.index(wanted.stem)) if separated else ((alone[wanted.stem],), 0)
     return tuple(alone.values()), 0 if wanted.format == "stem.mp4" else None
@@ -128,6 +128,7 @@ def download_name(job: Job, order: Order, pick: int | None) -> str:
     """What a download is called where it is saved."""
     one = named_format(order.format).multitrack
     what = "stems" if one or pick is None else order.parts[pick].name
-    what = {"without vocals": "karaoke"}.get(what, what)
+    if pick is not None and not order.parts[pick].is_stem:
+        what = "karaoke" if what == "no_vocals" else what.replace("no_", "without ", 1)
     stretch = " (loop)" if order.start_s or order.end_s is not None else ""
     return f"{title_of(job)} - {what}{stretch}.{order.format if one or pick is not None else 'zip'}"

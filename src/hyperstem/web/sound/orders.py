@@ -27,6 +27,11 @@ class Part:
     name: str
     lanes: tuple[LaneOrder, ...]
 
+    @property
+    def is_stem(self) -> bool:
+        """Whether it is one stem as it is."""
+        return [self.name] == [lane.stem for lane in self.lanes]
+
 
 @dataclass(frozen=True)
 class Order:

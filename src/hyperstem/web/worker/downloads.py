@@ -65,7 +65,7 @@ def _is_there(order: Order, source: Path) -> bool:
     """Whether the stems' own 16-bit samples are what the command line would write."""
     rate_hz = audio.probe(source).rate_hz
     fits = audio.named_format(order.format).rate_for(rate_hz) == rate_hz
-    return fits and order.subtype == "pcm16" and all(len(part.lanes) == 1 for part in order.parts)
+    return fits and order.subtype == "pcm16" and all(part.is_stem for part in order.parts)
 
 
 def _copy(order: Order, source: Path, folder: Path, target: Path, report: Progress) -> None:
