@@ -578,6 +578,7 @@ def test_every_setting_of_a_checkpoint_is_compared(tmp_path):
         "weight_decay",
         "device",
         "precision",
+        "recompute",
         "compile",
         "threads",
         "tensorboard",
