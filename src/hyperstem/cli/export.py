@@ -21,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="how weights are stored; either way they are computed with in float32 (default: float32)",
     )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="one path without branches, for OpenVINO, onnxruntime-web and other programs; not for separate",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,6 +41,6 @@ def run(args: argparse.Namespace) -> int:
         raise ModelError(f"{args.model} has no .safetensors weights, which an export starts from")
     network = store.load(source)
     with usage(ConfigError, ModelError):
-        export(network, args.output, args.stages, args.stems, args.precision)
+        export(network, args.output, args.stages, args.stems, args.precision, args.plain)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, SHA-256 {store.sha256(args.output)}")
     return 0

@@ -9,6 +9,9 @@ a stage that is not run; and ``pick{i}``, which waveforms to decode: numbers of 
 mixture. Outputs, per stage i, are ``waves{i}`` (batch, pick, channel, time_i) and ``latent{i}`` (batch, stem, latent,
 frame), empty where nothing was asked for. What is not asked for costs nothing. In a network that works by octaves a
 stage adds to the waveforms of the stage before: there all stages that are run need the same picks.
+
+The plain form is for other programs, some of which do not take branches: all stages run on the inputs ``wave{i}``, and
+the one output is ``stems`` (batch, stem, channel, time), at the last stage's rate.
 """
 
 from collections.abc import Sequence
@@ -24,7 +27,7 @@ from hyperstem.errors import ModelError
 from hyperstem.files import replacing
 from hyperstem.models.export_layers import StageGraph
 from hyperstem.models.onnx_graph import Graph
-from hyperstem.models.store import FORMAT, config_to_json
+from hyperstem.models.store import FORMAT, PLAIN, config_to_json
 from hyperstem.network import MetaTasNet
 
 OPSET, IR_VERSION = 20, 9
@@ -36,6 +39,7 @@ def export(
     stages: int | None = None,
     stems: Sequence[str] | None = None,
     precision: Literal["float32", "float16"] = "float32",
+    plain: bool = False,
 ) -> None:
     """Writes a network as ONNX, whole or not at all.
 
@@ -45,12 +49,13 @@ def export(
         stages: how many of its stages to write, from the first; all by default.
         stems: which stems can be decoded, in this order; all by default. (Masks always need every stem's extractor.)
         precision: how weights are stored. float16 halves the file; it is computed in float32 either way.
+        plain: one path through all stages, without branches and loops.
 
     Raises:
         ModelError: `stems` names an unknown stem.
         ConfigError: `stages` is out of range.
     """
-    model = build(network, stages, stems, precision)
+    model = build(network, stages, stems, precision, plain)
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(model.SerializeToString())
 
@@ -60,6 +65,7 @@ def build(
     stages: int | None = None,
     stems: Sequence[str] | None = None,
     precision: Literal["float32", "float16"] = "float32",
+    plain: bool = False,
 ) -> onnx.ModelProto:
     """The ONNX model that `export` writes; see there."""
     config = network.config.first_stages(network.config.stages if stages is None else stages)
@@ -70,13 +76,17 @@ def build(
         if chosen.count(stem) > 1:
             raise ModelError(f"stem {stem!r} is asked for twice")
     folded = network.folded().float()
-    graph = Graph("hyperstem", half=precision == "float16")
-    wanted = graph.input("stages", [1], TensorProto.INT64)
+    graph = Graph("hyperstem", half=precision == "float16", plain=plain)
+    wanted = "" if plain else graph.input("stages", [1], TensorProto.INT64)
     waves = [
-        graph.input(f"wave{i}", ["batch" if i == 0 else f"batch{i}", config.audio_channels, f"time{i}"])
+        graph.input(f"wave{i}", ["batch" if plain or i == 0 else f"batch{i}", config.audio_channels, f"time{i}"])
         for i in range(config.stages)
     ]
-    picks = [graph.input(f"pick{i}", [f"pick{i}"], TensorProto.INT64) for i in range(config.stages)]
+    every = list(range(len(chosen)))
+    picks = [
+        graph.ints(*every) if plain else graph.input(f"pick{i}", [f"pick{i}"], TensorProto.INT64)
+        for i in range(config.stages)
+    ]
     times = [graph.op("Shape", wave, start=2) for wave in waves]
     frames = _frames(graph, config, times)
     table = [config.stems.index(stem) for stem in chosen] + [len(config.stems)]
@@ -91,11 +101,15 @@ def build(
         else:
             if config.octaves:
                 work = work._replace(before=(decoded, waves[i - 1]))
-            run = graph.op("Greater", wanted, graph.ints(i))
+            run = "" if plain else graph.op("Greater", wanted, graph.ints(i))
             decoded, latent = graph.when(run, partial(work.add, stage=stage, previous=latent))
+        if plain:
+            continue
         graph.output(decoded, f"waves{i}", [f"waves{i}_{axis}" for axis in ("batch", "pick", "channel", "time")])
         graph.output(latent, f"latent{i}", [f"latent{i}_{axis}" for axis in ("batch", "stem", "latent", "frame")])
-    metadata = {"format": FORMAT, "config": config_to_json(config), "stems": ",".join(chosen)}
+    if plain:
+        graph.output(decoded, "stems", ["batch", len(chosen), config.audio_channels, "time"])
+    metadata = {"format": PLAIN if plain else FORMAT, "config": config_to_json(config), "stems": ",".join(chosen)}
     return graph.model(OPSET, IR_VERSION, metadata)
 
 

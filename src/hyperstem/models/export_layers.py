@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from hyperstem.config import ModelConfig, StageConfig
-from hyperstem.models.export_spectrum import SPECTRA, cut_frames, power_spectrum, stretch
+from hyperstem.models.export_spectrum import SPECTRA, cut_all_frames, cut_frames, power_spectrum, stretch
 from hyperstem.models.onnx_graph import Graph
 from hyperstem.network import Stage
 from hyperstem.network.decoder import Decoder
@@ -87,37 +87,56 @@ def _encoder(graph: Graph, sizes: StageGraph, encoder: Encoder, octave: str) -> 
 
 
 def _spectrogram(graph: Graph, sizes: StageGraph, spectrogram: Spectrogram, wave: str, whole: str) -> str:
-    """Features (batch, mels, frame) from waveforms (batch, channel, whole), a few spectra at a time.
+    """Features (batch, mels, frame) from waveforms (batch, channel, whole)."""
+    hop, half = sizes.stage.stft_hop, sizes.stage.n_fft // 2
+    spectra = graph.op("Add", graph.op("Div", whole, graph.ints(hop)), graph.ints(1))
+    padded = graph.op("Pad", wave, graph.ints(0, 0, half, 0, 0, half), mode="reflect")
+    features = (_all_mels if graph.plain else _mels_by_few)(graph, sizes, spectrogram, padded, spectra)
+    bias = _array(affine_projection(spectrogram)[1])
+    features = graph.op("Add", features, graph.floats(bias))
+    return graph.op("Transpose", stretch(graph, features, spectra, sizes.frames), perm=[0, 2, 1])
+
+
+def _all_mels(graph: Graph, sizes: StageGraph, spectrogram: Spectrogram, padded: str, spectra: str) -> str:
+    """Projected log power (batch, spectrum, mels), all at once."""
+    stage = sizes.stage
+    frames = cut_all_frames(graph, padded, spectra, stage.n_fft, stage.stft_hop, sizes.config.audio_channels)
+    return _mels(graph, sizes, spectrogram, frames)
+
+
+def _mels_by_few(graph: Graph, sizes: StageGraph, spectrogram: Spectrogram, padded: str, spectra: str) -> str:
+    """Projected log power (batch, spectrum, mels), a few spectra at a time.
 
     All of a segment's spectra in double precision would be most of what a run needs of memory.
     """
     n_fft, hop, channels = sizes.stage.n_fft, sizes.stage.stft_hop, sizes.config.audio_channels
-    half = n_fft // 2
     reach = (SPECTRA - 1) * hop + n_fft
-    spectra = graph.op("Add", graph.op("Div", whole, graph.ints(hop)), graph.ints(1))
     rounds = graph.op("Div", graph.op("Add", spectra, graph.ints(SPECTRA - 1)), graph.ints(SPECTRA))
-    padded = graph.op("Pad", wave, graph.ints(0, 0, half, 0, 0, half), mode="reflect")
     padded = graph.op("Pad", padded, graph.ints(0, 0, 0, 0, 0, SPECTRA * hop))
-    weight, bias = (_array(part) for part in affine_projection(spectrogram))
-    weight = weight.reshape(-1, channels, half + 1).transpose(1, 2, 0)  # (channel, bin, mels)
 
     def few(inner: Graph, number: str) -> str:
         first = inner.op("Mul", number, inner.ints(SPECTRA * hop))
         cut = inner.op("Slice", padded, first, inner.op("Add", first, inner.ints(reach)), inner.ints(2))
-        frames = cut_frames(inner, cut, n_fft, hop, channels)  # (batch, channel, SPECTRA, n_fft)
-        power, bins = power_spectrum(inner, frames, n_fft)  # bins in the order `bins`
-        log = inner.op("Log", inner.as_float(inner.op("Add", power, inner.constant(np.float64(POWER_FLOOR)))))
-        log_power = inner.op("Mul", log, inner.floats(1 / np.log(10)))
-        placed = np.zeros((channels, len(bins), weight.shape[-1]), np.float32)
-        placed[:, bins <= half] = weight[:, bins[bins <= half]]
-        features = inner.op("MatMul", log_power, inner.floats(placed))  # (batch, channel, SPECTRA, mels)
-        return inner.op("ReduceSum", features, inner.ints(1), keepdims=0)
+        return _mels(inner, sizes, spectrogram, cut_frames(inner, cut, n_fft, hop, channels))
 
     blocks = graph.op("Transpose", graph.repeat(rounds, few), perm=[1, 0, 2, 3])  # (batch, round, SPECTRA, mels)
     features = graph.op("Reshape", blocks, graph.ints(0, -1, sizes.stage.mels))
-    features = graph.op("Slice", features, graph.ints(0), spectra, graph.ints(1))
-    features = graph.op("Add", features, graph.floats(bias))
-    return graph.op("Transpose", stretch(graph, features, spectra, sizes.frames), perm=[0, 2, 1])
+    return graph.op("Slice", features, graph.ints(0), spectra, graph.ints(1))
+
+
+def _mels(graph: Graph, sizes: StageGraph, spectrogram: Spectrogram, frames: str) -> str:
+    """Projected log power (batch, spectrum, mels), without the bias, of frames (batch, channel, spectrum, n_fft)."""
+    n_fft, channels = sizes.stage.n_fft, sizes.config.audio_channels
+    half = n_fft // 2
+    weight = _array(affine_projection(spectrogram)[0])
+    weight = weight.reshape(-1, channels, half + 1).transpose(1, 2, 0)  # (channel, bin, mels)
+    power, bins = power_spectrum(graph, frames, n_fft)  # bins in the order `bins`
+    log = graph.op("Log", graph.as_float(graph.op("Add", power, graph.constant(np.float64(POWER_FLOOR)))))
+    log_power = graph.op("Mul", log, graph.floats(1 / np.log(10)))
+    placed = np.zeros((channels, len(bins), weight.shape[-1]), np.float32)
+    placed[:, bins <= half] = weight[:, bins[bins <= half]]
+    features = graph.op("MatMul", log_power, graph.floats(placed))  # (batch, channel, spectrum, mels)
+    return graph.op("ReduceSum", features, graph.ints(1), keepdims=0)
 
 
 def affine_projection(spectrogram: Spectrogram) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,18 @@ def cut_frames(graph: Graph, wave: str, length: int, hop: int, channels: int) ->
     return graph.op("Reshape", gathered, graph.ints(0, channels, SPECTRA, length))
 
 
+def cut_all_frames(graph: Graph, wave: str, count: str, length: int, hop: int, channels: int) -> str:
+    """`count` overlapping frames (batch, channel, count, length), `hop` apart, of a waveform (batch, channel, time)."""
+    piece = int(np.gcd(length, hop))
+    end = graph.op("Add", graph.op("Mul", graph.op("Sub", count, graph.ints(1)), graph.ints(hop)), graph.ints(length))
+    wave = graph.op("Slice", wave, graph.ints(0), end, graph.ints(2))
+    pieces = graph.op("Reshape", wave, graph.ints(0, channels, -1, piece))
+    first = graph.op("Mul", _range(graph, count), graph.ints(hop // piece))
+    index = graph.op("Add", graph.op("Unsqueeze", first, graph.ints(1)), graph.constant(np.arange(length // piece)))
+    gathered = graph.op("Gather", pieces, index, axis=2)  # (batch, channel, count, -1, piece)
+    return graph.op("Reshape", gathered, graph.ints(0, channels, -1, length))
+
+
 def power_spectrum(graph: Graph, frames: str, n_fft: int) -> tuple[str, np.ndarray]:
     """Power of windowed frames (..., n_fft), and the bin that each of its columns holds.
 

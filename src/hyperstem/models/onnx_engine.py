@@ -9,7 +9,7 @@ import onnxruntime
 
 from hyperstem.config import ModelConfig
 from hyperstem.errors import ModelError
-from hyperstem.models.store import FORMAT, config_from_json
+from hyperstem.models.store import FORMAT, PLAIN, config_from_json
 
 
 class StageOutput(NamedTuple):
@@ -123,6 +123,8 @@ def load(path: str | Path, threads: int | None = None) -> Runtime:
     except Exception as error:  # onnxruntime's errors have no common base
         raise ModelError(f"{path} is no ONNX model that onnxruntime can run ({type(error).__name__})") from None
     metadata = session.get_modelmeta().custom_metadata_map
+    if metadata.get("format") == PLAIN:
+        raise ModelError(f"{path} was exported with --plain, for other programs; export it again without that")
     if metadata.get("format") != FORMAT or "config" not in metadata:
         raise ModelError(
             f"{path} is an ONNX model, but not one of hyperstem's: its metadata says "

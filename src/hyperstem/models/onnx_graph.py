@@ -21,10 +21,11 @@ class Graph:
     Args:
         name: of the graph; names of tensors begin with it, so that a branch's differ from those around it.
         half: store larger float constants as float16; they are computed with in float32 all the same.
+        plain: one path, without branches; nodes that no output needs are left out.
     """
 
-    def __init__(self, name: str, half: bool = False) -> None:
-        self.name, self.half = name, half
+    def __init__(self, name: str, half: bool = False, plain: bool = False) -> None:
+        self.name, self.half, self.plain = name, half, plain
         self.nodes: list[onnx.NodeProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
@@ -42,12 +43,14 @@ class Graph:
         self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
     def when(self, condition: str, body: Callable[["Graph"], Sequence[str]]) -> list[str]:
-        """Computes `body` only if `condition` holds; otherwise its tensors (of four axes) are empty.
+        """Computes `body` only if `condition` holds; otherwise its tensors (of four axes) are empty. Always, if plain.
 
         Args:
             condition: a bool tensor of one element.
             body: adds nodes to the branch that it is given (they may use this graph's tensors) and gives its results.
         """
+        if self.plain:
+            return list(body(self))
         name = f"{self.name}_if{len(self.nodes)}"
         then, otherwise = Graph(f"{name}_then", self.half), Graph(f"{name}_else", self.half)
         results = body(then)
@@ -127,8 +130,20 @@ class Graph:
         """`tensor` as int64."""
         return self.op("Cast", tensor, to=TensorProto.INT64)
 
+    def _prune(self) -> None:
+        """Takes out nodes and constants that no output needs."""
+        needed, kept = {output.name for output in self.outputs}, []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                kept.append(node)
+                needed.update(node.input)
+        self.nodes = kept[::-1]
+        self._constants = {key: value for key, value in self._constants.items() if value.name in needed}
+
     def proto(self) -> onnx.GraphProto:
         """The graph alone."""
+        if self.plain:
+            self._prune()
         return helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, list(self._constants.values()))
 
     def model(self, opset: int, ir_version: int, metadata: dict[str, str]) -> onnx.ModelProto:

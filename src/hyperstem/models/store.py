@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MODELS = Path(__file__).parent
 FORMAT = "hyperstem-1"
+PLAIN = f"{FORMAT}-plain"
+"""What the metadata of an ONNX file for other programs names as its format."""
 
 
 class ModelFiles(NamedTuple):
