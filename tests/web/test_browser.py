@@ -11,118 +11,17 @@ import pytest
 import soundfile
 
 pytest.importorskip("fastapi")
-playwright = pytest.importorskip("playwright.sync_api")
 
-from web_studio import Studio, write_song  # noqa: E402
-
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
-if not Path(CHROMIUM).exists():
-    pytest.skip(f"needs {CHROMIUM}", allow_module_level=True)
-
-LOUDNESS = """() => {
-  const samples = new Float32Array(2048);
-  studio.mixer.player.analyser.getFloatTimeDomainData(samples);
-  return Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
-}"""
-
-
-LOW_CONTRAST = """() => {
-  const parts = (color) => color.match(/[\\d.]+/g).map(Number);
-  const light = (color) => {
-    const [red, green, blue] = parts(color).slice(0, 3).map((value) => value / 255)
-      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-  };
-  const ground = (element) => {
-    for (let one = element; one; one = one.parentElement) {
-      const color = getComputedStyle(one).backgroundColor;
-      if (parts(color)[3] !== 0) return color;
-    }
-    return 'rgb(255, 255, 255)';
-  };
-  const ratio = (element) => {
-    const [high, low] = [light(getComputedStyle(element).color), light(ground(element))].sort((a, b) => b - a);
-    return (high + 0.05) / (low + 0.05);
-  };
-  return [...document.querySelectorAll('h2, h3, p, label, button, a, .song-state, .clock')]
-    .filter((one) => one.offsetParent && one.textContent.trim() && ratio(one) < 4.5)
-    .map((one) => one.outerHTML.slice(0, 80));
-}"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("browser")
-
-
-@pytest.fixture(scope="module")
-def studio(folder):
-    with Studio(folder / "studio", max_upload_bytes=8 << 20) as studio:
-        studio.song = write_song(folder / "My Söng.wav", 20.0)
-        yield studio
-
-
-@pytest.fixture
-def page(browser, studio):
-    page = open_page(browser, studio.url)
-    yield page
-    page.context.close()
-    assert page.complaints == []
-
-
-def open_page(browser, url, **options):
-    """A page that notes what the browser complains about: errors of scripts, breaches of the content policy."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True, **options)
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    # Of a take that has just been replaced the browser notes that it is gone (404); the page then asks for the new one.
-    page.on(
-        "console",
-        lambda message: (
-            page.complaints.append(message.text) if message.type == "error" and "404" not in message.text else None
-        ),
-    )
-    page.goto(url)
-    page.wait_for_selector("html[data-ready]")
-    return page
-
-
-def upload(page, *paths):
-    page.set_input_files("#file-input", [str(path) for path in paths])
-
-
-def done(page):
-    page.wait_for_function("() => studio.mixer.job?.state === 'done'")
-    page.wait_for_selector("[data-stem=vocals] .volume")
-
-
-def loudness(page):
-    return page.evaluate(LOUDNESS)
-
-
-def wait_until_loud(page, loud=True):
-    page.wait_for_function(f"() => (({LOUDNESS})() > 0.003) === {'true' if loud else 'false'}")
+from web_browser import (
+    LOW_CONTRAST,
+    done,
+    done_page,
+    loudness,
+    open_page,
+    upload,
+    wait_until_loud,
+)
+from web_studio import Studio, write_song
 
 
 def test_a_song_from_upload_to_download(page, studio, folder):
@@ -247,14 +146,6 @@ def test_a_loop_too_short_to_be_heard_is_none(page, studio):
         page.keyboard.press(key)
         assert page.evaluate("studio.mixer.player.loop") is None, key
         assert page.get_attribute("#loop", "aria-pressed") == "false"
-
-
-def done_page(page, studio):
-    """Opens a song that is done, separating one if there is none."""
-    jobs = [job for job in studio.client.get("/api/jobs").json() if job["state"] == "done"]
-    job_id = jobs[-1]["id"] if jobs else studio.separate(studio.song)["id"]
-    page.evaluate("id => studio.songs.open(id)", job_id)
-    done(page)
 
 
 def test_chunks_and_loops_join_to_the_sample(page):
@@ -502,8 +393,8 @@ def test_api_page_and_token_dialog(browser, folder):
         page.wait_for_selector("#token-dialog", state="hidden")
         page.goto(f"{studio.url}/docs")
         page.wait_for_selector(".operation")
-        assert "/api/jobs/{job_id}/stems/{stem}.wav" in page.inner_text("#api")
-        page.click("summary:has-text('/api/jobs/{job_id}/events')")
+        assert "/api/v1/jobs/{job_id}/stems/{stem}.wav" in page.inner_text("#api")
+        page.click("summary:has-text('/api/v1/jobs/{job_id}/events')")
         assert "curl -N" in page.inner_text("details[open]")
         assert not [text for text in page.complaints if "401" not in text]
         page.context.close()

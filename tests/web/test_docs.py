@@ -27,11 +27,14 @@ def test_the_script_in_the_documentation_runs(tmp_path):
 
 
 def test_vendored_files_are_those_of_the_package():
-    folder = Path(hyperstem.web.__file__).parent / "static" / "vendor" / "wavesurfer"
-    listed = re.findall(r"^([0-9a-f]{64})  (\S+)$", (folder / "README.md").read_text(encoding="utf-8"), re.M)
-    assert {name for _, name in listed} == {path.name for path in folder.iterdir()} - {"README.md"}
-    for digest, name in listed:
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+    folders = [path for path in (Path(hyperstem.web.__file__).parent / "static" / "vendor").iterdir() if path.is_dir()]
+    assert {folder.name for folder in folders} == {"wavesurfer", "signalsmith-stretch"}
+    for folder in folders:
+        listed = re.findall(r"^([0-9a-f]{64})  (\S+)$", (folder / "README.md").read_text(encoding="utf-8"), re.M)
+        assert {name for _, name in listed} == {path.name for path in folder.iterdir()} - {"README.md"}
+        assert "LICENSE" in {name for _, name in listed}
+        for digest, name in listed:
+            assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
 
 
 def test_pages_load_nothing_from_elsewhere():

@@ -58,7 +58,11 @@ def test_an_open_studio_needs_a_token():
 
 def test_policy_allows_no_inline_script():
     policy = content_policy("N")
-    assert "script-src 'self';" in policy and "unsafe" not in policy and "default-src 'none'" in policy
+    assert (
+        "script-src 'self' 'wasm-unsafe-eval';" in policy
+        and "'unsafe-" not in policy
+        and "default-src 'none'" in policy
+    )
     assert "frame-ancestors 'none'" in policy
 
 

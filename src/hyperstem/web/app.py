@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from hyperstem.web import api_events, api_jobs, api_mixes, api_sound, pages
+from hyperstem.web import api_analysis, api_events, api_jobs, api_mixes, api_sound, pages
 from hyperstem.web.guard import Guard
 from hyperstem.web.jobs.runner import Runner
 from hyperstem.web.metrics import Metrics
@@ -57,7 +57,8 @@ def create_app(settings: StudioSettings) -> FastAPI:
         license_info={"name": "MIT"},
     )
     app.state.settings, app.state.runner, app.state.metrics = settings, runner, Metrics(runner)
-    for router in (api_jobs.router, api_events.router, api_mixes.router, api_sound.router):
+    sounds = (api_mixes.router, api_sound.router, api_analysis.router)
+    for router in (api_jobs.router, api_events.router, *sounds):
         app.include_router(router, prefix="/api/v1", dependencies=[Security(TOKEN)])
         app.include_router(router, prefix="/api", include_in_schema=False)
     description = next(route for route in app.routes if isinstance(route, Route) and route.path == app.openapi_url)

@@ -35,6 +35,9 @@ class JobView(BaseModel):
     takes: dict[str, int] = Field(description="What can be heard: frames ready of 'original', 'preview', 'full', ...")
     final: str | None = Field(description="The take that the stems' files hold, once done.")
     gain: float = Field(description="The one gain on all stems that keeps their peaks within full scale.")
+    tempo_bpm: float | None = Field(description="Beats a minute, once done and where there is a pulse.")
+    key: str | None = Field(description="Such as 'A minor', once done and where it can be told.")
+    analysed: bool = Field(description="Whether `analysis` has beats, key and chords.")
     warnings: list[str]
     created: float = Field(description="Seconds since 1970.")
     restartable: bool = Field(description="Whether the upload is still there to separate again.")

@@ -11,7 +11,7 @@ from hyperstem.errors import AudioError
 from hyperstem.files import TEMPORARY
 from hyperstem.separation.quality import QUALITIES
 from hyperstem.web.jobs.store import JOB_FILE, Job
-from hyperstem.web.sound.takes import MANIFEST, MIXES, ORIGINAL, PART, STEMS, TAKES
+from hyperstem.web.sound.takes import ANALYSIS, MANIFEST, MIXES, ORIGINAL, PART, STEMS, TAKES
 
 USUAL_STEMS = 4
 LANES_PER_STEM = 3
@@ -102,6 +102,7 @@ def _separated(job: Job) -> Iterator[str]:
     for folder in (STEMS, PART):
         yield from (f"{folder}/{stem}.wav" for stem in job.stems)
         yield f"{folder}/{MANIFEST}"
+    yield ANALYSIS
 
 
 def _take(job: Job, take: str) -> Iterator[str]:

@@ -254,6 +254,7 @@ class Runner:
 
     async def _done(self, job: Job, folder: Path, message: dict[str, Any]) -> None:
         job.final, job.gain, job.warnings = message["take"], message["gain"], message["warnings"]
+        job.analysed, job.tempo_bpm, job.key = message["analysed"], message["tempo_bpm"], message["key"]
         old = job.takes.keys() - {ORIGINAL, message["take"]}
         job.takes = {ORIGINAL: job.takes.get(ORIGINAL, 0), message["take"]: message["frames"]}
         job.progress = 1.0
@@ -275,6 +276,7 @@ class Runner:
     def _reset(self, job: Job) -> None:
         job.state, job.phase, job.progress, job.error, job.eta_s = "queued", "waiting", 0.0, None, None
         job.takes, job.final, job.warnings = {}, None, []
+        job.analysed, job.tempo_bpm, job.key = False, None, None
         self._save(job)
         if not self.stopping:
             self._enqueue(job)

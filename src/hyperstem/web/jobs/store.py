@@ -50,6 +50,10 @@ class Job:
     final: str | None = None
     """The take that the stems' files hold once the job is done."""
     gain: float = 1.0
+    tempo_bpm: float | None = None
+    key: str | None = None
+    analysed: bool = False
+    """Whether tempo, key and chords were looked for: details are in the folder's analysis.json."""
     warnings: list[str] = field(default_factory=list)
     attempts: int = 0
     created: float = field(default_factory=time.time)

@@ -1,9 +1,9 @@
 """The sound of a job on disk: growing raw takes while it is separated, wav files when it is done.
 
 A job's folder holds ``source<suffix>`` (the upload), ``takes/<take>/<lane>.s16`` (interleaved 16-bit samples, appended
-to while the song is separated) with ``<lane>.peaks`` beside it, ``stems/<stem>.wav``, and ``mixes/<key>/``. Names
-inside are the program's own, never the user's. Whoever adds a file names it in `hyperstem.web.jobs.disk` too: what is
-not named there is never deleted.
+to while the song is separated) with ``<lane>.peaks`` beside it, ``stems/<stem>.wav``, ``analysis.json``, and
+``mixes/<key>/``. Names inside are the program's own, never the user's. Whoever adds a file names it in
+`hyperstem.web.jobs.disk` too: what is not named there is never deleted.
 """
 
 from pathlib import Path
@@ -19,6 +19,7 @@ TAKES = "takes"
 MIXES = "mixes"
 """Downloads that were made, each in a folder of its own."""
 MANIFEST = "manifest.json"
+ANALYSIS = "analysis.json"
 STEMS = "stems"
 PART = STEMS + ".part"
 """Where the stems' files are until all are whole."""

@@ -1,7 +1,9 @@
 """What one song's process does with the song: decode it, separate a preview, separate it for good."""
 
 import contextlib
+import dataclasses
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,11 +14,13 @@ from hyperstem.errors import AudioError
 from hyperstem.files import replacing, write_text
 from hyperstem.separation import batch
 from hyperstem.separation.stem_files import OutputSettings
+from hyperstem.web.sound.analysis import Analysis, analyse
 from hyperstem.web.sound.peaks import Outliner
-from hyperstem.web.sound.takes import ORIGINAL, PART, STEMS, Sound, TakeWriter, wav_sound
+from hyperstem.web.sound.takes import ANALYSIS, ORIGINAL, PART, STEMS, Sound, TakeWriter, raw_sound, wav_sound
 
 REPORT_EVERY_S = 0.2
 BLOCK_FRAMES = 1 << 18
+log = logging.getLogger(__name__)
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -132,13 +136,30 @@ def run_final(separator: Any, source: Path, name: str, folder: Path, total_s: fl
     send({"event": "progress", "phase": "finishing", "done_s": 0.0, "total_s": None})
     name_source(task.manifest, name)
     _keep(folder, part, take, separator.stems, result.output.gain)
+    known = _analyse(folder, separator.stems, rate_hz)
     warnings = [] if separator.trained else ["this model is a stand-in without training: its stems are no separation"]
     return {
         "take": take,
         "frames": result.output.frames,
         "gain": result.output.gain,
         "warnings": result.warnings + warnings,
+        "analysed": known is not None,
+        "tempo_bpm": known.tempo_bpm if known else None,
+        "key": known.key if known else None,
     }
+
+
+def _analyse(folder: Path, stems: Sequence[str], rate_hz: int) -> Analysis | None:
+    """Looks for tempo, beats, key and chords, and keeps them; a song is no worse off without."""
+    finished = {stem: wav_sound(folder / STEMS / f"{stem}.wav") for stem in stems}
+    channels = next(iter(finished.values())).channels
+    try:
+        known = analyse({ORIGINAL: raw_sound(folder, ORIGINAL, ORIGINAL, channels), **finished}, rate_hz)
+    except Exception:  # the stems are there: nothing found in them may take them away
+        log.exception("tempo and chords")
+        return None
+    write_text(folder / ANALYSIS, json.dumps(dataclasses.asdict(known)) + "\n")
+    return known
 
 
 def name_source(manifest: Path, name: str) -> None:

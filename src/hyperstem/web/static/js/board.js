@@ -1,12 +1,16 @@
 // All lanes of a song side by side: one zoom, one scroll, one playhead, one loop.
+//
+// What is in view is the board's alone (`zoom`, `left`, `seconds`); lanes and ruler are drawn after it, all in one go.
 
-import { clock } from "./format.js";
 import { Lane } from "./lane.js";
+import { Ruler } from "./ruler.js";
 import { ORIGINAL } from "./sound.js";
 
 const MOST_ZOOM = 600; // pixels per second
 const FOLLOW_REST_MS = 3000;
 const MIN_LOOP_S = 0.05;
+const HAND_MS = 250;
+const HEIGHTS = [0.5, 1, 2, 4, 8];
 
 /** The take whose outline shows best what there is of the stems. */
 export function shownTake(job) {
@@ -20,14 +24,22 @@ export class Board extends EventTarget {
     super();
     this.root = root;
     this.list = root.querySelector("#lanes");
-    this.ruler = root.querySelector("#ruler");
+    this.ruler = new Ruler(root.querySelector("#ruler"));
     this.lanes = [];
     this.zoom = 0; // pixels per second, 0: the whole song
+    this.left = 0; // pixels of the song before what is in view
+    this.seconds = 0; // where the playhead is
+    this.height = 1;
+    this.trueLevels = false;
     this.asSpectrogram = false;
     this.job = null;
     this.loop = null;
     this.looping = false;
-    this.scrolledByHand = 0;
+    this.scrolledByHand = 0; // when, and the last sign of a hand
+    this.handAt = -Infinity;
+    for (const sign of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+      this.list.addEventListener(sign, () => { this.handAt = performance.now(); }, { passive: true });
+    }
     this.observer = new ResizeObserver(() => this.#later());
     this.observer.observe(this.list);
     document.addEventListener("themechange", () => this.#recolor());
@@ -37,10 +49,9 @@ export class Board extends EventTarget {
   show(job) {
     const stems = [ORIGINAL, ...job.stems];
     const changed = this.job?.id !== job.id || stems.join() !== this.lanes.map((lane) => lane.stem).join();
-    if (this.job?.id !== job.id) this.zoom = 0;
+    if (this.job?.id !== job.id) this.zoom = this.left = 0;
     this.job = job;
     if (changed) this.#rebuild(stems);
-    for (const lane of this.lanes) lane.setDownload(job.state === "done" ? `api/jobs/${job.id}/stems/${encodeURIComponent(lane.stem)}.wav` : null);
     this.refresh();
   }
 
@@ -55,6 +66,7 @@ export class Board extends EventTarget {
     this.lanes = stems.map((stem, number) => new Lane(this.list, stem, number));
     for (const lane of this.lanes) {
       lane.setSpectrogram(this.asSpectrogram);
+      lane.setHeight(this.height, this.trueLevels);
       lane.addEventListener("seek", (event) => this.#emit("seek", event.detail));
       lane.addEventListener("change", (event) => this.#emit("change", { stem: lane.stem, ...event.detail }));
       lane.addEventListener("loop", (event) => this.#loopDrawn(event.detail));
@@ -75,6 +87,7 @@ export class Board extends EventTarget {
       const take = lane.isOriginal ? ORIGINAL : stemsTake;
       return take && job.takes[take] ? lane.show(job, take, this.zoom) : null;
     });
+    this.#align();
     const results = await Promise.allSettled(wanted);
     if (this.job !== job) return;
     const bad = results.find((result) => result.status === "rejected" && result.reason.status !== 404);
@@ -84,7 +97,7 @@ export class Board extends EventTarget {
       for (const lane of this.lanes) lane.enableLoops();
       this.loopsEnabled = new WeakSet(this.lanes);
     }
-    this.#drawRuler();
+    this.#align();
     this.#drawSpectrograms();
   }
 
@@ -95,37 +108,49 @@ export class Board extends EventTarget {
 
   #recolor() {
     for (const lane of this.lanes) lane.color();
-    this.#drawRuler();
+    this.#align();
     this.#drawSpectrograms();
     this.showLoop(this.loop, this.looping);
   }
 
-  // Zoom and scroll
+  // What is in view
 
   get width() { return this.lanes[0]?.find(".lane-wave").clientWidth || 1; }
   get pixelsPerSecond() { return Math.max(this.zoom, this.width / (this.job?.duration_s || 1)); }
-  get left() { return this.zoom ? this.lanes[0]?.scroll ?? 0 : 0; }
+
+  #clamped(left) {
+    if (!this.zoom || !this.job?.duration_s) return 0;
+    return Math.min(Math.max(0, left), Math.max(0, this.job.duration_s * this.pixelsPerSecond - this.width));
+  }
+
+  /** Draws ruler, lanes and playhead for the one place that is in view. */
+  #align() {
+    this.left = this.#clamped(this.left);
+    for (const lane of this.lanes) {
+      lane.scroll = this.left;
+      lane.setTime(this.seconds);
+    }
+    this.ruler.draw({ left: this.left, scale: this.pixelsPerSecond, duration: this.job?.duration_s, seconds: this.seconds });
+  }
 
   /** Zooms by `factor` around `second`; 0 shows the whole song. */
   setZoom(factor, second) {
-    this.zooming = (this.zooming ?? Promise.resolve()).then(() => this.#zoomOnce(factor, second));
-    return this.zooming;
-  }
-
-  async #zoomOnce(factor, second) {
     if (!this.job?.duration_s) return;
     const fit = this.width / this.job.duration_s;
     const before = this.pixelsPerSecond;
-    const offset = second * before - this.left;
+    const offset = Math.min(Math.max(second * before - this.left, 0), this.width);
     const after = factor === 0 ? 0 : Math.min(Math.max(before * factor, fit), Math.max(MOST_ZOOM, fit));
     this.zoom = after <= fit * 1.001 ? 0 : after;
-    this.moving = true; // wavesurfer scrolls by itself when it zooms
-    await this.refresh();
-    await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
-    this.followedTo = second * this.pixelsPerSecond - Math.min(Math.max(offset, 0), this.width);
-    this.#scrollTo(this.followedTo);
-    this.#drawRuler();
-    this.#drawSpectrograms();
+    this.left = second * this.pixelsPerSecond - offset;
+    this.refresh();
+    this.#emit("view");
+  }
+
+  /** Shows the song from `second` on at `zoom` pixels a second. */
+  restore({ zoom, second }) {
+    this.zoom = zoom;
+    this.left = second * this.pixelsPerSecond;
+    this.refresh();
   }
 
   #wheel(event) {
@@ -135,69 +160,51 @@ export class Board extends EventTarget {
     this.setZoom(event.deltaY < 0 ? 1.25 : 0.8, (this.left + x) / this.pixelsPerSecond);
   }
 
-  #scrollTo(pixels) {
-    this.moving = true;
-    for (const lane of this.lanes) lane.scroll = pixels;
-    requestAnimationFrame(() => { this.moving = false; });
-  }
-
+  /** A lane has scrolled: by a hand, and all follow it, or by itself, and it goes back. */
   #scrolled(lane, left) {
-    if (this.moving || !this.zoom) return;
-    if (Math.abs(left - (this.followedTo ?? -9)) > 2) this.scrolledByHand = Date.now();
-    this.moving = true;
-    for (const other of this.lanes) if (other !== lane) other.scroll = left;
-    this.moving = false;
-    this.#drawRuler();
+    if (Math.abs(left - this.left) < 1.5) return;
+    const now = performance.now();
+    if (now - this.handAt < HAND_MS) {
+      this.handAt = now; // a flung lane goes on for a while
+      this.scrolledByHand = Date.now();
+      this.left = left;
+      this.#emit("view");
+    }
+    this.#align();
     clearTimeout(this.spectrogramTimer);
     this.spectrogramTimer = setTimeout(() => this.#drawSpectrograms(), 80);
   }
 
   /** Moves the playhead, and the view with it while playing. */
   setTime(seconds, playing) {
-    for (const lane of this.lanes) lane.setTime(seconds);
-    this.#drawRuler(seconds);
-    if (!playing || !this.zoom || Date.now() - this.scrolledByHand < FOLLOW_REST_MS) return;
+    this.seconds = seconds;
     const x = seconds * this.pixelsPerSecond - this.left;
-    if (x > this.width * 0.92 || x < 0) {
-      this.followedTo = Math.max(0, seconds * this.pixelsPerSecond - this.width * 0.08);
-      this.#scrollTo(this.followedTo);
+    const follows = playing && this.zoom && Date.now() - this.scrolledByHand >= FOLLOW_REST_MS;
+    if (follows && (x > this.width * 0.92 || x < 0)) {
+      this.left = seconds * this.pixelsPerSecond - this.width * 0.08;
       this.#drawSpectrograms();
     }
+    this.#align();
   }
 
-  // The ruler, with the playhead's mark
+  /** Chords and beats over the lanes, chords some semitones up. */
+  setMusic({ chords, beats, semitones }) {
+    Object.assign(this.ruler, { chords, beats, semitones });
+    this.#align();
+  }
 
-  #drawRuler(seconds = this.lastTime ?? 0) {
-    this.lastTime = seconds;
-    const ratio = window.devicePixelRatio || 1;
-    const [width, height] = [this.ruler.clientWidth, 22];
-    if (!width || !this.job?.duration_s) return;
-    const styles = getComputedStyle(this.root);
-    if (this.ruler.width !== Math.round(width * ratio)) {
-      this.ruler.width = Math.round(width * ratio);
-      this.ruler.height = height * ratio;
-    }
-    const pen = this.ruler.getContext("2d");
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
-    pen.font = "11px system-ui, sans-serif";
-    const scale = this.pixelsPerSecond;
-    const every = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find((step) => step * scale >= 64) ?? 1200;
-    const first = Math.floor(this.left / scale / every);
-    for (let tick = first; (tick * every) * scale - this.left < width; tick++) {
-      const x = tick * every * scale - this.left;
-      pen.fillStyle = styles.getPropertyValue("--line");
-      pen.fillRect(x, 14, 1, 8);
-      pen.fillStyle = styles.getPropertyValue("--muted");
-      pen.fillText(clock(tick * every + 1e-6, every < 1), x + 4, 13);
-    }
-    pen.fillStyle = styles.getPropertyValue("--accent");
-    const x = seconds * scale - this.left;
-    pen.beginPath();
-    pen.moveTo(x - 5, 13);
-    pen.lineTo(x + 5, 13);
-    pen.lineTo(x, 21);
-    pen.fill();
+  // How tall the waves are
+
+  setTrueLevels(on) {
+    this.trueLevels = on;
+    for (const lane of this.lanes) lane.setHeight(this.height, on);
+  }
+
+  /** Taller (1) or lower (-1) waves. */
+  changeHeight(by) {
+    const place = HEIGHTS.indexOf(this.height) + by;
+    this.height = HEIGHTS[Math.min(Math.max(place, 0), HEIGHTS.length - 1)];
+    for (const lane of this.lanes) lane.setHeight(this.height, this.trueLevels);
   }
 
   // Spectrograms

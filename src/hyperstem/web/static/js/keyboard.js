@@ -4,11 +4,12 @@ const NEEDS_SPACE = "button, a, input:not([type=range]), select, textarea, label
 const NEEDS_ARROWS = "input, select, textarea";
 
 export function listen(mixer) {
+  const { practice } = mixer;
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const at = event.target instanceof Element ? event.target : document.body;
     if (at.matches("input:not([type=range]):not([type=file]), textarea")) return;
-    const action = find(event, at, mixer);
+    const action = find(event, at, mixer, practice);
     if (!action) return;
     event.preventDefault();
     action();
@@ -19,7 +20,7 @@ export function listen(mixer) {
   });
 }
 
-function find(event, at, mixer) {
+function find(event, at, mixer, practice) {
   const digit = /^Digit([1-9])$/.exec(event.code);
   if (digit) return () => mixer.flip(Number(digit[1]), event.shiftKey ? "solo" : "mute");
   const step = event.shiftKey ? 1 : 5;
@@ -32,6 +33,15 @@ function find(event, at, mixer) {
     case "a": case "A": return at.matches("select") ? null : () => mixer.compare();
     case "l": case "L": return at.matches("select") ? null : () => mixer.toggleLoop();
     case "g": case "G": return at.matches("select") ? null : () => mixer.setSpectrogram();
+    case "t": case "T": return at.matches("select") ? null : () => mixer.setTrueLevels();
+    case "c": case "C": return at.matches("select") ? null : () => practice.toggleClick();
+    case "i": case "I": return at.matches("select") ? null : () => practice.toggleCountIn();
+    case "<": return () => practice.changeTempo(-1);
+    case ">": return () => practice.changeTempo(1);
+    case ",": return () => mixer.changeHeight(-1);
+    case ".": return () => mixer.changeHeight(1);
+    case "ArrowDown": return event.shiftKey && !at.matches(NEEDS_ARROWS) ? () => practice.changeSemitones(-1) : null;
+    case "ArrowUp": return event.shiftKey && !at.matches(NEEDS_ARROWS) ? () => practice.changeSemitones(1) : null;
     case "[": return () => mixer.setLoopEdge("start");
     case "]": return () => mixer.setLoopEdge("end");
     case "+": case "=": return () => mixer.zoom(2);

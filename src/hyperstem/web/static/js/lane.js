@@ -9,6 +9,8 @@ import { Spectrogram } from "./spectrogram.js";
 const FINEST = 64; // frames per point
 const COARSEST = FINEST << 12;
 const MOST_POINTS = 1 << 20;
+const OWN_HEIGHT = 0.95;
+const MOST_GAIN = 16; // 24 dB: what is quieter stays small
 const nonce = document.querySelector('meta[name="csp-nonce"]').content;
 
 /** The outline's step for a zoom: two points a pixel or a little more, a power of two times 64; coarser for long songs. */
@@ -30,6 +32,8 @@ export class Lane extends EventTarget {
     this.spectrogram = new Spectrogram(this.find(".spectrogram"), stem);
     this.key = "";
     this.points = null;
+    this.height = 1;
+    this.trueLevels = false;
     this.asked = this.shown = 0; // how many outlines, and which of them came last
     this.#controls(number);
     this.#wave();
@@ -130,13 +134,14 @@ export class Lane extends EventTarget {
     const ready = job.takes[take] ?? 0;
     const key = [job.id, job.final, take, step, ready].join(" ");
     const turn = ++this.asked;
+    if (pixelsPerSecond !== this.drawnAt) this.#zoom(pixelsPerSecond); // at once, with the points there are
     const points = key === this.key ? this.points : await this.#fetch(job, take, step);
     if (turn < this.shown) return; // one that was asked for later is there already
     this.shown = turn;
-    if (points === this.points && pixelsPerSecond === this.drawnAt) return;
+    if (points === this.points) return;
     this.points = points;
     this.key = key;
-    this.#draw(job.duration_s, pixelsPerSecond);
+    this.#draw(job.duration_s);
   }
 
   async #fetch(job, take, step) {
@@ -153,15 +158,32 @@ export class Lane extends EventTarget {
     return [high, low];
   }
 
-  #draw(duration, pixelsPerSecond) {
+  #zoom(pixelsPerSecond) {
     this.drawnAt = pixelsPerSecond;
-    const loaded = this.drawn === this.points;
-    this.drawn = this.points;
-    if (loaded) this.surfer.zoom(pixelsPerSecond);
-    else {
-      this.surfer.setOptions({ minPxPerSec: pixelsPerSecond });
-      this.surfer.load("", this.points, duration).catch(() => { /* a newer outline has taken its place */ });
-    }
+    if (this.points) this.surfer.zoom(pixelsPerSecond);
+  }
+
+  #draw(duration) {
+    this.#showHeight();
+    this.surfer.setOptions({ minPxPerSec: this.drawnAt });
+    this.surfer.load("", this.points, duration).catch(() => { /* a newer outline has taken its place */ });
+  }
+
+  /** Waves `height` times as tall as the lane, or, with true levels, as full scale. */
+  setHeight(height, trueLevels) {
+    Object.assign(this, { height, trueLevels });
+    this.#showHeight();
+  }
+
+  #showHeight() {
+    const peak = this.points ? this.points.reduce((most, side) => side.reduce((a, b) => Math.max(a, b), most), 0) : 0;
+    const own = this.trueLevels || !peak ? 1 : Math.min(MOST_GAIN, OWN_HEIGHT / peak);
+    const scale = own * this.height;
+    if (scale === this.scale) return;
+    this.scale = scale;
+    this.surfer.setOptions({ barHeight: scale });
+    const decibels = Math.round(20 * Math.log10(scale));
+    this.find(".scale").textContent = decibels ? `${decibels > 0 ? "+" : "−"}${Math.abs(decibels)} dB` : "";
   }
 
   setTime(seconds) { this.surfer.setTime(seconds); }

@@ -8,19 +8,27 @@ import { Songs } from "./songs.js";
 
 const $ = (id) => document.getElementById(id);
 const TOAST_MS = 7000;
+const DEMO = "static/demo.opus";
 
 const jobs = new Map();
 const songs = new Songs($("song-list"));
 const mixer = new Mixer();
 let limit = 0;
 
-function say(text) {
-  if ([...$("toasts").children].some((toast) => toast.textContent === text)) return; // it is still there to be read
+/** Says something for a while; `action` {label, act} adds a button to it. Gives what takes it away. */
+function say(text, ms = TOAST_MS, action = null) {
+  if ([...$("toasts").children].some((toast) => toast.firstChild.textContent === text)) return () => {}; // it is still there to be read
   const toast = document.createElement("p");
   toast.className = "toast";
-  toast.textContent = text;
+  toast.append(Object.assign(document.createElement("span"), { textContent: text }));
+  if (action) {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: action.label });
+    button.addEventListener("click", () => { toast.remove(); action.act(); });
+    toast.append(button);
+  }
   $("toasts").append(toast);
-  setTimeout(() => toast.remove(), TOAST_MS);
+  setTimeout(() => toast.remove(), ms);
+  return () => toast.remove();
 }
 
 // Songs in
@@ -32,6 +40,17 @@ function add(files) {
 $("file-input").addEventListener("change", (event) => {
   add([...event.target.files]);
   event.target.value = "";
+});
+$("demo").addEventListener("click", async () => {
+  $("demo").disabled = true;
+  try {
+    const response = await fetch(DEMO);
+    if (!response.ok) throw new Error();
+    add([new File([await response.blob()], "Demo – Half a Minute.opus", { type: "audio/ogg" })]);
+  } catch {
+    say("The demo could not be loaded; is the studio still running?");
+  }
+  $("demo").disabled = false;
 });
 let inside = 0;
 const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -55,6 +74,36 @@ songs.addEventListener("open", (event) => {
 });
 songs.addEventListener("say", (event) => say(event.detail));
 mixer.addEventListener("say", (event) => say(event.detail));
+
+// Songs removed
+
+let undoSeconds = 0;
+
+/** Removes a song that has ended; for a while it can be brought back. */
+async function remove(job) {
+  const path = `api/jobs/${job.id}`;
+  try {
+    await api.remove(path);
+  } catch (error) {
+    say(error.message);
+    return;
+  }
+  forget(job.id);
+  const restore = async () => {
+    try {
+      const back = await api.post(`${path}/restore`);
+      jobs.set(back.id, back);
+      songs.update(back);
+      songs.open(back.id);
+    } catch (error) {
+      say(error.status === 404 ? `${job.name} is gone for good.` : error.message);
+    }
+  };
+  say(`${job.name} was removed.`, undoSeconds * 1000, undoSeconds ? { label: "Undo", act: restore } : null);
+}
+
+mixer.addEventListener("remove", (event) => remove(event.detail));
+songs.addEventListener("remove", (event) => { if (jobs.has(event.detail)) remove(jobs.get(event.detail)); });
 
 const wanted = location.hash.slice(1);
 let opening = 0;
@@ -120,6 +169,7 @@ $("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
 
 api.getJson("api/studio").then((studio) => {
   limit = studio.max_upload_bytes;
+  undoSeconds = studio.undo_s;
   $("limits").textContent = `Songs of up to ${bytes(limit)} and ${Math.round(studio.max_length_s / 60)} minutes.`;
 }).catch(() => { /* the events say that the studio does not answer */ });
 

@@ -1,19 +1,27 @@
-// The chosen song: its state, the transport, the board, the downloads.
+// The chosen song: its state, the transport, the board.
 
 import * as api from "./api.js";
 import { Board } from "./board.js";
-import { channels, clock, percent, phase, timeLeft } from "./format.js";
+import { Downloads } from "./downloads.js";
+import { channels, clock, percent, phase } from "./format.js";
+import { recall, remember } from "./memory.js";
 import { Player } from "./player.js";
+import { Practice } from "./practice.js";
+import { Remaining } from "./remaining.js";
 import { ORIGINAL, Sound } from "./sound.js";
 
 const $ = (id) => document.getElementById(id);
 const LOOP_S = 8;
 const FRAME_MS = 30;
+const REMEMBER_MS = 400;
 
 export class Mixer extends EventTarget {
   constructor() {
     super();
     this.board = new Board($("board"));
+    this.practice = new Practice(this.board);
+    this.downloads = new Downloads((text) => this.#say(text));
+    this.remaining = new Remaining();
     this.player = null;
     this.job = null;
     this.#buttons();
@@ -21,7 +29,12 @@ export class Mixer extends EventTarget {
     this.board.addEventListener("change", (event) => this.setLane(event.detail));
     this.board.addEventListener("loop", (event) => this.setLoop(event.detail));
     this.board.addEventListener("error", (event) => this.#say(event.detail));
-    this.board.addEventListener("rebuilt", () => this.#showMix());
+    this.board.addEventListener("rebuilt", () => {
+      for (const lane of this.board.lanes) this.downloads.adopt(lane);
+      this.#showMix();
+    });
+    this.board.addEventListener("view", () => this.#remember());
+    this.practice.addEventListener("change", () => this.#remember());
     this.quiet = matchMedia("(prefers-reduced-motion: reduce)");
     const tick = () => { this.#tick(); requestAnimationFrame(tick); };
     tick();
@@ -34,8 +47,7 @@ export class Mixer extends EventTarget {
   /** Shows `job`, or nothing when it is null. */
   open(job) {
     if (this.job?.id === job?.id) return;
-    this.player?.close();
-    this.player = null;
+    this.#closePlayer();
     this.board.clear();
     this.board.showLoop(null, false);
     this.job = null;
@@ -49,10 +61,7 @@ export class Mixer extends EventTarget {
   /** Takes in the job's newest state. */
   update(job) {
     const anew = this.job && (this.job.takes[ORIGINAL] ?? 0) > (job.takes[ORIGINAL] ?? 0); // it was restarted
-    if (anew) {
-      this.player?.close();
-      this.player = null;
-    }
+    if (anew) this.#closePlayer();
     this.job = job;
     this.#showHead();
     const audible = Boolean(job.rate_hz && job.frames && job.takes[ORIGINAL]);
@@ -61,19 +70,57 @@ export class Mixer extends EventTarget {
     if (!this.player) this.#openPlayer();
     this.player.sound.update(job);
     this.board.show(job);
+    if (this.view) this.board.restore(this.view);
+    this.view = null;
+    this.practice.update(job);
     this.#showMix();
     this.#showState();
     $("seek").max = job.duration_s;
   }
 
   #openPlayer() {
+    const remembered = recall(this.job.id);
     this.player = new Player(new Sound(this.job));
-    for (const name of ["state", "seek"]) this.player.addEventListener(name, () => this.#showState());
-    this.player.addEventListener("mix", () => this.#showMix());
-    this.player.addEventListener("loop", () => this.#showLoop());
-    this.player.sound.addEventListener("error", (event) => this.#say(event.detail));
-    this.player.setLevel($("master").value / 100);
+    const { player } = this;
+    for (const name of ["state", "seek"]) player.addEventListener(name, () => this.#showState());
+    player.addEventListener("mix", () => { this.#showMix(); this.#remember(); });
+    player.addEventListener("loop", () => { this.#showLoop(); this.#remember(); });
+    player.addEventListener("error", (event) => this.#say(event.detail));
+    player.sound.addEventListener("error", (event) => this.#say(event.detail));
+    player.setLevel($("master").value / 100);
+    this.#restore(remembered);
+    this.practice.open(player, remembered);
     this.#showLoop();
+  }
+
+  /** Sets the mix, the loop and the view as they were. */
+  #restore(remembered) {
+    if (!remembered) return;
+    const { lanes, loop, looping, view } = remembered;
+    for (const [stem, lane] of Object.entries(lanes ?? {})) Object.assign(this.player.lane(stem), lane);
+    if (loop) Object.assign(this.player, { loop, looping });
+    this.view = view?.zoom ? view : null;
+  }
+
+  #closePlayer() {
+    if (!this.player) return;
+    this.#rememberNow();
+    this.practice.close();
+    this.player.close();
+    this.player = null;
+  }
+
+  #remember() {
+    clearTimeout(this.remembering);
+    this.remembering = setTimeout(() => this.#rememberNow(), REMEMBER_MS);
+  }
+
+  #rememberNow() {
+    clearTimeout(this.remembering);
+    const { player, board, job } = this;
+    if (!player) return;
+    const view = { zoom: board.zoom, second: board.left / board.pixelsPerSecond };
+    remember(job.id, { lanes: Object.fromEntries(player.lanes), loop: player.loop, looping: player.looping, view, ...this.practice.state });
   }
 
   #showHead() {
@@ -91,7 +138,7 @@ export class Mixer extends EventTarget {
     $("song-warning").textContent = job.warnings.length ? `Note: ${job.warnings.join("; ")}.` : "";
     $("status").hidden = !busy;
     $("status-text").textContent = phase(job);
-    $("status-eta").textContent = job.state === "running" ? [percent(job.progress), timeLeft(job.eta_s)].filter(Boolean).join(" · ") : "";
+    $("status-eta").textContent = job.state === "running" ? [percent(job.progress), this.remaining.text(job)].filter(Boolean).join(" · ") : "";
     $("status-bar").value = job.progress;
     $("song-error").hidden = job.state !== "failed";
     if (job.state === "failed") $("song-error").textContent = `This song could not be separated: ${job.error}`;
@@ -99,39 +146,13 @@ export class Mixer extends EventTarget {
     $("remove-song").hidden = busy;
     $("restart-song").hidden = !(job.restartable && (job.state === "failed" || job.state === "cancelled"));
     $("upgrade-song").hidden = !(job.restartable && job.state === "done" && job.final !== "full");
-    this.#showDownloads();
-  }
-
-  #showDownloads() {
-    const { job } = this;
-    const done = job.state === "done";
-    const base = `api/jobs/${job.id}`;
-    const set = (id, address) => {
-      $(id).setAttribute("aria-disabled", String(!address));
-      if (address) $(id).href = address; else $(id).removeAttribute("href");
-    };
-    set("download-zip", done && `${base}/stems.zip`);
-    $("download-karaoke").hidden = done && !job.stems.includes("vocals");
-    set("download-karaoke", done && `${base}/karaoke.wav`);
-    set("download-mix", done && this.mixAddress());
-    $("downloads-hint").textContent = done ? "" : "The files are there when the song is done.";
-  }
-
-  /** The address of the mix as it is set now, or null when every lane is silent. */
-  mixAddress() {
-    if (!this.player) return null;
-    const query = new URLSearchParams();
-    for (const stem of this.job.stems) {
-      const volume = this.player.heard(stem);
-      if (volume > 0) query.append("lane", `${stem}:${volume.toFixed(2)}:${this.player.lane(stem).pan.toFixed(2)}`);
-    }
-    return query.size ? `api/jobs/${this.job.id}/mix.wav?${query}` : null;
+    this.downloads.show(this.job, this.player, this.board.lanes);
   }
 
   #showMix() {
     if (!this.player) return;
     for (const lane of this.board.lanes) if (!lane.isOriginal) lane.showMix(this.player.lane(lane.stem), this.player.heard(lane.stem));
-    this.#showDownloads();
+    this.downloads.show(this.job, this.player, this.board.lanes);
   }
 
   #showState() {
@@ -147,6 +168,7 @@ export class Mixer extends EventTarget {
 
   #note() {
     const { player, job } = this;
+    if (player.countsIn) return "Counting in …";
     if (player.waiting) return "Waiting for this part of the song …";
     if (player.standsIn && !player.compare) return "You hear the original until the stems of this part are there.";
     if (player.compare) return "You hear the original.";
@@ -162,6 +184,7 @@ export class Mixer extends EventTarget {
     if (document.activeElement !== $("seek") || player.playing) $("seek").value = seconds;
     $("seek").setAttribute("aria-valuetext", `${clock(seconds)} of ${clock(job.duration_s)}`);
     this.board.setTime(seconds, player.playing);
+    this.practice.showTime(seconds);
     const note = this.#note();
     if ($("player-note").textContent !== note) $("player-note").textContent = note;
   }
@@ -232,6 +255,7 @@ export class Mixer extends EventTarget {
     const { player } = this;
     const rate = this.job.rate_hz;
     $("loop").setAttribute("aria-pressed", String(player.looping));
+    this.downloads.show(this.job, player, this.board.lanes);
     this.board.showLoop(player.loop && { start: player.loop.start / rate, end: player.loop.end / rate }, player.looping);
   }
 
@@ -246,7 +270,15 @@ export class Mixer extends EventTarget {
     this.board.setSpectrogram(on);
   }
 
+  setTrueLevels(on = !this.board.trueLevels) {
+    $("true-levels").setAttribute("aria-pressed", String(on));
+    this.board.setTrueLevels(on);
+  }
+
+  changeHeight(by) { this.board.changeHeight(by); }
+
   #buttons() {
+    addEventListener("pagehide", () => this.#rememberNow());
     const act = (id, action) => $(id).addEventListener("click", action);
     const ask = (request) => async () => {
       try { await request(`api/jobs/${this.job.id}`); } catch (error) { this.#say(error.message); }
@@ -262,7 +294,10 @@ export class Mixer extends EventTarget {
     act("zoom-out", () => this.zoom(0.5));
     act("zoom-fit", () => this.zoom(0));
     act("cancel-song", ask((path) => api.post(`${path}/cancel`)));
-    act("remove-song", ask(api.remove));
+    act("remove-song", () => this.dispatchEvent(new CustomEvent("remove", { detail: this.job })));
+    act("true-levels", () => this.setTrueLevels());
+    act("taller", () => this.changeHeight(1));
+    act("lower", () => this.changeHeight(-1));
     act("restart-song", ask((path) => api.post(`${path}/restart`)));
     act("upgrade-song", ask((path) => api.post(`${path}/restart?quality=full`)));
     $("seek").addEventListener("input", () => this.seek(Number($("seek").value)));

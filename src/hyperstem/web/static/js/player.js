@@ -1,29 +1,18 @@
 // Plays the lanes of a song in sync to the sample.
 //
-// Each chunk of each lane is an AudioBufferSourceNode; all lanes of a chunk start at one and the same sample of the audio
-// clock, and each chunk starts at the sample after the last one. A loop's seam is a chunk border too.
+// Pieces of the song are given to a deck ahead of time, each beginning at the sample after the last one; a loop's seam is
+// the end of a piece too. The straight deck plays them as they are, the other one slower, faster, higher or lower.
 
+import { StraightDeck, StretchDeck } from "./decks.js";
+import { Graph } from "./graph.js";
+import { Metronome } from "./metronome.js";
 import { CHUNK, ORIGINAL } from "./sound.js";
 
 const AHEAD_S = 5; // scheduled ahead: enough for a page in the background, whose timers are slow
 const HURRY_S = 0.5;
-const LEAD_S = 0.04;
-const RAMP_S = 0.008;
 const SHORTEST_LOOP_S = 0.02; // each round is sources of its own: very short ones would be thousands
 
-/** Web Audio's pan stays out of songs with more than two channels. */
-function laneNodes(context, channels, out) {
-  const gain = context.createGain();
-  const meter = context.createAnalyser();
-  meter.fftSize = 1024;
-  if (channels > 2) {
-    gain.connect(meter).connect(out);
-    return { gain, meter, pan: null };
-  }
-  const pan = context.createStereoPanner();
-  gain.connect(pan).connect(meter).connect(out);
-  return { gain, meter, pan };
-}
+export const PLAIN = Object.freeze({ tempo: 1, semitones: 0 });
 
 function openContext(rate) {
   try {
@@ -33,6 +22,7 @@ function openContext(rate) {
   }
 }
 
+/** Dispatches "state", "seek", "mix", "loop", "pace", and "error" with words. */
 export class Player extends EventTarget {
   /** `makeContext(rate)` makes the audio context; the browser's own unless told otherwise. */
   constructor(sound, makeContext = openContext) {
@@ -44,20 +34,31 @@ export class Player extends EventTarget {
     this.level = 0.85;
     this.loop = null; // {start, end} in frames
     this.looping = false;
+    this.pace = { ...PLAIN };
+    this.beats = null;
+    this.click = false;
+    this.clickLevel = 0.7;
+    this.countIn = false;
     this.playing = false;
     this.waiting = false;
-    this.context = null;
-    this.analyser = null;
-    this.nodes = new Map();
-    this.scheduled = []; // {time, frame, count, index, stems, sources}
+    this.graph = null;
+    this.deck = null;
+    this.scheduled = []; // {time, frame, count, index, stems, sources}, times of the deck
     this.cursor = 0; // the next frame to schedule
-    this.anchor = null; // {time, frames}: audio time of the first scheduled frame, and frames scheduled since
+    this.anchor = null; // {time, frames}: the deck's time of the first scheduled frame, and frames scheduled since
     sound.addEventListener("chunk", (event) => this.#arrived(event.detail));
   }
 
   get job() { return this.sound.job; }
   get rate() { return this.job.rate_hz; }
   get frames() { return this.job.frames ?? this.job.takes[ORIGINAL] ?? 0; }
+  get context() { return this.graph?.context ?? null; }
+  get analyser() { return this.graph?.analyser ?? null; }
+  get nodes() { return this.graph?.lanes ?? new Map(); }
+
+  #emit(name, detail) { this.dispatchEvent(new CustomEvent(name, { detail })); }
+
+  // The mix
 
   lane(stem) {
     if (!this.lanes.has(stem)) this.lanes.set(stem, { volume: 1, pan: 0, mute: false, solo: false });
@@ -67,13 +68,13 @@ export class Player extends EventTarget {
   setLane(stem, change) {
     Object.assign(this.lane(stem), change);
     this.#applyGains();
-    this.dispatchEvent(new Event("mix"));
+    this.#emit("mix");
   }
 
   resetLanes() {
     this.lanes.clear();
     this.#applyGains();
-    this.dispatchEvent(new Event("mix"));
+    this.#emit("mix");
   }
 
   /** The gain at which a lane is heard, mute and solo counted in. */
@@ -86,7 +87,8 @@ export class Player extends EventTarget {
   setCompare(original) {
     this.compare = original;
     this.#applyGains();
-    this.dispatchEvent(new Event("state"));
+    if (this.deck === this.stretched) this.#again();
+    this.#emit("state");
   }
 
   setLevel(level) {
@@ -94,58 +96,99 @@ export class Player extends EventTarget {
     this.#applyGains();
   }
 
+  /** `on`, `level` of the click, `countIn`: whatever is given. */
+  setClick({ on = this.click, level = this.clickLevel, countIn = this.countIn }) {
+    Object.assign(this, { click: on, clickLevel: level, countIn });
+    this.#applyGains();
+    this.metronome?.reset();
+    this.#emit("pace");
+  }
+
+  /** Where the song's beats are (see metronome.js), or null. */
+  setBeats(beats) {
+    this.beats = beats;
+    this.metronome?.reset();
+  }
+
+  #applyGains(atOnce = false) {
+    const { graph } = this;
+    graph?.apply({
+      out: this.#outLevel,
+      mix: this.compare ? 0 : 1,
+      original: this.compare ? this.job.gain : 0,
+      standIn: this.job.gain,
+      click: this.clickLevel,
+      lanes: (stem) => ({ gain: this.heard(stem), pan: this.lane(stem).pan }),
+    }, atOnce);
+  }
+
+  get #outLevel() { return this.level * this.level; }
+
   // Position
 
+  #segmentNow() {
+    const now = this.deck.time;
+    return this.scheduled.find((one) => now < one.time + one.count / this.rate);
+  }
+
   get position() {
-    if (!this.playing || !this.context) return this.cursor;
-    const now = this.context.currentTime;
-    const segment = this.scheduled.find((one) => now < one.time + one.count / this.rate) ?? this.scheduled.at(-1);
+    if (!this.playing || !this.deck) return this.cursor;
+    const segment = this.#segmentNow() ?? this.scheduled.at(-1);
     if (!segment) return this.cursor;
-    const done = Math.min(segment.count, Math.max(0, Math.round((now - segment.time) * this.rate)));
+    const done = Math.min(segment.count, Math.max(0, Math.round((this.deck.time - segment.time) * this.rate)));
     return segment.frame + done;
   }
 
   /** Whether what sounds now is the original because its stems are still being made. */
   get standsIn() {
-    if (!this.playing || !this.context) return false;
-    const now = this.context.currentTime;
-    const segment = this.scheduled.find((one) => now < one.time + one.count / this.rate);
+    if (!this.playing || !this.deck) return false;
+    const segment = this.#segmentNow();
     return Boolean(segment) && !segment.stems;
   }
+
+  /** Whether the clicks before the song are heard. */
+  get countsIn() { return this.playing && Boolean(this.startsAt) && this.context.currentTime < this.startsAt; }
 
   async play() {
     if (this.playing) return;
     this.#open();
     this.playing = true;
     if (this.cursor >= this.frames && this.job.frames) this.cursor = 0;
+    this.countsSoon = this.countIn && this.beats !== null;
     this.timer = setInterval(() => this.#pump(), 60);
-    this.dispatchEvent(new Event("state"));
-    this.#pump();
+    this.#emit("state");
+    if (this.#plain) {
+      this.deck = this.straight;
+      this.#pump();
+    } else {
+      this.#chooseDeck();
+    }
     await this.context.resume();
   }
 
   pause() {
     if (!this.playing) return;
     const here = this.position;
-    this.#stopSources(this.context.currentTime + LEAD_S, true);
+    this.#stop();
     clearInterval(this.timer);
     this.playing = this.waiting = false;
-    this.anchor = null;
     this.cursor = here;
-    this.dispatchEvent(new Event("state"));
+    this.#emit("state");
   }
 
   toggle() { return this.playing ? this.pause() : this.play(); }
 
   seek(frame) {
     const target = Math.round(Math.min(Math.max(0, frame), Math.max(0, this.frames - 1)));
-    if (this.playing) {
-      this.#stopSources(this.context.currentTime + LEAD_S, true);
-      this.anchor = null;
-    }
+    if (this.playing) this.#stop();
     this.cursor = target;
     if (this.playing) this.#pump();
-    this.dispatchEvent(new Event("seek"));
+    this.#emit("seek");
+  }
+
+  /** Goes on from where it is, with all that is scheduled made anew. */
+  #again() {
+    if (this.playing) this.seek(this.position);
   }
 
   /** Loops {start, end} in frames; null, or a stretch too short to be heard as one, ends the loop. */
@@ -153,98 +196,122 @@ export class Player extends EventTarget {
     this.loop = loop && loop.end - loop.start >= SHORTEST_LOOP_S * this.rate ? loop : null;
     this.looping = looping && Boolean(this.loop);
     if (this.playing) this.#reschedule();
-    this.dispatchEvent(new Event("loop"));
+    this.#emit("loop");
   }
 
   close() {
     this.pause();
     clearInterval(this.timer);
     this.context?.close();
-    this.context = null;
+    this.graph = this.deck = this.stretched = null;
     this.sound.close();
+  }
+
+  // Speed and pitch
+
+  /** Another `tempo` (1 is the song's) or pitch (`semitones`). */
+  async setPace(change) {
+    this.pace = { ...this.pace, ...change };
+    this.#emit("pace");
+    if (this.playing) await this.#chooseDeck();
+  }
+
+  get #plain() { return this.pace.tempo === 1 && this.pace.semitones === 0; }
+
+  async #chooseDeck() {
+    try {
+      if (!this.#plain && !this.stretched) {
+        this.loading ??= StretchDeck.load(this.graph, this.job.stems, this.rate);
+        this.stretched = await this.loading;
+        this.#applyGains(true);
+      }
+    } catch (error) {
+      this.loading = null;
+      this.pace = { ...PLAIN };
+      this.#emit("pace");
+      this.#emit("error", error.message);
+    }
+    if (!this.playing) return;
+    const wanted = this.#plain ? this.straight : this.stretched;
+    if (!wanted) return; // another call loads it
+    if (wanted !== this.deck) {
+      const here = this.position;
+      this.#stop();
+      this.deck = wanted;
+      this.cursor = here;
+      if (wanted === this.stretched) wanted.pace = { ...this.pace };
+      this.#pump();
+    } else if (wanted === this.stretched) {
+      if (this.anchor) wanted.setPace(this.pace); else wanted.pace = { ...this.pace };
+      this.metronome.reset();
+      this.#pump();
+    }
   }
 
   // The graph
 
   #open() {
-    if (this.context) return;
-    const context = this.context = this.makeContext(this.rate);
-    this.out = context.createGain();
-    this.analyser = context.createAnalyser();
-    this.analyser.fftSize = 2048;
-    this.out.connect(this.analyser).connect(context.destination);
-    this.mixBus = context.createGain();
-    this.originalBus = context.createGain();
-    this.standInBus = context.createGain();
-    for (const bus of [this.mixBus, this.originalBus, this.standInBus]) bus.connect(this.out);
+    if (this.graph) return;
+    this.graph = new Graph(this.makeContext(this.rate), this.job.channels);
+    this.straight = this.deck = new StraightDeck(this.graph, this.rate);
+    this.metronome = new Metronome(this.graph);
     this.#applyGains(true);
-  }
-
-  #node(stem) {
-    if (!this.nodes.has(stem)) {
-      this.nodes.set(stem, laneNodes(this.context, this.job.channels, this.mixBus));
-      this.#applyGains(true);
-    }
-    return this.nodes.get(stem);
-  }
-
-  #applyGains(atOnce = false) {
-    if (!this.context) return;
-    const now = this.context.currentTime;
-    const set = (param, value) => (atOnce ? param.setValueAtTime(value, now) : param.setTargetAtTime(value, now, RAMP_S));
-    set(this.out.gain, this.level * this.level);
-    set(this.mixBus.gain, this.compare ? 0 : 1);
-    set(this.originalBus.gain, this.compare ? this.job.gain : 0);
-    set(this.standInBus.gain, this.job.gain);
-    for (const [stem, node] of this.nodes) {
-      set(node.gain.gain, this.heard(stem));
-      if (node.pan) set(node.pan.pan, this.lane(stem).pan);
-    }
   }
 
   // Scheduling
 
-  /** `time` moved up to the next sample of the audio clock. */
-  #onSample(time) {
-    const rate = this.context.sampleRate;
-    return Math.ceil(time * rate) / rate;
-  }
-
   #end() { return this.looping && this.cursor < this.loop.end ? this.loop.end : this.frames; }
 
   #pump() {
-    if (!this.playing || !this.context) return;
-    const now = this.context.currentTime;
+    if (!this.playing || !this.deck || (!this.#plain && this.deck !== this.stretched && !this.scheduled.length)) return;
+    const now = this.deck.time;
     this.scheduled = this.scheduled.filter((one) => one.time + one.count / this.rate > now - 0.5);
-    for (;;) {
-      if (this.looping && this.cursor === this.loop.end) this.cursor = this.loop.start;
-      if (this.cursor >= this.frames) {
-        if (this.job.frames && this.#next(now) <= now) this.#finish();
-        return;
-      }
-      const next = this.#next(now);
-      if (next > now + AHEAD_S) break;
-      const index = Math.floor(this.cursor / CHUNK);
-      const chunk = this.sound.get(index);
-      const hurry = this.anchor !== null && next < now + HURRY_S; // then the original must do for stems on their way
-      if (!chunk || (!chunk.stems && (!chunk.original || (chunk.loading && !hurry)))) {
-        if (this.anchor && next <= now) this.anchor = null; // ran dry
-        this.#setWaiting(this.anchor === null);
-        return;
-      }
-      if (!this.anchor || next < now) this.anchor = { time: this.#onSample(now + LEAD_S), frames: 0 };
-      this.#schedule(index, chunk);
-      this.#setWaiting(false);
+    while (this.#scheduleNext(now));
+    if (this.click && this.beats) this.metronome.follow(this.beats, this.scheduled, this.deck, this.rate);
+  }
+
+  /** Schedules one more piece; false when there is none to be scheduled now. */
+  #scheduleNext(now) {
+    if (this.looping && this.cursor === this.loop.end) this.cursor = this.loop.start;
+    if (this.cursor >= this.frames) {
+      if (this.job.frames && this.#next(now) <= now) this.#finish();
+      return false;
     }
-    this.sound.get(Math.floor(this.cursor / CHUNK));
+    const next = this.#next(now);
+    const index = Math.floor(this.cursor / CHUNK);
+    const chunk = this.sound.get(index);
+    if (next > now + AHEAD_S) return false;
+    const hurry = this.anchor !== null && next < now + HURRY_S; // then the original must do for stems on their way
+    if (!chunk || (!chunk.stems && (!chunk.original || (chunk.loading && !hurry)))) {
+      if (this.anchor && next <= now) this.anchor = null; // ran dry
+      this.#setWaiting(this.anchor === null);
+      return false;
+    }
+    if (!this.anchor || next < now) this.anchor = { time: this.#begin(), frames: 0 };
+    this.#schedule(index, chunk);
+    this.#setWaiting(false);
+    return true;
   }
 
   #next(now) { return this.anchor ? this.anchor.time + this.anchor.frames / this.rate : now; }
 
+  /** Begins at the cursor, after a bar of clicks where one is wished. */
+  #begin() {
+    const counts = this.countsSoon;
+    this.countsSoon = false;
+    if (this.deck === this.stretched) this.deck.compare = this.compare;
+    if (!counts) return this.deck.begin();
+    const [seconds, { tempo }] = [this.cursor / this.rate, this.pace];
+    const begun = this.deck.begin(this.metronome.leadIn(this.beats, seconds, tempo));
+    this.startsAt = this.deck.audioTime(begun);
+    this.metronome.countIn(this.beats, seconds, this.startsAt, tempo);
+    return begun;
+  }
+
   #setWaiting(waiting) {
     if (this.waiting === waiting) return;
     this.waiting = waiting;
-    this.dispatchEvent(new Event("state"));
+    this.#emit("state");
   }
 
   #schedule(index, chunk) {
@@ -252,50 +319,36 @@ export class Player extends EventTarget {
     const length = (chunk.original ?? chunk.stems.values().next().value)[0].length;
     const count = Math.min(length, this.#end() - index * CHUNK) - offset;
     const time = this.anchor.time + this.anchor.frames / this.rate;
-    const sources = [];
-    const add = (planes, target) => {
-      const source = this.context.createBufferSource();
-      source.buffer = this.#buffer(planes, offset, count);
-      source.connect(target);
-      source.start(time);
-      sources.push(source);
-    };
-    if (chunk.stems) for (const [stem, planes] of chunk.stems) add(planes, this.#node(stem).gain);
-    if (chunk.original) add(chunk.original, chunk.stems ? this.originalBus : this.standInBus);
+    const known = this.graph.lanes.size;
+    const sources = this.deck.add(chunk, offset, count, time);
+    if (this.graph.lanes.size > known) this.#applyGains(true);
     this.scheduled.push({ time, frame: this.cursor, count, index, stems: Boolean(chunk.stems), sources });
     this.cursor += count;
     this.anchor.frames += count;
   }
 
-  #buffer(planes, offset, count) {
-    const buffer = this.context.createBuffer(planes.length, count, this.rate);
-    planes.forEach((plane, channel) => buffer.copyToChannel(plane.subarray(offset, offset + count), channel));
-    return buffer;
-  }
-
-  /** Ends what is scheduled at `time`, with a short fade if asked. */
-  #stopSources(time, fade) {
-    if (fade) {
-      const gain = this.out.gain;
-      const now = this.context.currentTime;
-      gain.cancelScheduledValues(now);
-      gain.setTargetAtTime(0, now, RAMP_S);
-      gain.setTargetAtTime(this.level * this.level, time, RAMP_S);
-    }
-    for (const one of this.scheduled) for (const source of one.sources) source.stop(time);
+  /** Ends all that is scheduled, with a short fade. */
+  #stop() {
+    const time = this.deck.stop(this.scheduled);
+    this.graph.dip(this.#outLevel, time);
+    this.metronome.reset();
+    this.startsAt = null;
     this.scheduled = [];
+    this.anchor = null;
   }
 
   /** Schedules again from a moment on, without a gap: after a change of the loop, or when stems replace the original. */
   #reschedule() {
     if (!this.anchor) return;
-    const at = this.#onSample(this.context.currentTime + LEAD_S);
+    if (this.deck === this.stretched) { this.#again(); return; }
+    const at = this.deck.begin();
     const segment = this.scheduled.find((one) => at < one.time + one.count / this.rate);
     if (!segment || segment.time > at) return;
     let frame = segment.frame + Math.round((at - segment.time) * this.rate);
     if (this.looping && frame >= this.loop.end) frame = this.loop.start; // its end was set here, or before
     const current = this.scheduled.filter((one) => one.time < at);
-    this.#stopSources(at, false);
+    this.deck.stop(this.scheduled, at);
+    this.metronome.reset();
     this.scheduled = current.map((one) => ({ ...one, count: Math.min(one.count, Math.round((at - one.time) * this.rate)), sources: [] }));
     this.anchor = { time: at, frames: 0 };
     this.cursor = frame;
@@ -305,7 +358,7 @@ export class Player extends EventTarget {
   #arrived(index) {
     if (!this.playing) return;
     const standIn = this.scheduled.some((one) => one.index === index && !one.stems);
-    if (standIn && this.sound.get(index)?.stems) this.#reschedule();
+    if (standIn && this.sound.get(index)?.stems && !this.countsIn) this.#reschedule();
     this.#pump();
   }
 
@@ -315,6 +368,7 @@ export class Player extends EventTarget {
     this.anchor = null;
     this.scheduled = [];
     this.cursor = this.frames;
-    this.dispatchEvent(new Event("state"));
+    if (this.deck === this.stretched) this.deck.stop();
+    this.#emit("state");
   }
 }

@@ -1,18 +1,20 @@
 // The list of songs: uploads on their way, and the jobs on the server.
 
 import * as api from "./api.js";
-import { percent, phase, timeLeft } from "./format.js";
+import { percent, phase } from "./format.js";
+import { Remaining } from "./remaining.js";
 
 const AT_ONCE = 2;
 const RETRY_MS = 3000;
 const NARROW = "(max-width: 1000px)"; // the songs then stand above the mixer
 
-/** Dispatches "open" (id) when a song is chosen. */
+/** Dispatches "open" (id) when a song is chosen, "remove" (id), "say" (words). */
 export class Songs extends EventTarget {
   constructor(list) {
     super();
     this.list = list;
     this.items = new Map(); // id -> element; uploads have ids of their own
+    this.remaining = new Map(); // id -> Remaining
     this.waiting = [];
     this.sending = 0;
     this.count = 0;
@@ -83,7 +85,9 @@ export class Songs extends EventTarget {
   update(job) {
     const busy = job.state === "queued" || job.state === "running";
     if (!this.items.has(job.id)) this.#item(job.id, job.name, () => this.#removeJob(job.id), () => this.open(job.id));
-    const left = job.state === "running" && job.eta_s ? ` · ${timeLeft(job.eta_s)}` : "";
+    if (!this.remaining.has(job.id)) this.remaining.set(job.id, new Remaining());
+    const words = job.state === "running" ? this.remaining.get(job.id).text(job) : "";
+    const left = words && ` · ${words}`;
     this.#paint(job.id, { text: phase(job) + left, progress: job.progress, busy, failed: job.state === "failed" });
     this.items.get(job.id).querySelector(".song-remove").setAttribute("aria-label", `${busy ? "Cancel" : "Remove"} ${job.name}`);
   }
@@ -100,10 +104,12 @@ export class Songs extends EventTarget {
   }
 
   async #removeJob(id) {
-    const path = `api/jobs/${id}`;
-    const busy = this.items.get(id).classList.contains("busy");
+    if (!this.items.get(id).classList.contains("busy")) {
+      this.dispatchEvent(new CustomEvent("remove", { detail: id }));
+      return;
+    }
     try {
-      await (busy ? api.post(`${path}/cancel`) : api.remove(path));
+      await api.post(`api/jobs/${id}/cancel`);
     } catch (error) {
       this.dispatchEvent(new CustomEvent("say", { detail: error.message }));
     }
@@ -143,6 +149,7 @@ export class Songs extends EventTarget {
   #removeItem(id) {
     this.items.get(id)?.remove();
     this.items.delete(id);
+    this.remaining.delete(id);
     this.#showCount();
     if (this.current === id) {
       this.current = null;
