@@ -201,11 +201,9 @@ def _explained(file: BinaryIO, at: int, size: int, form: str) -> bool:
 
 def _chunk_follows(file: BinaryIO, at: int, size: int, form: str) -> bool:
     """Whether a chunk with a readable name, which the file has whole, begins here or, padded, a byte later."""
-    first = next(walk(file, at + (at & 1 if struct.calcsize(form) == _SHORT else 0), size, form), None)
-    if first is None:
-        return False
-    name, begin, length = first
-    return all(32 <= byte < 127 for byte in name) and begin + length <= size
+    firsts = {at, at + (at & 1 if struct.calcsize(form) == _SHORT else 0)}
+    found = [first for start in firsts if (first := next(walk(file, start, size, form), None)) is not None]
+    return any(all(32 <= byte < 127 for byte in name) and begin + length <= size for name, begin, length in found)
 
 
 def _only_zeros(file: BinaryIO, at: int) -> bool:

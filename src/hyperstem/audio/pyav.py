@@ -1,6 +1,5 @@
 """Reading with PyAV (FFmpeg): every other container and codec, and sound streams beyond the first."""
 
-import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,31 +8,24 @@ from typing import Self, cast
 import av
 import numpy as np
 from av.audio.frame import format_dtypes
-from av.container import InputContainer
 
 from hyperstem.audio.convert import Converter
 from hyperstem.audio.damage import Findings
+from hyperstem.audio.lengths import TIMED_AS_ONE, opened, promised
 from hyperstem.audio.mpeg import Hole
 from hyperstem.audio.parts import Part
 from hyperstem.audio.reasons import in_words
 from hyperstem.audio.source import AudioInfo, seconds
 from hyperstem.audio.streams import Choice, chosen
 from hyperstem.audio.timeline import Gap, Timeline
-from hyperstem.audio.view import FileView
 from hyperstem.errors import AudioError
 
-_TIMED = {"mov", "matroska", "asf", "flac", "wv", "ape", "tta"}
-"""Containers whose header holds the duration, not an estimate of it."""
-_TIMED_AS_ONE = {"matroska", "asf"}
-"""Those of them with one duration for all streams, such as the pictures of a video."""
 _LATE_SAMPLES = {"mp3": 1152, "mov": 4096, "flac": 0, "wv": 0, "tta": 0, "avi": 4096}
 _LATE_S = 0.25
 """A file that ends this much before its header says so is cut short; where headers count samples, less will do."""
 _SOON_S = 1e-4
 _RETRIES = 32
 """After so many errors with nothing between them, there is nothing more to be had."""
-_PADDING_SAMPLES = 2 * 1152 + 2 * 1105
-"""An encoder's delay and padding, which the length that an MP3 promises is less than its frames by."""
 _SILENCE_FRAMES = 1 << 16
 
 
@@ -44,7 +36,7 @@ class AvSource:
         self._path, self.findings, self._part = path, findings, part
         self._view = part.open(path)
         try:
-            self._container = _opened(self._view or str(path), part.format)
+            self._container = opened(self._view or str(path), part.format)
         except av.error.FFmpegError as error:
             if isinstance(error, av.error.FileNotFoundError | av.error.PermissionError):
                 raise
@@ -65,7 +57,9 @@ class AvSource:
             context.options = {"err_detect": "crccheck+explode"}
         self._format = self._container.format.name.split(",")[0]
         rate_hz = context.sample_rate
-        self._promised = self._believed(self._length(rate_hz), rate_hz)
+        self._promised = promised(
+            path=self._path, part=self._part, container=self._container, stream=stream, findings=self.findings
+        )
         exact = self._format in ("mov", "flac", "mp3")
         duration_s = seconds(self._promised, rate_hz)
         if duration_s is None:
@@ -82,40 +76,6 @@ class AvSource:
             tuple(channel.name for channel in context.layout.channels),
         )
         self._skip = 0
-
-    def _length(self, rate_hz: int) -> int | None:
-        """Samples by the stream's header; None where it does not tell."""
-        stream = self._stream
-        if self._format == "avi" and stream.frames and stream.time_base:
-            return round(stream.frames * stream.time_base * rate_hz)
-        if self._format not in _TIMED and not self._part.counted:
-            return None
-        if self._format in _TIMED_AS_ONE:
-            end_s = self._end_s()
-            return None if end_s is None else round((end_s - _start_s(stream)) * rate_hz)
-        if stream.duration is not None and stream.time_base is not None:
-            return round(stream.duration * stream.time_base * rate_hz)
-        if self._container.duration:
-            return round(self._container.duration * rate_hz / av.time_base)
-        return None
-
-    def _believed(self, promised: int | None, rate_hz: int) -> int | None:
-        """The same, unless there is more: then the header was written for a part of it."""
-        stale = promised is not None and (
-            (self._format == "flac" and flac_goes_on(self._path, self._part, promised))
-            or (self._part.length_s is not None and self._part.length_s * rate_hz > promised + _PADDING_SAMPLES)
-        )
-        if promised is None or not stale:
-            return promised
-        self.findings.note(f"says that it has {promised / rate_hz:.2f} s, but has more; all of it is read")
-        return None
-
-    def _end_s(self) -> float | None:
-        """Where the sound ends on the clock of all streams: by its own tag, or with the container if it is alone."""
-        tagged = _clock_s(self._stream.metadata.get("DURATION", ""))
-        if tagged is None and len(self._container.streams) == 1 and self._container.duration:
-            return self._container.duration / av.time_base
-        return tagged
 
     def seek(self, frame: int) -> None:
         """Makes `frame` the next one read: decoded from the start and dropped, since few codecs seek to the sample."""
@@ -205,13 +165,13 @@ class AvSource:
         if (left := timeline.left()) and timeline.decoded:
             self.findings.lost(position / rate_hz, left / rate_hz)
             position += left
-        promised = self._promised
+        expected = self._promised
         if self._part.missing:
-            promised = math.ceil(position * (1 + self._part.missing))
+            expected = math.ceil(position * (1 + self._part.missing))
         late = 0 if self._stream.codec_context.name.startswith("pcm") else _LATE_SAMPLES.get(self._format)
-        late = _LATE_S * rate_hz if late is None or self._format in _TIMED_AS_ONE else late
-        if not self._part.whole or (promised is not None and position < promised - late):
-            self.findings.short(position / rate_hz, seconds(promised, rate_hz))
+        late = _LATE_S * rate_hz if late is None or self._format in TIMED_AS_ONE else late
+        if not self._part.whole or (expected is not None and position < expected - late):
+            self.findings.short(position / rate_hz, seconds(expected, rate_hz))
 
     def _timeline(self) -> Timeline:
         stream = self._stream
@@ -278,24 +238,6 @@ class AvSource:
         self.close()
 
 
-def _opened(file: str | FileView, container: str | None = None) -> InputContainer:
-    return cast(InputContainer, av.open(file, format=container, metadata_errors="replace"))
-
-
-def flac_goes_on(path: Path, part: Part, frames: int) -> bool:
-    """Whether a FLAC file has sound beyond the length in its header."""
-    view = part.open(path)
-    try:
-        with contextlib.closing(view) if view else contextlib.nullcontext(), _opened(view or str(path)) as container:
-            stream = container.streams.audio[0]
-            if frames > 0:
-                container.seek(frames - 1, stream=stream)
-            last = max((packet.pts for packet in container.demux(stream) if packet.pts is not None), default=0)
-    except av.error.FFmpegError:
-        return False
-    return last >= frames
-
-
 def _pts_s(frame: av.AudioFrame) -> float:
     return float(frame.pts * frame.time_base) if frame.pts is not None and frame.time_base else 0.0
 
@@ -303,20 +245,6 @@ def _pts_s(frame: av.AudioFrame) -> float:
 def _silence(channels: int, samples: int) -> Iterator[np.ndarray]:
     for at in range(0, samples, _SILENCE_FRAMES):
         yield np.zeros((channels, min(_SILENCE_FRAMES, samples - at)), np.float32)
-
-
-def _start_s(stream: av.AudioStream) -> float:
-    """Where the stream begins on the clock of all streams."""
-    return float((stream.start_time or 0) * (stream.time_base or 0))
-
-
-def _clock_s(text: str) -> float | None:
-    """Seconds of a Matroska tag, "00:03:25.120000000"; None if it is none."""
-    try:
-        hours, minutes, seconds_ = text.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(seconds_)
-    except ValueError:
-        return None
 
 
 def _to_float(frame: av.AudioFrame) -> np.ndarray:

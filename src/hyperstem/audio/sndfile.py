@@ -9,8 +9,9 @@ import numpy as np
 import soundfile
 
 from hyperstem.audio.damage import Findings
+from hyperstem.audio.lengths import flac_goes_on
 from hyperstem.audio.parts import Part
-from hyperstem.audio.pyav import AvSource, flac_goes_on
+from hyperstem.audio.pyav import AvSource
 from hyperstem.audio.samples import planar
 from hyperstem.audio.source import AudioInfo, seconds
 from hyperstem.errors import AudioError
@@ -39,6 +40,9 @@ class SoundFileSource:
             raise UnreadableError(str(error)) from None
         self._position = 0
         file = self._file
+        if file.subtype.startswith("MPEG"):
+            self.close()
+            raise UnreadableError("its length is an estimate")
         if file.frames >= _UNKNOWN_FRAMES or (file.format == "FLAC" and flac_goes_on(path, part, file.frames)):
             self.close()
             raise UnreadableError("its header does not say how long it is")
