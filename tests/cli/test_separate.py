@@ -454,3 +454,21 @@ def test_help_is_instant():
         assert f" {heavy}\n" not in done.stderr
     for option in ("--karaoke", "--template", "--clip", "--plot", "--jobs"):
         assert option in done.stdout
+
+
+def test_damage_is_told_and_the_strict_refuse_it(here, capsys):
+    song("song.wav")
+    data = Path("song.wav").read_bytes()
+    Path("song.wav").write_bytes(data[: len(data) * 2 // 3])
+    assert main(["separate", "song.wav"]) == 0
+    assert "warning: song.wav: is damaged or cut short: 0." in capsys.readouterr().err
+    assert main(["separate", "song.wav", "--strict", "--overwrite"]) == 1
+    assert "strict reading refuses it" in capsys.readouterr().err
+
+
+def test_a_stream_is_chosen_by_number_or_name(here, capsys):
+    song("song.wav")
+    for stream in ("0", "1", "eng"):
+        status = main(["separate", "song.wav", "--stream", stream, "--overwrite"])
+        assert status == (0 if stream == "0" else 1)
+    assert "song.wav has no sound stream 1; it has 1" in capsys.readouterr().err

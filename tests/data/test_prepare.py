@@ -261,3 +261,20 @@ def test_nothing_but_the_tensors_needs_torch():
         "hyperstem.data.stats, hyperstem.cli.prepare, hyperstem.cli.data"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_damaged_files_are_prepared_with_a_warning_unless_strict(tmp_path):
+    source = songs(tmp_path, 2)
+    path = tmp_path / "songs" / "song0" / "bass.wav"
+    path.write_bytes(path.read_bytes()[:-8000])
+    data = config(tmp_path, source)
+    report = prepare(data, STEMS, RATE_HZ)
+    assert (report.prepared, report.problems) == (2, ())
+    assert any(
+        re.search(r"song0: bass\.wav is damaged or cut short: 3\.88 s of 4\.00 s", text) for text in report.warnings
+    )
+    kept = prepare(data, STEMS, RATE_HZ)
+    assert (kept.kept, kept.warnings) == (2, report.warnings)
+    strict = prepare(data, STEMS, RATE_HZ, strict=True)
+    assert (strict.prepared, strict.kept) == (0, 1)
+    assert "strict reading refuses it" in strict.problems[0]

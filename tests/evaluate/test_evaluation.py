@@ -404,3 +404,18 @@ def test_lossy_references_are_rounded_to_16_bits(tmp_path):
     wave = songs._read(songs.Part(tmp_path / "song.ogg"), strict=True)
     np.testing.assert_array_equal(wave * 32768, np.round(wave * 32768))
     assert np.abs(wave).max() > 0.1
+
+
+def test_damaged_files_are_scored_with_a_note_unless_strict(dataset, estimates, tmp_path, capsys):
+    for path in (dataset / "test" / "One" / "bass.wav", estimates / "Two" / "drums.wav"):
+        path.write_bytes(path.read_bytes()[:-400])
+    arguments = ("--estimates", estimates, dataset, "--no-baselines", "-o")
+    assert evaluate(*arguments, tmp_path / "out") == 0
+    err = capsys.readouterr().err
+    assert "bass.wav is damaged or cut short: 1.98 s of 2.00 s" in err
+    assert "drums.wav is damaged or cut short: 1.98 s of 2.00 s" in err
+    assert evaluate(*arguments, tmp_path / "strict", "--strict") == 1
+    err = capsys.readouterr().err
+    assert "One: failed" in err
+    assert "Two: failed" in err
+    assert "strict reading refuses it" in err

@@ -48,6 +48,7 @@ _BY_NAME = {
 }
 _PICTURES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png"}
 _LARGEST_COVER = 16 << 20
+_LONGEST_TEXT = 1 << 16
 _FRONT = 3
 _UTF8 = 3
 
@@ -83,7 +84,7 @@ def from_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     for key, value in metadata.items():
         tag = _BY_NAME.get(re.sub(r"-[a-z]{3}$", "", key.lower()))
         if tag is not None and value.strip():
-            found.setdefault(tag, value.strip())
+            found.setdefault(tag, value.strip()[:_LONGEST_TEXT])
     return {tag: found[tag] for tag in NAMES if tag in found}
 
 
