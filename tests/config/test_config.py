@@ -26,6 +26,7 @@ from hyperstem.config import (
     reading,
     to_mapping,
 )
+from hyperstem.synth.library import SynthConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -287,3 +288,17 @@ def test_lengths_that_do_not_belong_together(lengths, word):
 def test_cutting_to_stages_that_are_not_there(count):
     with pytest.raises(ConfigError, match=str(count)):
         ModelConfig().first_stages(count)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"songs": 0}, "songs is 0; it must be at least 1"),
+        ({"seconds": math.nan}, "seconds is nan; it must be at least 1 and at most 3600"),
+        ({"seed": 1 << 32}, "seed is 4294967296; it must be at least 0 and at most 4294967295"),
+        ({"rate_hz": 100}, "rate_hz is 100; it must be at least 8000 and at most 96000"),
+    ],
+)
+def test_settings_of_the_band_have_limits_too(wrong, says):
+    with pytest.raises(ConfigError, match=says):
+        SynthConfig(**wrong)

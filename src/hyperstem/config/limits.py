@@ -22,7 +22,7 @@ class Limits:
 
     def __str__(self) -> str:
         bounds = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
-        given = [f"{words} {bound:g}" for words, bound in bounds.items() if math.isfinite(bound)]
+        given = [f"{words} {bound:.10g}" for words, bound in bounds.items() if math.isfinite(bound)]
         return " and ".join(given) or "a finite number"
 
 

@@ -9,12 +9,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from hyperstem import audio
-from hyperstem.config import STEMS, require
+from hyperstem.config import STEMS
+from hyperstem.config.limits import Count, Limits
+from hyperstem.config.reading import Checked
 from hyperstem.errors import ConfigError, DataError
 from hyperstem.files import remove_leftovers, temporary_beside
 from hyperstem.parallel import in_processes
@@ -25,20 +27,14 @@ MANIFEST = "song.json"
 
 
 @dataclass(frozen=True)
-class SynthConfig:
+class SynthConfig(Checked):
     """What to render: `songs` songs of `seconds` each, all decided by `seed`."""
 
-    songs: int = 8
-    seconds: float = 75.0
-    seed: int = 0
-    rate_hz: int = 44100
+    songs: Count = 8
+    seconds: Annotated[float, Limits(1, 3600)] = 75.0
+    seed: Annotated[int, Limits(0, (1 << 32) - 1)] = 0
+    rate_hz: Annotated[int, Limits(8000, 96000)] = 44100
     format: str = "flac"
-
-    def __post_init__(self) -> None:
-        require(self.songs >= 1, f"songs is {self.songs}; at least 1 is needed")
-        require(1 <= self.seconds <= 3600, f"a song of {self.seconds:g} s; allowed are 1 to 3600")
-        require(0 <= self.seed < 1 << 32, f"seed is {self.seed}; allowed are 0 to {(1 << 32) - 1}")
-        require(8000 <= self.rate_hz <= 96000, f"rate is {self.rate_hz} Hz; allowed are 8000 to 96000")
 
 
 class Rendered(NamedTuple):
