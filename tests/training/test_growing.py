@@ -111,7 +111,7 @@ def example(items, seed=0):
 def test_recomputing_gives_the_same_gradients(parameters):
     network = small_network(config=TINY, parameters=parameters).train()
     loss, gradients = step(network, example(3))
-    assert recompute(network) == 2 * (TINY.blocks * TINY.stacks + 2)  # per stage its blocks, encoder and decoder
+    assert recompute(network) == 2 * (TINY.blocks * TINY.stacks + 3)  # per stage blocks, masking, encoder, decoder
     again, recomputed = step(network, example(3))
     torch.testing.assert_close(again, loss, rtol=1e-6, atol=0)
     for name, gradient in gradients.items():

@@ -47,6 +47,7 @@ class Masking(nn.Module):
         The paper, section 2.1; Conv-TasNet (arXiv 1809.07454), section II-C.
     """
 
+    recomputable = True
     blocks: Sequence[Block]
 
     def __init__(self, config: ModelConfig, stage: StageConfig) -> None:
