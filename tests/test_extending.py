@@ -83,9 +83,7 @@ def test_entry_points_of_a_package_are_found(package):
 
 
 def test_a_package_that_cannot_be_imported_is_told(package):
-    with pytest.raises(
-        ConfigError, match=r"'gone' in .* is no_such_module:score, which cannot be imported"
-    ):
+    with pytest.raises(ConfigError, match=r"'gone' in .* is no_such_module:score, which cannot be imported"):
         Objective(LossConfig(kind="gone"))
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from hyperstem import extensions
 from hyperstem.config import SCORES, ConfigError, LossConfig
@@ -108,12 +109,17 @@ def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
     Source:
         The paper, equation 5.
     """
+    # At least one pair: what rounding leaves of differences must not be divided by next to nothing.
+    count = _count((active.sum(1).square() - active.square().sum(1)) / 2, least=1.0)
+    return _recomputed(_pairs, latents, active) / count
+
+
+def _pairs(latents: Tensor, active: Tensor) -> Tensor:
+    """The cosines of all pairs of active stems, summed over pairs and items, mean over frames."""
     directions = F.normalize(latents.abs(), dim=2, eps=POWER_EPS) * active[:, :, None, None]
     # All pairs at once: |sum_i d_i|^2 = sum_i |d_i|^2 + 2 sum_{i<j} <d_i, d_j>.
     pairs = (directions.sum(1).square().sum(1) - directions.square().sum((1, 2))) / 2  # (batch, frame)
-    # At least one pair: what rounding leaves of the difference above must not be divided by next to nothing.
-    count = _count((active.sum(1).square() - active.square().sum(1)) / 2, least=1.0)
-    return pairs.sum(0).mean() / count
+    return pairs.sum(0).mean()
 
 
 def similarity(latents: Tensor, active: Tensor) -> Tensor:
@@ -131,9 +137,18 @@ def similarity(latents: Tensor, active: Tensor) -> Tensor:
         The paper, equation 6.
     """
     both = active * active.roll(1, 0)
-    count = _count(both)
+    return _recomputed(_neighbours, latents, both) / _count(both)
+
+
+def _neighbours(latents: Tensor, both: Tensor) -> Tensor:
+    """The cosines of neighbouring items where `both` sound, summed over stems and items, mean over frames."""
     cosine = F.cosine_similarity(latents, latents.roll(1, 0), dim=2)  # (batch, stem, frame)
-    return (cosine * both.unsqueeze(-1)).sum((0, 1)).mean() / count
+    return (cosine * both.unsqueeze(-1)).sum((0, 1)).mean()
+
+
+def _recomputed(term: Callable[[Tensor, Tensor], Tensor], latents: Tensor, weights: Tensor) -> Tensor:
+    """`term`, its inside computed again in the backward pass: it would keep several times the latents' memory."""
+    return checkpoint(term, latents, weights, use_reentrant=False, preserve_rng_state=False)
 
 
 def _count(weights: Tensor, axis: int | None = None, least: float = POWER_EPS) -> Tensor:
