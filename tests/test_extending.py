@@ -13,8 +13,10 @@ from hyperstem import extensions
 from hyperstem.cli import main
 from hyperstem.config import ConfigError, LossConfig, SourceConfig
 from hyperstem.data.tracks import find_tracks
+from hyperstem.models import store
 from hyperstem.training import journal
 from hyperstem.training.losses import Objective
+from networks import TINY, small_network
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 
@@ -99,3 +101,15 @@ def test_names_that_nobody_knows_are_told(package):
 def test_a_registered_name_replaces_an_installed_one(package):
     extensions.register(extensions.LOSSES, "theirs", max)
     assert extensions.find(extensions.LOSSES, "theirs") is max
+
+
+def test_the_example_of_looking_inside_runs(tmp_path, monkeypatch):
+    store.save(tmp_path / "model.safetensors", small_network(config=TINY))
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(compile(blocks("python", PAGE.with_name("models.md"))[0], "models.md", "exec"), found)  # noqa: S102
+    assert found["embeddings"].shape == (4, TINY.embedding_dim)
+    assert found["kernel"].shape == (4, TINY.hidden_dim, TINY.bottleneck_dim)
+    assert found["norm"].scale.shape == (4, TINY.hidden_dim)
+    torch.testing.assert_close(found["masks"].sum(1), torch.ones_like(found["latent"]))
+    torch.testing.assert_close(found["stems"], found["network"]([found["mixture"]])[0].stems, rtol=1e-4, atol=1e-5)

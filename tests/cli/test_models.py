@@ -1,9 +1,12 @@
 import json
 
+import numpy as np
 import pytest
+import soundfile
 
 from hyperstem.cli import main
-from hyperstem.models import store
+from hyperstem.models import picture, store
+from networks import TINY, small_network
 
 
 @pytest.fixture
@@ -40,3 +43,30 @@ def test_wrong_usage(capsys):
     with pytest.raises(SystemExit) as error:
         main(["models"])
     assert error.value.code == 2
+
+
+@pytest.mark.parametrize(("channels", "parameters"), [(1, "generated"), (2, "independent")])
+def test_embeddings_and_masks_are_drawn(tmp_path, channels, parameters, capsys):
+    pytest.importorskip("matplotlib")
+    network = small_network(config=TINY, audio_channels=channels, parameters=parameters)
+    store.save(tmp_path / "model.safetensors", network)
+    soundfile.write(tmp_path / "song.wav", np.random.default_rng(0).standard_normal((16000, 2)) * 0.1, 16000)
+    words = ["models", "show", str(tmp_path / "model.safetensors"), "--plot", str(tmp_path / "inside.png")]
+    assert main([*words, "--song", str(tmp_path / "song.wav")]) == 0
+    assert (tmp_path / "inside.png").read_bytes().startswith(b"\x89PNG")
+    made = picture.masks(network, np.zeros((2, 16000), np.float32), 16000)
+    assert [stage.values.shape[:2] for stage in made] == [(4, 16), (4, 32)]
+    capsys.readouterr()
+    assert main(words) == (0 if parameters == "generated" else 1)
+    assert parameters == "generated" or "has no embeddings" in capsys.readouterr().err
+
+
+def test_pictures_that_cannot_be_drawn_are_told(tmp_path, capsys):
+    store.save(tmp_path / "model.safetensors", small_network(config=TINY))
+    model = str(tmp_path / "model.safetensors")
+    with pytest.raises(SystemExit) as ended:
+        main(["models", "show", model, "--song", "song.wav"])
+    assert ended.value.code == 2 and "--song needs --plot" in capsys.readouterr().err
+    assert main(["models", "show", model, "--plot", str(tmp_path / "inside.txt")]) == 1
+    assert "pictures are .png, .svg or .pdf" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors"]

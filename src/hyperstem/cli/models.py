@@ -1,6 +1,7 @@
 """List the models that come with hyperstem, or show one: sizes, rates, stems, and what its model card says."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", nargs="?", default="default", metavar="NAME|PATH", help="model name or file (default: default)"
     )
     show.add_argument("--json", action="store_true", help="print JSON")
+    show.add_argument(
+        "--plot", type=Path, metavar="PICTURE", help="draw embeddings, and masks of a SONG, into a .png, .svg or .pdf"
+    )
+    show.add_argument("--song", type=Path, metavar="SONG", help="with --plot: sound file whose masks are drawn")
+    show.set_defaults(parser=show)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,9 +41,31 @@ def run(args: argparse.Namespace) -> int:
         elif status == 0:
             print("no models are installed")
         return status
+    if args.song is not None and args.plot is None:
+        args.parser.error("--song needs --plot PICTURE")
     facts = _facts(args.model)
+    if args.plot is not None:
+        _plot(args.model, args.plot, args.song)
     print(json.dumps(facts, indent=2, ensure_ascii=False) if args.json else _table(facts))
     return 0
+
+
+def _plot(model: str, picture: Path, song: Path | None) -> None:
+    """Draws what the model has learned."""
+    from hyperstem import audio
+    from hyperstem.errors import ModelError
+    from hyperstem.models import store
+    from hyperstem.models.picture import MASK_S, draw
+
+    weights = store.find(model).safetensors
+    if weights is None:
+        raise ModelError(f"{model} has no model.safetensors: only trainable weights hold embeddings and masks")
+    try:
+        network = store.load(weights)
+    except ImportError:
+        raise ModelError("looking into a model needs PyTorch; `pip install 'hyperstem[train]'`") from None
+    wave, rate_hz = (None, 0) if song is None else audio.read(song, duration_s=MASK_S)
+    draw(picture, network, wave, rate_hz)
 
 
 def _all_facts() -> tuple[list[dict], int]:
