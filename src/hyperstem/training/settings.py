@@ -43,16 +43,18 @@ class RunSettings:
         return json.loads(json.dumps({name: dataclasses.asdict(getattr(self, name)) for name in TABLES}))
 
 
-def read(path: Path, assignments: Sequence[str] = ()) -> RunSettings:
+def read(path: str | Path, assignments: Sequence[str] = ()) -> RunSettings:
     """Reads a run's TOML file.
 
     Args:
+        path: the file.
         assignments: ``table.key=value`` each, replacing or adding one value; a key without a table is one of
             ``[train]``, a number in the key counts the items of a list, and the value is TOML or else plain text.
 
     Raises:
         ConfigError: the file or a setting is wrong.
     """
+    path = Path(path)
     return from_tables(read_tables(path, assignments), path)
 
 
