@@ -299,7 +299,7 @@ def test_a_browser_is_opened_without_the_token_among_its_arguments(tmp_path, mon
     url = f"http://nas:8017/?token={TOKEN}"
     with server._opened(url, tmp_path, True):
         time.sleep(1.2)
-        page = tmp_path / "open.html"
+        (page,) = tmp_path.iterdir()
         assert opened == [page.as_uri()] and url in page.read_text()
         assert stat.S_IMODE(page.stat().st_mode) == 0o600
     assert not page.exists()

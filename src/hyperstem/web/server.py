@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import socket
+import tempfile
 import threading
 import webbrowser
 from collections.abc import Iterator, Sequence
@@ -60,24 +61,20 @@ def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool, sh
 def _opened(url: str, folder: Path, wanted: bool) -> Iterator[None]:
     """Opens the page in a browser, by way of a file where the address holds the token: others can read what a program
     was started with."""
-    page = folder / "open.html"
     if not wanted:
         yield
         return
-    address = url
-    if "?token=" in url:
-        page.unlink(missing_ok=True)
-        page.touch(mode=0o600)
-        page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={url}">', encoding="utf-8")
-        address = page.resolve().as_uri()
-    timer = threading.Timer(0.8, webbrowser.open, [address])
-    timer.start()
-    try:
+    with contextlib.ExitStack() as stack:
+        address = url
+        if "?token=" in url:
+            page = stack.enter_context(tempfile.NamedTemporaryFile("w", dir=folder, prefix="open-", suffix=".html"))
+            page.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={url}">')
+            page.flush()
+            address = Path(page.name).resolve().as_uri()
+        timer = threading.Timer(0.8, webbrowser.open, [address])
+        timer.start()
+        stack.callback(timer.cancel)
         yield
-    finally:
-        timer.cancel()
-        if address != url:
-            page.unlink(missing_ok=True)
 
 
 class _Server(uvicorn.Server):

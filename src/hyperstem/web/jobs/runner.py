@@ -184,6 +184,7 @@ class Runner:
             if not task.cancelled() and (error := task.exception()):
                 log.error("job %s", job.id, exc_info=error)
             self.storage.clean()
+            self.bodies = {job_id: body for job_id, body in self.bodies.items() if self.jobs.get(job_id)}
 
     async def _run(self, job: Job) -> None:
         async with self.storage.folder_of(job) as folder:
