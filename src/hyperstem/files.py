@@ -19,6 +19,8 @@ TEMPORARY = ".hyperstem-*.part"
 LEFTOVER_S = 3600
 """Age at which a temporary file of another machine counts as left behind; on this one its process decides."""
 _OWNER = re.compile(r"\.hyperstem-([0-9a-f]{8})-([0-9]+)-([0-9]+)-[0-9a-f]+\.part")
+_WINDOWS_LONGEST = 259 - 64
+"""Characters of a path, so that a temporary name in its folder fits as well."""
 _MOST_FOLDERS = 2000
 """Folders that a search for leftovers looks into."""
 
@@ -111,6 +113,33 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     with suppress(RuntimeError):
         return Path(path).expanduser()
     return Path(path)
+
+
+def extended(path: str) -> str:
+    """An absolute path of Windows in the form that may be as long as it likes."""
+    if path.startswith("\\\\?\\"):
+        return path
+    return "\\\\?\\UNC" + path[1:] if path.startswith("\\\\") else "\\\\?\\" + path
+
+
+def without_extension(path: str) -> str:
+    """The inverse of `extended`."""
+    if path.startswith("\\\\?\\UNC\\"):
+        return "\\\\" + path[8:]
+    return path.removeprefix("\\\\?\\")
+
+
+def reachable(folder: Path, below: int, windows: bool = os.name == "nt") -> Path:
+    """A folder as it must be written for paths in it to be opened.
+
+    Args:
+        folder: the folder.
+        below: the most characters that follow it.
+        windows: whether paths longer than 260 characters need the extended form.
+    """
+    absolute = os.path.abspath(folder)  # noqa: PTH100 (links are not followed)
+    too_long = windows and len(absolute) + 1 + below > _WINDOWS_LONGEST
+    return Path(extended(absolute)) if too_long else folder
 
 
 def sha256(path: Path) -> str:

@@ -1,6 +1,8 @@
 """Names of the files that are written: templates and what fills them."""
 
-from pathlib import Path
+import os
+import re
+from pathlib import Path, PurePath
 from string import Formatter
 
 from hyperstem.errors import ConfigError
@@ -8,6 +10,8 @@ from hyperstem.separation.manifest import MANIFEST
 
 FIELDS = ("track", "stem", "ext", "folder")
 """What a template may hold in braces."""
+_NOT_ON_WINDOWS = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+_DEVICE = re.compile("con|prn|aux|nul|conin\\$|conout\\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]", re.IGNORECASE)
 _LONGEST_TRACK = 200
 """Bytes of a track's name that go into paths; file systems hold 255 with the stem and the ending."""
 
@@ -47,17 +51,32 @@ def fields(template: str) -> list[str]:
     return [name for _, name, _, _ in parts if name is not None]
 
 
-def filled(template: str, track: str, stem: str, ext: str, folder: str = "") -> Path:
-    """A template's path for one file, below the output folder."""
+def filled(
+    template: str, track: str, stem: str, ext: str, folder: str = "", windows: bool = os.name == "nt"
+) -> PurePath:
+    """A template's path for one file, below the output folder, in names that the system can have."""
+    if windows:
+        folder = "/".join(windows_name(part) for part in folder.split("/") if part)
     text = template.format(track=track, stem=stem, ext=ext, folder=folder)
-    return Path(*(part for part in text.split("/") if part))
+    return PurePath(*(part for part in text.split("/") if part))
 
 
-def track_name(source: Path) -> str:
-    """What a song is called in paths: its file's name without the ending."""
+def track_name(source: PurePath, windows: bool = os.name == "nt") -> str:
+    """What a song is called in paths: its file's name without the ending, as far as the system can have it."""
     name = source.name.removesuffix(source.suffix) or source.name
     if name.lower().endswith(".stem"):
         name = name[:-5] or name
     if not name.strip("."):
         name = source.name  # "." and ".." are folders of their own
-    return name.encode(errors="surrogateescape")[:_LONGEST_TRACK].decode(errors="ignore") or "track"
+    name = name.encode(errors="surrogateescape")[:_LONGEST_TRACK].decode(errors="ignore") or "track"
+    return windows_name(name) if windows else name
+
+
+def windows_name(name: str) -> str:
+    """A file's or folder's name as Windows can have it: no dot or space at its end, and no name of a device.
+
+    Source: Microsoft, "Naming Files, Paths, and Namespaces".
+    """
+    name = _NOT_ON_WINDOWS.sub("_", name).rstrip(". ") or "_"
+    head, dot, rest = name.partition(".")
+    return f"{head}_{dot}{rest}" if _DEVICE.fullmatch(head.strip()) else name

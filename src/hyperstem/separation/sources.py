@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from hyperstem.audio import READABLE
-from hyperstem.files import user_path
+from hyperstem.files import user_path, without_extension
 from hyperstem.separation import manifest
 from hyperstem.separation.tasks import Result
 
@@ -101,9 +101,10 @@ def _folder(source: Path, root: Path) -> str:
 
 def resolved(path: Path) -> Path:
     """Absolute, links followed where that is possible."""
+    found = path.absolute()
     with contextlib.suppress(OSError, RuntimeError):
-        return path.resolve()
-    return path.absolute()
+        found = path.resolve()
+    return Path(without_extension(str(found))) if os.name == "nt" else found
 
 
 def _unreadable(path: Path, error: OSError) -> Result:

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple
 
 from hyperstem.audio import Choice
 from hyperstem.errors import AudioError, ConfigError
-from hyperstem.files import sha256, temporary_beside
+from hyperstem.files import reachable, sha256, temporary_beside
 from hyperstem.separation import manifest, names
 from hyperstem.separation.manifest import MANIFEST
 from hyperstem.separation.stem_files import Output, OutputSettings
@@ -227,13 +227,15 @@ def task_of(source: Path, track: str, folder: str, settings: BatchSettings, stem
     """A song and its files, given the name and the folder that they have below the output."""
     extension = settings.output.format.name
 
-    def path(stem: str) -> Path:
-        return settings.folder / names.filled(settings.template, track, stem, extension, folder)
+    def below(stem: str) -> PurePath:
+        return names.filled(settings.template, track, stem, extension, folder)
 
     if settings.output.format.multitrack:
-        paths = {"stems": path(track)}
+        relative = {"stems": below(track)}
     else:
-        paths = {name: path(name) for name, _ in settings.output.file_groups(stems)}
+        relative = {name: below(name) for name, _ in settings.output.file_groups(stems)}
+    output = reachable(settings.folder, max(len(str(path)) for path in relative.values()))
+    paths = {name: output / path for name, path in relative.items()}
     first = next(iter(paths.values()))
     own_folder = any("{track}" in part for part in Path(settings.template).parts[:-1])
     return Task(source, paths, first.parent / (MANIFEST if own_folder else f"{track}.{MANIFEST}"))
