@@ -1,6 +1,5 @@
 """Settings: built from TOML, checked where they are born."""
 
-import ast
 import dataclasses
 import json
 import math
@@ -23,7 +22,6 @@ from hyperstem.config import (
     TrainConfig,
     from_mapping,
     load_toml,
-    reading,
     to_mapping,
 )
 from hyperstem.synth.library import SynthConfig
@@ -209,17 +207,6 @@ def test_settings_made_in_python_are_those_read_from_a_file():
         TrainConfig(steps="3")  # type: ignore[arg-type]
     data = DataConfig(sources=[{"name": "a", "layout": "folders", "path": "a"}])  # type: ignore[arg-type]
     assert data.sources == (SOURCE,)
-
-
-def test_every_field_is_documented_by_a_string_under_it_or_by_its_name_alone():
-    """No `Attributes:` beside it, and no comment behind it: one way."""
-    for path in (Path(reading.__file__).parent).glob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        assert "Attributes:" not in text
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.ClassDef):
-                lines = [text.splitlines()[each.lineno - 1] for each in node.body if isinstance(each, ast.AnnAssign)]
-                assert not [line for line in lines if "#" in line]
 
 
 def test_an_unknown_key_is_named_with_its_place_and_the_known_ones():

@@ -13,17 +13,14 @@ from hyperstem.models.store import FORMAT, PLAIN, config_from_json
 
 
 class StageOutput(NamedTuple):
-    """What one stage gives; with two audio channels a channel axis stands before time.
-
-    Attributes:
-        stems: separated waveforms (batch, stem, time), float32.
-        latent: masked latents (batch, stem, latent, frame), float32.
-        mixture: the waveform decoded from the unmasked latent (batch, time), float32.
-    """
+    """What one stage gives; with two audio channels a channel axis stands before time."""
 
     stems: np.ndarray
+    """Separated waveforms (batch, stem, time), float32."""
     latent: np.ndarray
+    """Masked latents (batch, stem, latent, frame), float32."""
     mixture: np.ndarray
+    """The waveform decoded from the unmasked latent (batch, time), float32."""
 
 
 class Runtime:

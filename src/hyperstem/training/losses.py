@@ -33,16 +33,13 @@ class _Output(Protocol):
 
 
 class LossReport(NamedTuple):
-    """An objective's value.
-
-    Attributes:
-        total: the scalar to minimise.
-        parts: unweighted scalars by name, e.g. ``"stage0/si_snr/bass"`` (dB; with `snr_mix` it is the blend) or
-            ``"stage0/similarity"``.
-    """
+    """An objective's value."""
 
     total: Tensor
+    """The scalar to minimise."""
     parts: dict[str, Tensor]
+    """Unweighted scalars by name, e.g. ``"stage0/si_snr/bass"`` (dB; with `snr_mix` it is the blend) or
+    ``"stage0/similarity"``."""
 
 
 def si_snr(estimate: Tensor, reference: Tensor, signed: bool = False) -> Tensor:

@@ -22,8 +22,10 @@ class Progress(NamedTuple):
     gradient_norm: float
     step_s: float
     audio_s_per_s: float
-    data_wait: float  # share of the time spent waiting for data, 0 to 1
-    skipped: int  # steps without a finite gradient, since the start of the run
+    data_wait: float
+    """Share of the time spent waiting for data, 0 to 1."""
+    skipped: int
+    """Steps without a finite gradient, since the start of the run."""
 
 
 class Observer(Protocol):
@@ -70,7 +72,8 @@ class Stepped(NamedTuple):
     names: list[str]
     norm: float
     audio_s: float
-    finite: bool  # False: the step was skipped
+    finite: bool
+    """False: the step was skipped."""
 
 
 class Window:

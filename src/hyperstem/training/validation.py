@@ -18,19 +18,16 @@ PART_S = 30.0
 
 
 class Scores(NamedTuple):
-    """Medians over clips in dB, per stem; clips where a stem is silent do not count for it.
-
-    Attributes:
-        sdr: 10 log10(|s|^2 / |s - e|^2) over the whole clip, of the stems as separation delivers them: with what they
-            lack of the mixture shared out. The other two are of the stems as the network gives them.
-        sdr_fitted: the same after the stems were scaled, per clip, so that their sum comes nearest to the mixture: what
-            a network trained for SI-SNR, whose levels are arbitrary, can reach without knowing the stems.
-        si_snr: SDR after each estimate was scaled by what is best for it.
-    """
+    """Medians over clips in dB, per stem; clips where a stem is silent do not count for it."""
 
     sdr: dict[str, float]
+    """10 log10(|s|^2 / |s - e|^2) over the whole clip, of the stems as separation delivers them: with what they lack
+    of the mixture shared out. The other two are of the stems as the network gives them."""
     sdr_fitted: dict[str, float]
+    """The same after the stems were scaled, per clip, so that their sum comes nearest to the mixture: what a network
+    trained for SI-SNR, whose levels are arbitrary, can reach without knowing the stems."""
     si_snr: dict[str, float]
+    """SDR after each estimate was scaled by what is best for it."""
 
     def mean(self, kind: str) -> float:
         """The mean over stems of one of the scores, in dB; NaN where no stem has one."""
