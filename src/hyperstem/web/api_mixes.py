@@ -41,7 +41,8 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["downloads"])
 
 Single = Literal["wav", "flac", "mp3", "ogg", "opus", "m4a"]
 MixId = Annotated[str, Path(pattern="^[0-9a-f]{16}(-[0-9]{1,3})?$", description="The download's id.")]
-SOUND = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+SOUND = {200: {"content": dict.fromkeys((*TYPES.values(), "application/zip"), BINARY)}}
 
 
 def _ordered(request: Request, wish: Wish) -> Mix:
