@@ -158,7 +158,9 @@ def test_a_picture_of_the_curves(config, tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("optimizer", "workers"), [("ranger", "2"), ("adamw", "0")])
+@pytest.mark.parametrize(
+    ("optimizer", "workers"), [("ranger", "2"), pytest.param("adamw", "0", marks=pytest.mark.slow)]
+)
 def test_resuming_equals_one_run_to_the_bit(config, tmp_path, optimizer, workers):
     options = [
         "--set",
