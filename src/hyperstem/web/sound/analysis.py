@@ -55,7 +55,7 @@ def analyse(lanes: Mapping[str, Sound], rate_hz: int) -> Analysis:
     length_s = original.frames / rate_hz
     beats = pulse.times_s if pulse else np.arange(WITHOUT_BEATS_S, length_s, WITHOUT_BEATS_S)
     borders = np.unique(np.concatenate([[0.0], beats[(beats > 0) & (beats < length_s)], [length_s]]))
-    key = harmony.find_key(harmony.find_chords(chroma, bass, borders, None), chroma)
+    key = harmony.find_key(harmony.find_chords(chroma, bass, borders, None), bass)
     chords = harmony.find_chords(chroma, bass, borders, key)
     beats_per_bar, first = _bars(pulse.times_s, chords) if pulse else (4, 0)
     return Analysis(

@@ -1,7 +1,7 @@
 """Key and chords of a song from its pitch classes; pure.
 
-Source: the profiles of keys are Temperley's, "What's Key for Key?", Music Perception 17, 1999; chords are triads
-decoded over the beats (Sheh and Ellis, ISMIR 2003).
+Source: chords are triads decoded over the beats (Sheh and Ellis, "Chord Segmentation and Recognition using EM-Trained
+Hidden Markov Models", ISMIR 2003).
 """
 
 from typing import NamedTuple
@@ -24,12 +24,8 @@ SEVENTH, OUT_OF_KEY = 0.3, 1.0
 _KINDS = ((False, (0, 4, 7)), (True, (0, 3, 7)), (False, (0, 4, 7, 11)), (False, (0, 4, 7, 10)), (True, (0, 3, 7, 10)))
 """Minor or not, and the steps above the root; those with sevenths are named by their triads."""
 _SCALES = {False: (0, 2, 4, 5, 7, 9, 11), True: (0, 2, 3, 5, 7, 8, 10, 11)}
-PROFILE = 0.3
-"""How much the notes count beside the chords when the key is looked for."""
-_PROFILES = {
-    False: (5.0, 2.0, 3.5, 2.0, 4.5, 4.0, 2.0, 4.5, 2.0, 3.5, 1.5, 4.0),
-    True: (5.0, 2.0, 3.5, 4.5, 2.0, 4.0, 2.0, 4.5, 3.5, 2.0, 1.5, 4.0),
-}
+FIRST, LOW = 0.1, 0.2
+"""How much the first chord, and the bass that stays on a note, speak for a tonic."""
 _TRIADS = {
     False: (
         ((0, False), 1.0),
@@ -130,25 +126,26 @@ def pitch_classes(levels: np.ndarray) -> np.ndarray:
     return chroma.astype(np.float64)
 
 
-def find_key(chords: list[Chord], chroma: np.ndarray) -> Key | None:
-    """The key in which the chords are most usual and whose profile fits `chroma`, (frame, 12); None without chords."""
+def find_key(chords: list[Chord], bass: np.ndarray) -> Key | None:
+    """The key in which the chords are most usual and whose tonic `bass`, (frame, 12), keeps to; None without chords."""
     if not chords:
         return None
     shares = np.zeros((2, 12))  # (minor, root)
     for chord in chords:
         shares[int(chord.minor), chord.root] += chord.end_s - chord.start_s
     shares /= shares.sum()
-    keys = [Key(tonic, minor) for minor in (False, True) for tonic in range(12)]
-    return max(keys, key=lambda key: _usual(key, shares) + PROFILE * _correlation(key, chroma.sum(axis=0)))
+    low = bass.sum(axis=0) / max(float(bass.sum(axis=0).max(initial=0.0)), 1e-9)
+
+    def fit(key: Key) -> float:
+        opens = (chords[0].root, chords[0].minor) == key
+        return _usual(key, shares) + FIRST * opens + LOW * float(low[key.tonic])
+
+    return max((Key(tonic, minor) for minor in (False, True) for tonic in range(12)), key=fit)
 
 
 def _usual(key: Key, shares: np.ndarray) -> float:
     triads = _TRIADS[key.minor]
     return float(sum(usual * shares[int(minor), (key.tonic + step) % 12] for (step, minor), usual in triads))
-
-
-def _correlation(key: Key, total: np.ndarray) -> float:
-    return float(np.corrcoef(np.roll(_PROFILES[key.minor], key.tonic), total)[0, 1])
 
 
 def find_chords(chroma: np.ndarray, bass: np.ndarray, borders_s: np.ndarray, key: Key | None) -> list[Chord]:

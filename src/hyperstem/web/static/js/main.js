@@ -102,6 +102,12 @@ async function remove(job) {
   say(`${job.name} was removed.`, undoSeconds * 1000, undoSeconds ? { label: "Undo", act: restore } : null);
 }
 
+addEventListener("keydown", (event) => {
+  const undo = [...document.querySelectorAll(".toast button")].at(-1);
+  if (!undo || !(event.ctrlKey || event.metaKey) || event.key !== "z" || event.target.closest?.("input:not([type=range])")) return;
+  event.preventDefault();
+  undo.click();
+});
 mixer.addEventListener("remove", (event) => remove(event.detail));
 songs.addEventListener("remove", (event) => { if (jobs.has(event.detail)) remove(jobs.get(event.detail)); });
 
