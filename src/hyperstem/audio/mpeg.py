@@ -111,41 +111,54 @@ def _survey(path: Path, size: int, changed_ns: int) -> tuple[Sound, ...]:
 
 def _sounds(data: mmap.mmap, start: int) -> Iterator[Sound]:
     """One after the other; a new one begins with a frame that counts those that follow."""
-    items: list[_Item] = []
-    sounding = counted = False
+    sound = _Collected()
     for item in _walk(data, start):
         counter = item.frame is not None and counts(data, item.start, item.end)
-        if counter and sounding:
-            yield _sound(items, counted)
-            items, sounding = [], False
+        if counter and sound.frames:
+            yield sound.finished()
+            sound = _Collected()
         if counter:
-            counted = _counted(data, item.start)
-        sounding = sounding or (item.frame is not None and not counter)
-        if item.frame is not None and counter:
-            item = item._replace(frame=item.frame._replace(samples=0))
-        items.append(item)
-    if sounding:
-        yield _sound(items, counted)
+            sound.counted = _counted(data, item.start)
+        sound.add(item, counter)
+    if sound.frames:
+        yield sound.finished()
 
 
-def _sound(items: list[_Item], counted: bool) -> Sound:
-    frames = [item.frame for item in items if item.frame is not None]
-    sounding = [frame for frame in frames if frame.samples]
-    usual_bytes = sum(frame.length for frame in sounding) / len(sounding)
-    usual_s = sum(frame.samples / frame.rate_hz for frame in sounding) / len(sounding)
-    segments: list[list[int]] = []
-    holes, clock_s = [], 0.0
-    for start, end, frame, broken in items:
-        if frame is None:
-            lost = max(int(broken), round((end - start) / usual_bytes))
-            holes.append(Hole(clock_s, lost * usual_s, end - start))
-            continue
-        clock_s += frame.samples / frame.rate_hz
-        if segments and segments[-1][1] == start:
-            segments[-1][1] = end
+class _Collected:
+    """What has been seen of one sound, in memory that does not grow with it."""
+
+    def __init__(self) -> None:
+        self.frames = self._bytes = 0
+        self.counted = False
+        self._clock_s = 0.0
+        self._kind = ""
+        self._stretches: list[list[int]] = []
+        self._gaps: list[tuple[float, int, bool]] = []
+        """Where, how many bytes, and whether a frame begins there."""
+
+    def add(self, item: _Item, counter: bool) -> None:
+        """Takes in what comes next; a counter holds no sound."""
+        if item.frame is None:
+            self._gaps.append((self._clock_s, item.end - item.start, item.broken))
+            return
+        if not counter:
+            self.frames += 1
+            self._bytes += item.frame.length
+            self._clock_s += item.frame.samples / item.frame.rate_hz
+        self._kind = self._kind or item.frame.kind
+        if self._stretches and self._stretches[-1][1] == item.start:
+            self._stretches[-1][1] = item.end
         else:
-            segments.append([start, end])
-    return Sound(frames[0].kind, tuple((start, end) for start, end in segments), tuple(holes), clock_s, counted)
+            self._stretches.append([item.start, item.end])
+
+    def finished(self) -> Sound:
+        """The sound, with what is missing reckoned from its usual frame."""
+        usual_bytes, usual_s = self._bytes / self.frames, self._clock_s / self.frames
+        holes = [
+            Hole(at_s, max(int(broken), round(size / usual_bytes)) * usual_s, size) for at_s, size, broken in self._gaps
+        ]
+        stretches = tuple((start, end) for start, end in self._stretches)
+        return Sound(self._kind, stretches, tuple(holes), self._clock_s, self.counted)
 
 
 def _walk(data: mmap.mmap, start: int) -> Iterator[_Item]:

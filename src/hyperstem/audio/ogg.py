@@ -59,21 +59,47 @@ class Link(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _links(path: Path, size: int, changed_ns: int) -> tuple[Link, ...]:
+    gathered: list[_Gathered] = []
+    end = 0
     with path.open("rb") as file:
-        pages = [*_pages(file, size)]
-        cut = bool(pages) and _find(file, pages[-1].end) < size  # another page that is not whole
-    if not pages:
-        return ()
-    groups: list[list[Page]] = []
-    for page in pages:
-        if not groups or (page.first and not groups[-1][-1].first):
-            groups.append([])
-        groups[-1].append(page)
-    ends = [group[0].start for group in groups[1:]] + [size]
-    found = [_link(group, end) for group, end in zip(groups, ends, strict=True)]
+        for page in _pages(file, size):
+            if not gathered or (page.first and not gathered[-1].final.first):
+                gathered.append(_Gathered(page))
+            gathered[-1].add(page)
+            end = page.end
+        if not gathered:
+            return ()
+        cut = _find(file, end) < size  # another page that is not whole
+    ends = [each.start for each in gathered[1:]] + [size]
+    found = [each.link(until) for each, until in zip(gathered, ends, strict=True)]
     if cut:
         found[-1] = found[-1]._replace(end=size, closed=False, whole=False)
     return tuple(found)
+
+
+class _Gathered:
+    """What the pages of one link tell, in memory that does not grow with it."""
+
+    def __init__(self, first: Page) -> None:
+        self.start, self.final = first.start, first
+        self._at, self._last = first.start, dict[int, Page]()
+        self._holes, self._closed = 0, True
+
+    def add(self, page: Page) -> None:
+        """Takes in the next page."""
+        before = self._last.get(page.serial)
+        if page.start != self._at or (before is not None and page.number != before.number + 1):
+            self._holes += 1
+        if before is not None and before.last:
+            self._closed = False
+        self._last[page.serial] = self.final = page
+        self._at = page.end
+
+    def link(self, end: int) -> Link:
+        """The link, which ends before the byte at `end` at the latest."""
+        whole = self.final.last or (self._at == end and not self.final.goes_on)
+        closed = self._closed and all(page.last for page in self._last.values())
+        return Link(self.start, self._at if whole else end, closed, whole, self._holes)
 
 
 def links(path: Path) -> tuple[Link, ...]:
@@ -129,18 +155,3 @@ def _find(file: BinaryIO, at: int) -> int:
             return file.tell() - len(before) - len(block) + found
         before = block[-3:]
     return file.seek(0, os.SEEK_END)
-
-
-def _link(pages: list[Page], end: int) -> Link:
-    last: dict[int, Page] = {}
-    holes, closed, at = 0, True, pages[0].start
-    for page in pages:
-        before = last.get(page.serial)
-        if page.start != at or (before is not None and page.number != before.number + 1):
-            holes += 1
-        if before is not None and before.last:
-            closed = False
-        last[page.serial], at = page, page.end
-    final = pages[-1]
-    whole = final.last or (at == end and not final.goes_on)
-    return Link(pages[0].start, at if whole else end, closed and all(page.last for page in last.values()), whole, holes)
