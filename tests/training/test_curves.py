@@ -1,80 +1,55 @@
-"""The picture of a run."""
-
-import builtins
+"""The picture of a run shows every figure of the log, each by a name of its own."""
 
 import pytest
 
-from hyperstem.training import curves
-from hyperstem.training.journal import Journal
+from hyperstem.training import journal
+from hyperstem.training.curves import _panels, draw
+
+STEMS = [f"stem{i}" for i in range(12)]
 
 
-@pytest.fixture
-def log(tmp_path):
-    with Journal(tmp_path, tensorboard=False) as journal:
-        yield journal
+def write(folder, steps=(10, 20)):
+    with journal.Journal(folder, tensorboard=False) as log:
+        log.write("started", 0)
+        for step in steps:
+            parts = {f"stage{stage}/si_snr/{stem}": 1.0 * step for stage in range(2) for stem in STEMS}
+            log.write("train", step, loss=-1.0, parts=parts, learning_rate=1e-3, gradient_norm=2.0, audio_s_per_s=5.0)
+            scores = {stem: None if stem == "stem0" and step == 10 else 3.0 for stem in STEMS}
+            log.write("validation", step, sdr=scores, sdr_fitted=scores, si_snr=scores)
 
 
-def trained(log, *steps):
-    for step in steps:
-        log.write("train", step, loss=-float(step), learning_rate=1e-3, audio_s_per_s=100.0)
+def test_no_line_is_left_out(tmp_path):
+    write(tmp_path)
+    records = journal.read(tmp_path)
+    panels = _panels(
+        [record for record in records if record["event"] == "train"],
+        [record for record in records if record["event"] == "validation"],
+    )
+    assert len(panels["parts of the loss"]) == 24
+    for kind in ("sdr", "sdr_fitted", "si_snr"):
+        lines = panels[f"validation: {kind}, dB"]
+        assert list(lines) == STEMS
+        assert lines["stem0"] == [(20, 3.0)] and lines["stem1"] == [(10, 3.0), (20, 3.0)]
+    assert {"loss", "learning rate", "norm of the gradient", "seconds of audio per second"} <= set(panels)
 
 
-def scored(log, step, **sdr):
-    log.write("validation", step, sdr=sdr, si_snr=dict(sdr), sdr_fitted=dict(sdr), mean={"sdr": 1.0}, best=True)
+def test_lines_differ_and_stand_in_the_legend(tmp_path, monkeypatch):
+    figures = pytest.importorskip("matplotlib.figure")
+    drawn = []
+    save = figures.Figure.savefig
+    monkeypatch.setattr(figures.Figure, "savefig", lambda self, *a, **k: drawn.append(self) or save(self, *a, **k))
+    write(tmp_path)
+    assert draw(tmp_path).read_bytes().startswith(b"\x89PNG")
+    for axis in drawn[0].axes:
+        looks = [(line.get_color(), line.get_linestyle()) for line in axis.lines]
+        assert len(set(looks)) == len(looks) > 0
+        if len(looks) > 1:
+            names = [text.get_text() for text in axis.get_legend().get_texts()]
+            assert names == [line.get_label() for line in axis.lines]
+            frame = axis.get_legend().get_window_extent()
+            assert frame.x0 >= axis.get_window_extent().x1 - 1, "the legend lies over the lines"
 
 
-def drawn(folder, monkeypatch):
-    """The picture's lines by the title of their axes: label and points."""
-    matplotlib = pytest.importorskip("matplotlib.figure")
-    kept = []
-    save = matplotlib.Figure.savefig
-
-    def saving(figure, *rest, **options):
-        kept.append(figure)
-        save(figure, *rest, **options)
-
-    monkeypatch.setattr(matplotlib.Figure, "savefig", saving)
-    assert curves.draw(folder) == folder / "curves.png"
-    return {
-        axis.get_title(): [(line.get_label(), list(map(tuple, line.get_xydata()))) for line in axis.lines]
-        for axis in kept[0].axes
-    }
-
-
-def test_losses_and_scores_are_drawn_over_the_steps(tmp_path, log, monkeypatch):
-    trained(log, 10, 20)
-    scored(log, 20, drums=3.0, bass=None)
-    scored(log, 40, drums=4.0, bass=1.5)
-    lines = drawn(tmp_path, monkeypatch)
-    assert lines["loss"][0][1] == [(10, -10), (20, -20)]
-    solid = dict(lines["validation, dB (solid: SDR, dashed: SI-SNR)"])
-    assert solid["drums"] == [(20, 3.0), (40, 4.0)]
-    assert solid["bass"] == [(40, 1.5)]
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_run_without_validation_is_drawn_too(tmp_path, log, monkeypatch):
-    trained(log, 10)
-    lines = drawn(tmp_path, monkeypatch)
-    assert lines["learning rate"][0][1] == [(10, 1e-3)]
-    assert lines["validation, dB (solid: SDR, dashed: SI-SNR)"] == []
-
-
-def test_there_is_no_picture_before_the_first_steps(tmp_path, log):
-    pytest.importorskip("matplotlib")
-    log.write("started", 0)
-    assert curves.draw(tmp_path) is None
-    assert not (tmp_path / "curves.png").exists()
-
-
-def test_there_is_no_picture_without_matplotlib(tmp_path, log, monkeypatch):
-    trained(log, 10)
-    load = builtins.__import__
-
-    def without(name, *rest):
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return load(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    assert curves.draw(tmp_path) is None
+def test_a_run_that_has_not_begun_has_no_picture(tmp_path):
+    write(tmp_path, steps=())
+    assert draw(tmp_path) is None

@@ -36,6 +36,11 @@ def world() -> World:
     )
 
 
+def restarted() -> bool:
+    """Whether torchrun started this process anew after one of its processes was lost (``--max-restarts``)."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
 def find_device(name: str = "auto") -> torch.device:
     """The device to train on.
 

@@ -18,7 +18,7 @@ from hyperstem.errors import ConfigError
 from hyperstem.files import write_text
 from hyperstem.network import build
 from hyperstem.training.curves import draw
-from hyperstem.training.distributed import World, find_device, launched
+from hyperstem.training.distributed import World, find_device, launched, restarted
 from hyperstem.training.initial_weights import begin_from
 from hyperstem.training.journal import Journal
 from hyperstem.training.losses import Objective
@@ -55,7 +55,8 @@ def train(
             it is called with one waveform per rate and gives one output with `stems` for each; `losses.Objective` asks
             more of it.
         sources: recordings in place of ``[[data.sources]]``.
-        resume: go on from the folder's checkpoint; otherwise the folder must hold no run.
+        resume: go on from the folder's checkpoint; otherwise the folder must hold no run. Processes that torchrun
+            starts anew after it lost one go on by themselves.
         steps: total steps since the start of the run; None for the settings' own.
         minutes: time of this call; None for no limit.
         stop: asked after every step; True ends the run in an orderly way.
@@ -71,6 +72,7 @@ def train(
     if sources is not None:
         settings = replace(settings, data=replace(settings.data, sources=tuple(sources)))
     folder = Path(folder)
+    resume = resume or (restarted() and (folder / "checkpoint").exists())
     check_folder(folder, resume)
     device = find_device(settings.train.device)
     if settings.train.threads:

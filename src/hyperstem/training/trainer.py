@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -75,7 +76,9 @@ class Trainer:
         self.average = running_average(network, self.config.average) if self.config.average else None
         self.scaler = torch.amp.GradScaler(self.device.type, 64.0, enabled=self.config.precision == "float16")
         step = TrainingStep(network, objective, self.config)
-        self.module: nn.Module = DistributedDataParallel(step) if self.here.size > 1 else step
+        # Some weights have no part in any loss, such as the last block's residual.
+        spread = partial(DistributedDataParallel, find_unused_parameters=True)
+        self.module: nn.Module = spread(step) if self.here.size > 1 else step
         if self.config.recompute:
             recompute(network)
         if self.config.compile:
