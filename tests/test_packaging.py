@@ -121,6 +121,15 @@ def test_the_notices_name_every_package_of_the_base_install_with_its_licence():
         assert licence and licence[0].upper() in row.upper(), (name, licence)
 
 
+def test_the_notices_name_every_package_of_the_extras():
+    notices = (ROOT / "NOTICE.md").read_text(encoding="utf-8")
+    for extra, requirements in PROJECT["optional-dependencies"].items():
+        if extra != "dev":
+            assert f"`.[{extra}]`" in notices
+            names = [re.split(r"[\[><=]", requirement)[0] for requirement in requirements]
+            assert [name for name in names if not re.search(rf"\b{name}\b", notices)] == [], extra
+
+
 def test_everything_vendored_is_in_the_notices_with_its_licence_beside_it():
     notices = (ROOT / "NOTICE.md").read_text(encoding="utf-8")
     for folder in (ROOT / "src/hyperstem/web/static/vendor").iterdir():
