@@ -19,7 +19,8 @@ from hyperstem.separation import batch
 from hyperstem.separation.stem_files import OutputSettings
 from hyperstem.web.api_mixes import TYPES
 from hyperstem.web.sound.orders import LaneOrder, Order, Part
-from web_studio import HERE, RATE_HZ, Studio, studio_inside, write_song
+from pictures import png
+from web_studio import HERE, RATE_HZ, Studio, song, studio_inside, write_song
 from web_worker import SHARES, ShareSeparator
 
 SECONDS = 3.0
@@ -27,7 +28,10 @@ SECONDS = 3.0
 
 @pytest.fixture(scope="module")
 def wav(tmp_path_factory):
-    return write_song(tmp_path_factory.mktemp("songs") / "My song.wav", SECONDS)
+    """A song with tags and a cover, which every download keeps as the command line does."""
+    path = tmp_path_factory.mktemp("songs") / "My song.flac"
+    audio.write(path, song(SECONDS).T, RATE_HZ, tags=audio.Tags({"title": "Söng", "bpm": "128"}, png()))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +101,7 @@ def test_a_song_without_any_one_stem(studio, wav, tmp_path, stem, format_, subty
     assert f"My song - {name}.{format_}" in answer.headers["content-disposition"]
 
 
-def test_the_loop_alone(studio):
+def test_the_loop_alone(studio, tmp_path):
     start, end = round(0.5 * RATE_HZ), round(1.25 * RATE_HZ)
     whole, _ = samples(get(studio, "stems/bass.wav").content, dtype="int16")
     for format_, subtype in (("wav", "pcm16"), ("flac", "pcm24"), ("wav", "float")):
@@ -105,6 +109,9 @@ def test_the_loop_alone(studio):
         loop, rate = samples(answer.content)
         assert rate == RATE_HZ and "(loop)" in answer.headers["content-disposition"]
         assert np.abs(loop - whole[start:end] / 32768).max() < 1e-7, (format_, subtype)
+        path = tmp_path / f"loop.{format_}"
+        path.write_bytes(answer.content)
+        assert audio.read_tags(path).texts["title"] == "Söng (bass)" and audio.read_tags(path).cover == png()
     with zipfile.ZipFile(io.BytesIO(get(studio, "stems.zip", start_s=2.0).content)) as archive:
         lengths = {len(samples(archive.read(name))[0]) for name in archive.namelist()}
         assert len(archive.namelist()) == 4 and lengths == {RATE_HZ}

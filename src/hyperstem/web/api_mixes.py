@@ -96,7 +96,7 @@ def _known(request: Request, job_id: str, mix_id: str) -> tuple[Mix, int | None]
     return mix, pick
 
 
-@router.post("/mixes", status_code=201, responses=errors(404, 409, 413, 429))
+@router.post("/mixes", status_code=201, responses=errors(400, 404, 409, 413, 429))
 async def order_mix(request: Request, response: Response, job_id: JobId, wanted: MixOrder) -> MixView:
     """Orders a download: it is made beside the queue of songs. The same order gives the same download.
 

@@ -23,29 +23,33 @@ def default_folder() -> Path:
 
 @dataclass(frozen=True)
 class StudioSettings:
-    """Everything that can be set about the studio.
-
-    ``running`` songs are separated at a time, ``waiting`` more may stand in the queue. ``memory_bytes`` and
-    ``time_limit_s`` hold for one song's process. A removed song can be brought back for ``undo_s``. ``worker`` is the
-    command that separates one song. ``public_url`` is the address that a proxy in front gives the studio, sub path
-    included.
-    """
+    """Everything that can be set about the studio."""
 
     folder: Path = field(default_factory=default_folder)
     host: str = "127.0.0.1"
+    """Address to listen on."""
     token: str | None = None
+    """What every request must carry."""
     public_url: str | None = None
+    """The address that a proxy in front gives the studio, sub path included."""
     model: str = "default"
     max_upload_bytes: int = GIB
     max_length_s: float = 2 * 3600.0
     running: int = 1
+    """Songs that are separated at a time."""
     waiting: int = 100
+    """Songs that may stand in the queue."""
     memory_bytes: int = 6 * GIB
+    """For one song's process."""
     time_limit_s: float = 3 * 3600.0
+    """For one song's process."""
     keep_days: float = 7.0
     quota_bytes: int = 20 * GIB
+    """Disk space for all songs."""
     undo_s: float = 10.0
+    """How long a removed song can be brought back."""
     worker: tuple[str, ...] = (sys.executable, "-m", "hyperstem.web.worker")
+    """The command that separates one song."""
 
     def __post_init__(self) -> None:
         for name in (

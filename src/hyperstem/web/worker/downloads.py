@@ -78,12 +78,12 @@ def _copy(order: Order, source: Path, folder: Path, target: Path, report: Progre
         if order.format == "wav":
             shutil.copyfile(stem, path)
         else:
-            _encode(wav_sound(stem), audio.probe(source), path)
+            _encode(wav_sound(stem), audio.probe(source).rate_hz, audio.read_tags(source).of_stem(part.name), path)
         report((number + 1) / len(order.parts))
 
 
-def _encode(sound: Sound, info: audio.AudioInfo, path: Path) -> None:
-    with audio.Writer(path, info.rate_hz, sound.channels, tags=info.tags) as writer:
+def _encode(sound: Sound, rate_hz: int, tags: audio.Tags, path: Path) -> None:
+    with audio.Writer(path, rate_hz, sound.channels, tags=tags) as writer:
         for start in range(0, sound.frames, BLOCK_FRAMES):
             writer.write(sound.read(start, BLOCK_FRAMES).T)
 
@@ -107,6 +107,10 @@ def _separate(order: Order, separator: Any, source: Path, name: str, target: Pat
     name_source(task.manifest, name)
 
 
+def _tags(order: Order, source: Path, from_hz: int, to_hz: int) -> audio.Tags:
+    return audio.read_tags(source).of_part(order.start_s, from_hz, to_hz)
+
+
 def _lanes(part: Part, folder: Path) -> list[Lane]:
     return [Lane(wav_sound(folder / STEMS / f"{lane.stem}.wav"), lane.volume, lane.pan) for lane in part.lanes]
 
@@ -123,8 +127,14 @@ def _mix(order: Order, part: Part, source: Path, folder: Path, target: Path, rep
     sound = blocks(lanes, channels, frames, start)
     resampler = Resampler(out_channels(lanes, channels), info.rate_hz, rate_hz)
     path = target / f"{part.name}.{order.format}"
+    tags = _tags(order, source, info.rate_hz, rate_hz).of_stem(part.name)
     with audio.Writer(
-        path, rate_hz, resampler.channels, subtype=order.subtype or "pcm16", tags=info.tags, format=format_
+        path,
+        rate_hz,
+        resampler.channels,
+        subtype=order.subtype or "pcm16",
+        tags=tags,
+        format=format_,
     ) as writer:
         for block in _passed(sound, frames, report, 0.0 if boundless else 0.5, 1.0):
             writer.write(resampler.push(np.ascontiguousarray(block.T * np.float32(scale))))
@@ -157,9 +167,10 @@ def _mix_tracks(order: Order, source: Path, folder: Path, target: Path, report: 
     start, frames = order.frames(min(sound.frames for sound in tracks), info.rate_hz)
     rate_hz = format_.rate_for(info.rate_hz)
     names = ("mixture", *(part.name for part in order.parts))
+    tags = _tags(order, source, info.rate_hz, rate_hz)
     with contextlib.ExitStack() as stack:
         path = target / f"{SONG}.{order.format}"
-        writer = stack.enter_context(audio.MultitrackWriter(path, rate_hz, channels, names, info.tags))
+        writer = stack.enter_context(audio.MultitrackWriter(path, rate_hz, channels, names, tags))
         resampler = Resampler(channels * len(tracks), info.rate_hz, rate_hz)
         for at in range(0, frames, BLOCK_FRAMES):
             count = min(BLOCK_FRAMES, frames - at)
