@@ -52,6 +52,7 @@ def undisturbed(ended: list[int]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_folder_gives_what_one_process_gives_and_is_not_done_twice(model, tmp_path):
     songs = cluster_runs.save_songs(tmp_path / "in", NAMES[:4])
     (tmp_path / "in/broken.mp3").write_bytes(b"x" * 100)
@@ -222,6 +223,7 @@ def test_a_model_that_no_machine_has_is_told(tmp_path):
         cluster_runs.run(job, [str(tmp_path / "in")])
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_leaves_nothing_unfinished(model, tmp_path):
     cluster_runs.save_songs(tmp_path / "in", NAMES, seconds=20)
 

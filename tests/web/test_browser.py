@@ -197,6 +197,7 @@ def test_chunks_and_loops_join_to_the_sample(page):
     assert len(differences) == 2 and max(differences) < 1e-5, differences
 
 
+@pytest.mark.slow
 def test_heard_while_the_rest_is_separated(browser, folder):
     song = write_song(folder / "slow.wav", 40.0)
     with Studio(folder / "slow", environment={"HYPERSTEM_TEST_DELAY_S": "0.5"}) as studio:
@@ -227,6 +228,7 @@ def test_heard_while_the_rest_is_separated(browser, folder):
         page.context.close()
 
 
+@pytest.mark.slow
 def test_songs_that_went_while_the_studio_was_away_go_from_the_page(browser, folder):
     song = write_song(folder / "short.wav", 1.0)
     with Studio(folder / "before") as studio:
@@ -252,6 +254,7 @@ LOOK = """hidden => {
 }"""
 
 
+@pytest.mark.slow
 def test_pages_in_the_background_leave_connections_to_others(browser, folder):
     song = write_song(folder / "background.wav", 1.0)
     with Studio(folder / "background") as studio:

@@ -66,6 +66,7 @@ def test_progress_covers_the_phases():
     assert Clock().left(0.5) is None
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_started_again(tmp_path, wav):
     studio = Studio(tmp_path / "s", environment=SLOW)
     first = studio.upload(wav).json()["id"]
@@ -86,6 +87,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path, wav):
         assert studio.client.get(f"/api/jobs/{first}/karaoke.wav").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_song_that_ends_the_studio_every_time_is_given_up(tmp_path, wav):
     for _ in range(3):
         studio = Studio(tmp_path / "s", environment=SLOW)
