@@ -224,6 +224,22 @@ def test_a_hole_is_filled_with_silence_and_named(tmp_path, name):
     refused(path)
 
 
+def test_windows_of_many_lengths_in_vorbis_are_no_holes(tmp_path):
+    rng = np.random.default_rng(0)
+    time = np.arange(4 * RATE_HZ)
+    beats = (
+        np.exp(-(time % (RATE_HZ // 7)) / 300) * rng.standard_normal(len(time)) * 0.3
+    )  # changes windows all the time
+    path, cut = tmp_path / "whole.ogg", tmp_path / "cut.ogg"
+    audio.write(path, (beats + 0.2 * np.sin(time * 0.05)).astype(np.float32), RATE_HZ)
+    content = path.read_bytes()
+    cut.write_bytes(content[: len(content) * 2 // 3])
+    wave, told = read(cut)
+    assert len(told) == 1 and "cut short" in told[0]
+    expected, _ = audio.read(path)
+    assert np.abs(wave - expected[:, : wave.shape[1]]).max() < 1e-4
+
+
 def test_a_hole_in_vorbis(tmp_path):
     path = whole(tmp_path / "a.ogg")
     expected, _ = audio.read(path)

@@ -14,6 +14,8 @@ _LONGEST_GAP_S = 3600
 """A jump of the timestamps beyond this is no gap."""
 _UNSENT_S = 0.5
 """Opus sends nothing for silence; a gap up to this in a container for streams is no loss."""
+_VORBIS_BLOCK = 1024
+"""Samples that a long window of Vorbis usually gives."""
 RAW = {"mp3", "aac", "ac3", "eac3", "dts", "mpegts", "mpeg", "loas", "amr"}
 """Formats without a table of what they hold: packets are found by how they begin, and the rest is not sound."""
 _SYNCHRONISED = {"mp1float", "mp2", "mp2float", "mp3", "mp3float", "aac"}
@@ -46,6 +48,7 @@ class Timeline:
         self._sizes: deque[int] = deque(maxlen=32)
         self._begin = b""
         self._samples = 0
+        self._longest = _VORBIS_BLOCK
         self._failed: list[int] = []
         """Sizes of the packets since the last frame that could not be decoded."""
         self.decoded = False
@@ -80,6 +83,9 @@ class Timeline:
             return Gap(samples * len(failed), True)
         begin = frame.pts * self._tick
         missing = 0.0 if self._expected is None else begin - self._expected
+        if not failed and self._expected is not None and self._is_unsteady(missing, samples):
+            self._expected += samples
+            return Gap(0, False)
         self._expected = begin + samples
         if failed:
             return Gap(self._in_failed(failed, missing, samples), True)
@@ -98,6 +104,12 @@ class Timeline:
             return least
         usual = sum(self._sizes) / len(self._sizes)
         return least + samples * sum(max(0, round(size / usual) - 1) for size in failed)
+
+    def _is_unsteady(self, missing: float, samples: int) -> bool:
+        """Whether a timestamp may be off by the overlap of a long and a short window, which FFmpeg miscounts in Vorbis.
+        Later ones are right again, so samples are counted meanwhile."""
+        self._longest = max(self._longest, samples)
+        return self._codec == "vorbis" and abs(missing) < 0.75 * self._longest
 
     def _is_gap(self, missing: float, samples: int) -> bool:
         if missing >= _LONGEST_GAP_S * self._rate_hz:
