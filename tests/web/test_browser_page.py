@@ -47,6 +47,10 @@ def test_a_removed_song_comes_back(browser, folder):
         assert page.get_attribute("[data-stem=drums] .mute", "aria-pressed") == "true"
         page.click(".song-remove")
         toast.wait_for()
+        page.keyboard.press("Control+z")
+        done(page)
+        page.click(".song-remove")
+        toast.wait_for()
         toast.wait_for(state="detached", timeout=10_000)
         page.wait_for_timeout(1000)
         assert not (folder / "undo" / "jobs" / job["id"]).exists()

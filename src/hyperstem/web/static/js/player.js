@@ -98,9 +98,9 @@ export class Player extends EventTarget {
 
   /** `on`, `level` of the click, `countIn`: whatever is given. */
   setClick({ on = this.click, level = this.clickLevel, countIn = this.countIn }) {
+    if (on !== this.click) this.metronome?.reset();
     Object.assign(this, { click: on, clickLevel: level, countIn });
     this.#applyGains();
-    this.metronome?.reset();
     this.#emit("pace");
   }
 
