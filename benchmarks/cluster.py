@@ -1,22 +1,23 @@
 """Catalogues on Ray against one process: ``python benchmarks/cluster.py [--songs 12] [--seconds 60] [--write]``.
 
 The same songs are separated with `--jobs` in one process and with workers of Ray, one for each core, in turns, both
-with the model already loaded: songs per core-hour of each, and the share that Ray keeps. Then, on machines that
-`ray.cluster_utils` simulates with one core each, how the songs per hour grow from one machine to as many as there are
-cores. What a million songs cost is computed from it for a price per core-hour.
+with the model already loaded: hours of sound per core-hour of each, by the clock and by processor time (of all of Ray's
+processes, which is what a machine with nothing else to do would take), and the share that Ray keeps. Then the same on
+machines that `ray.cluster_utils` simulates with one core each, from one to as many as there are cores. What a million
+songs cost is computed from it for a price per core-hour.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from _results import machine, write_section
 from speed import make_song
@@ -34,6 +35,37 @@ from hyperstem.separation.stem_files import OutputSettings
 from hyperstem.separation.tasks import BatchSettings
 
 
+class Took(NamedTuple):
+    """What a run took, in seconds."""
+
+    clock: float
+    cpu: float
+
+
+def cpu_s() -> float:
+    """Processor time of this process and all that descend from it, as far as they live."""
+    times, parents = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
+            parents[int(folder.name)] = int(fields[1])
+            times[int(folder.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def ours(pid: int) -> bool:
+        while pid not in (0, os.getpid()):
+            pid = parents.get(pid, 0)
+        return pid != 0
+
+    return sum(time_s for pid, time_s in times.items() if ours(pid))
+
+
+@contextlib.contextmanager
+def timed(took: list[Took]) -> Iterator[None]:
+    begun, cpu = time.perf_counter(), cpu_s()
+    yield
+    took.append(Took(time.perf_counter() - begun, cpu_s() - cpu))
+
+
 class Bench:
     """Songs in a folder, and the ways to separate them."""
 
@@ -46,27 +78,29 @@ class Bench:
         self.settings = BatchSettings(folder / "out", OutputSettings(audio.named_format("wav")), existing="overwrite")
         self.separator = Separator.load(self.model, self.quality, threads=cores())
 
-    def in_one_process(self) -> float:
-        """Wall clock of `--jobs` on all cores, seconds."""
+    def in_one_process(self) -> Took:
+        """`--jobs` on all cores."""
         settings = replace(self.settings, jobs=cores())
         tasks = batch.plan(self.songs, settings, self.separator.stems)
-        begun = time.perf_counter()
-        results = batch.run(self.separator, tasks, settings, lambda _: None)
+        took: list[Took] = []
+        with timed(took):
+            results = batch.run(self.separator, tasks, settings, lambda _: None)
         if any(result.status != "done" for result in results):
             raise SystemExit(str(results))
-        return time.perf_counter() - begun
+        return took[0]
 
-    def on(self, fleet: Fleet) -> float:
-        """Wall clock of a fleet that stands ready, seconds."""
+    def on(self, fleet: Fleet) -> Took:
+        """A fleet that stands ready."""
         songs = [Song(str(song), "", Path(song).stem, 1.0) for song in self.songs]
         totals = Totals()
-        begun = time.perf_counter()
-        separate(fleet, songs, Records(str(self.folder / "out")), lambda _: None, totals)
+        took: list[Took] = []
+        with timed(took):
+            separate(fleet, songs, Records(str(self.folder / "out")), lambda _: None, totals)
         if totals.songs["done"] != len(songs):
             raise SystemExit(totals.table())
-        return time.perf_counter() - begun
+        return took[0]
 
-    @contextmanager
+    @contextlib.contextmanager
     def fleet(self, address: str, workers: int) -> Iterator[Fleet]:
         """Workers that have their models."""
         job = Job(self.model, self.settings, str(self.settings.folder), quality=self.quality)
@@ -77,7 +111,7 @@ class Bench:
             yield fleet
 
 
-@contextmanager
+@contextlib.contextmanager
 def simulated(nodes: int) -> Iterator[str]:
     """The address of a cluster of so many machines with one core each."""
     from ray.cluster_utils import Cluster
@@ -93,21 +127,55 @@ def simulated(nodes: int) -> Iterator[str]:
         cluster.shutdown()
 
 
-def against_jobs(bench: Bench, rounds: int) -> list[tuple[float, float]]:
-    """Wall clocks of one process and of Ray, in turns, so that both meet the same machine."""
+def against_jobs(bench: Bench, rounds: int) -> list[tuple[Took, Took]]:
+    """One process and Ray, in turns, so that both meet the same machine."""
     with bench.fleet("local", cores()) as fleet:
         bench.on(fleet), bench.in_one_process()
         return [(bench.in_one_process(), bench.on(fleet)) for _ in range(rounds)]
 
 
-def scaling(bench: Bench, nodes: int, rounds: int) -> list[float]:
-    """Median wall clock for 1, 2, ... machines."""
+def scaling(bench: Bench, nodes: int, rounds: int) -> list[Took]:
+    """Medians for 1, 2, ... machines."""
     times = []
     for count in range(1, nodes + 1):
         with simulated(count) as address, bench.fleet(address, count) as fleet:
             bench.on(fleet)
-            times.append(statistics.median(bench.on(fleet) for _ in range(rounds)))
+            times.append(median([bench.on(fleet) for _ in range(rounds)]))
     return times
+
+
+def median(took: list[Took]) -> Took:
+    return Took(*(statistics.median(column) for column in zip(*took, strict=True)))
+
+
+def report(args: argparse.Namespace, most: int, pairs: list[tuple[Took, Took]], nodes: list[Took]) -> str:
+    sound_s = args.songs * args.seconds  # hours of sound per core-hour are this over the time of a core
+    jobs, ray = (median(list(way)) for way in zip(*pairs, strict=True))
+    shares = sorted(one.cpu / many.cpu for one, many in pairs)
+    hours = 1e6 * args.minutes / 60 / (sound_s / ray.cpu)
+    lines = [
+        f"`python benchmarks/cluster.py --songs {args.songs} --seconds {args.seconds:g} --rounds {args.rounds} "
+        f"--quality {args.quality}` on {machine()}, which other work kept busy: processor time is what counts.",
+        "",
+        "| | clock | processor | hours of sound per core-hour, by processor time |",
+        "|---|---:|---:|---:|",
+        f"| one process, `--jobs {most}` | {jobs.clock:.1f} s | {jobs.cpu:.1f} s | {sound_s / jobs.cpu:.1f} |",
+        f"| Ray, {most} workers | {ray.clock:.1f} s | {ray.cpu:.1f} s | {sound_s / ray.cpu:.1f} |",
+        "",
+        f"Ray keeps {statistics.median(shares):.0%} (median of {len(shares)} pairs, {shares[0]:.0%} to "
+        f"{shares[-1]:.0%}).",
+        "",
+        "| simulated machines of one core | clock | processor | of one machine's processor time |",
+        "|---:|---:|---:|---:|",
+        *(
+            f"| {count} | {took.clock:.1f} s | {took.cpu:.1f} s | {took.cpu / nodes[0].cpu:.2f} |"
+            for count, took in enumerate(nodes, 1)
+        ),
+        "",
+        f"A million songs of {args.minutes:g} minutes take {hours:,.0f} core-hours: at {args.price:g} a core-hour, "
+        f"{hours * args.price:,.0f}.",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -127,30 +195,7 @@ def main() -> None:
         bench = Bench(Path(folder), args)
         pairs = against_jobs(bench, args.rounds)
         times = scaling(bench, most, args.rounds)
-    per_hour = args.songs * args.seconds / most  # hours of sound per core-hour are this over the time
-    jobs, ray = (statistics.median(pair[way] for pair in pairs) for way in (0, 1))
-    share = statistics.median(one / many for one, many in pairs)
-    hours = 1e6 * args.minutes / 60 / (per_hour / ray)
-    lines = [
-        f"`python benchmarks/cluster.py --songs {args.songs} --seconds {args.seconds:g} --rounds {args.rounds} "
-        f"--quality {args.quality}` on {machine()}, other work beside it.",
-        "",
-        "| | time | hours of sound per core-hour |",
-        "|---|---:|---:|",
-        f"| one process, `--jobs {most}` | {jobs:.1f} s | {per_hour / jobs:.1f} |",
-        f"| Ray, {most} workers | {ray:.1f} s | {per_hour / ray:.1f} |",
-        "",
-        f"Ray keeps {share:.0%} (median of {args.rounds} pairs, "
-        f"{min(one / many for one, many in pairs):.0%} to {max(one / many for one, many in pairs):.0%}).",
-        "",
-        "| simulated machines of one core | time | songs per hour, times one machine's |",
-        "|---:|---:|---:|",
-        *(f"| {count} | {took:.1f} s | {times[0] / took:.2f} |" for count, took in enumerate(times, 1)),
-        "",
-        f"A million songs of {args.minutes:g} minutes take {hours:,.0f} core-hours: at {args.price:g} a core-hour, "
-        f"{hours * args.price:,.0f}.",
-    ]
-    text = "\n".join(lines)
+    text = report(args, most, pairs, times)
     if args.write:
         write_section("Catalogues on Ray (cluster.py)", text)
     print(text)

@@ -14,7 +14,9 @@ import pytest
 import soundfile
 
 from hyperstem.cli import main
-from hyperstem.training import journal
+from hyperstem.errors import ConfigError
+from hyperstem.training import distributed, journal
+from hyperstem.training.run import train
 
 CONFIG = """
 [model]
@@ -118,3 +120,19 @@ def test_a_run_outlives_a_process_that_is_killed(config, tmp_path):
     resumed = [step for event, step in found if event == "resumed"]
     assert len(resumed) == 1 and resumed[0] >= 5 and resumed[0] % 5 == 0, found
     assert found[-1] == ("ended", 60)
+
+
+def test_going_on_if_there_is_something_to_go_on_from(config, tmp_path):
+    words = ["train", str(config), "-o", str(tmp_path / "run"), "-q", "--resume-if-any", "--steps"]
+    assert main([*words, "2"]) == 0
+    assert main([*words, "4"]) == 0
+    assert [event for event, _ in events(tmp_path / "run") if event in ("started", "resumed")] == ["started", "resumed"]
+    with pytest.raises(SystemExit):
+        main([*words, "6", "--resume"])
+
+
+def test_processes_that_do_not_see_one_folder_do_not_train_together(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "processes", lambda: 2)
+    monkeypatch.setattr(distributed, "total", lambda values: values + 1)
+    with pytest.raises(ConfigError, match="only some processes see"):
+        train(config, tmp_path / "run", steps=1)

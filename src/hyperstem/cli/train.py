@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="RUN", help="folder of the run (default: runs/NAME of CONFIG)"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from RUN/checkpoint")
+    resume = parser.add_mutually_exclusive_group()
+    resume.add_argument("--resume", action="store_true", help="go on from RUN/checkpoint")
+    resume.add_argument(
+        "--resume-if-any", action="store_true", help="the same if there is one, else begin: for what restarts by itself"
+    )
     parser.add_argument("--steps", type=positive_int, metavar="N", help="stop at N steps since the run's start")
     parser.add_argument("--minutes", type=positive, metavar="M", help="stop this call after so many minutes")
     parser.add_argument(
@@ -54,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         outcome = train(
             settings,
             folder,
-            resume=args.resume,
+            resume=args.resume or (args.resume_if_any and (folder / "checkpoint").exists()),
             steps=steps,
             minutes=args.minutes,
             stop=lambda: bool(received),

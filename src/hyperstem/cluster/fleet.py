@@ -91,8 +91,9 @@ class Fleet:
         """Seconds of cores that workers have held."""
         with _handlers_kept():
             self._folder = _start(address)
-        if most and address != "local":
-            _ask_for(most * job.threads)
+        self._asked = bool(most) and address != "local"
+        if self._asked:
+            _ask_for((most or 0) * job.threads)
 
     def adjust(self, waiting: int) -> None:
         """Makes the workers as many as there are room and songs for; those of lost machines are let go.
@@ -227,6 +228,8 @@ class Fleet:
                 ray.wait(under_way, num_returns=len(under_way), timeout=_STOP_S)
         for member in list(self._members):
             self._drop(member)
+        if self._asked:
+            _ask_for(0)  # it may shrink again
         ray.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -109,6 +109,11 @@ def processes() -> int:
     return dist.get_world_size() if _many() else 1
 
 
+def unanimous(value: bool) -> bool:
+    """Whether all processes say the same."""
+    return float(total(torch.tensor(float(value)))) in (0.0, float(processes()))
+
+
 def largest(values: Tensor) -> Tensor:
     """The elementwise maximum of `values` over all processes."""
     if not _many():

@@ -18,7 +18,7 @@ from hyperstem.errors import ConfigError
 from hyperstem.files import write_text
 from hyperstem.network import build
 from hyperstem.training.curves import draw
-from hyperstem.training.distributed import World, find_device, launched, restarted
+from hyperstem.training.distributed import World, find_device, launched, restarted, unanimous
 from hyperstem.training.initial_weights import begin_from
 from hyperstem.training.journal import Journal
 from hyperstem.training.losses import Objective
@@ -78,6 +78,8 @@ def train(
     if settings.train.threads:
         torch.set_num_threads(settings.train.threads)
     with launched(device) as here, Journal(folder if here.leads else None, settings.train.tensorboard) as journal:
+        if not unanimous(resume):
+            raise ConfigError(f"only some processes see {folder / 'checkpoint'}; all need one folder, on a shared disk")
         setup = _Setup(settings, folder, device, here, journal, observer if here.leads else None, objective, network)
         trainer = setup.resumed() if resume else setup.begun()
         remaining_s = math.inf if minutes is None else 60 * minutes - (time.monotonic() - begun)
