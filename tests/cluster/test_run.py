@@ -7,10 +7,10 @@ from itertools import count
 
 import pytest
 
-from hyperstem.cluster import run, schedule
+from hyperstem.cluster import catalogue, run, schedule
 from hyperstem.cluster.catalogue import Unlisted
 from hyperstem.cluster.fleet import DEPTH, Ended, Member
-from hyperstem.cluster.records import Records, earlier
+from hyperstem.cluster.records import FOLDER, Records, earlier
 from hyperstem.cluster.register import Song
 from hyperstem.cluster.run import Totals, outside
 from hyperstem.cluster.schedule import TRIES, Turn
@@ -74,7 +74,7 @@ def failed(reason: str) -> dict:
 
 def separate(fleet: Actors, songs, tmp_path) -> tuple[dict[str, dict], Totals]:
     records, totals = [], Totals()
-    items = [Song(f"/{name}", "", name, seconds) for name, seconds in songs.items()]
+    items = [Song(f"/{name}", "in", name, seconds) for name, seconds in songs.items()]
     try:
         run.separate(fleet, items, Records(str(tmp_path)), records.append, totals)
     finally:
@@ -113,6 +113,9 @@ def test_only_what_may_mend_is_tried_again(tmp_path, reason, turns):
     assert fleet.begun == {"a": turns}
     assert records["a"]["tries"] == turns
     assert totals.reasons == {reason: 1}
+    (part,) = (tmp_path / FOLDER).iterdir()
+    (again,) = catalogue.songs([str(part)])  # what failed can be given to another run, and goes to the same place
+    assert (again.place, again.folder) == ("/a", "in")
 
 
 def test_what_fails_on_one_machine_goes_to_another(tmp_path):

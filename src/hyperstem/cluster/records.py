@@ -116,6 +116,7 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
     text, number = pyarrow.string(), pyarrow.float64()
     types = {
         "file": text,
+        "folder": text,
         "status": text,
         "error": text,
         "reason": text,

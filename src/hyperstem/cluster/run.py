@@ -156,7 +156,7 @@ class _Run:
         if again is not None:
             self.window.put(again)
         else:
-            self._keep(record | {"tries": ended.turn.tries + 1})
+            self._keep(record | {"folder": ended.turn.song.folder, "tries": ended.turn.tries + 1})
 
     def _pause_if_full(self, node: str, place: str) -> None:
         self._full[node].add(place)
