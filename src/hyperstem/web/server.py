@@ -33,7 +33,8 @@ def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool, sh
         OSError: no port is free.
     """
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _sole_use(settings.folder), _listen(settings.host, ports) as listener:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again once all is in order
+    with contextlib.suppress(KeyboardInterrupt), _sole_use(settings.folder), _listen(settings.host, ports) as listener:
         url = page_url(settings, listener.getsockname()[1])
         config = uvicorn.Config(
             create_app(settings),
@@ -51,8 +52,7 @@ def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool, sh
                 f"note: the token has {len(settings.token)} characters; {SHORT_TOKEN} or more are harder to guess",
                 flush=True,
             )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again once all is in order
-        with _opened(url, settings.folder, open_browser), contextlib.suppress(KeyboardInterrupt):
+        with _opened(url, settings.folder, open_browser):
             _Server(config).run(sockets=[listener])
     return 0
 
