@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hyperstem import audio
-from hyperstem.cluster import objects
+from hyperstem.cluster import fleet, objects
 from hyperstem.errors import ClusterError
 from hyperstem.separation import batch
 from hyperstem.separation.separator import Separator
@@ -103,10 +103,13 @@ def test_workers_that_are_killed_lose_no_song(model, tmp_path):
 
 
 @pytest.fixture
-def cluster(tmp_path):
+def cluster(tmp_path, monkeypatch):
     """Two machines of one core each, simulated, the second with a temporary folder of its own."""
     from ray.cluster_utils import Cluster
 
+    monkeypatch.setattr(
+        fleet, "_reach", lambda _: None
+    )  # tests reach loopback alone, and Ray has this machine's address
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     small = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=small)
