@@ -146,6 +146,7 @@ def test_sizes_in_headers_that_are_wrong(tmp_path, name, value):
         ]
 
 
+@pytest.mark.slow
 def test_a_wav_of_more_than_4_gib_whose_size_wrapped_around(tmp_path):
     path = whole(tmp_path / "a.wav")
     size = (1 << 32) + 3_000_000
