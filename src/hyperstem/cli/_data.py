@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from hyperstem.cli._arguments import positive_int
 
 if TYPE_CHECKING:
-    from hyperstem.config import DataConfig, ModelConfig
+    from hyperstem.config import DataConfig, NetworkConfig
 
 
 class DataSettings(NamedTuple):
     """The tables of a config that decide the training data, with absolute folders."""
 
-    model: "ModelConfig"
+    model: "NetworkConfig"
     data: "DataConfig"
 
 
@@ -37,10 +37,10 @@ def read_settings(args: argparse.Namespace) -> DataSettings:
     Raises:
         ConfigError: the file or a setting is wrong.
     """
-    from hyperstem.config import DataConfig, ModelConfig, from_mapping, read_tables
+    from hyperstem.config import DataConfig, from_mapping, network_config, read_tables
 
     tables = read_tables(args.config, args.assignments)
-    model = from_mapping(ModelConfig, tables.get("model", {}), f"{args.config} [model]")
+    model = network_config(tables.get("model", {}), f"{args.config} [model]")
     data = from_mapping(DataConfig, tables.get("data", {}), f"{args.config} [data]")
     model = model if args.stages is None else model.first_stages(args.stages)
     return DataSettings(model, data.resolved(args.config.parent))

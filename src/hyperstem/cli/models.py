@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hyperstem.config import ModelConfig
+    from hyperstem.config import NetworkConfig
     from hyperstem.models.store import ModelFiles
 
 HELP = "list the models, or show one"
@@ -115,7 +115,7 @@ def _facts(name: str) -> dict:
     }
 
 
-def _config(files: "ModelFiles") -> "ModelConfig":
+def _config(files: "ModelFiles") -> "NetworkConfig":
     if files.onnx is not None:
         from hyperstem.models import onnx_engine
 

@@ -15,6 +15,23 @@ PER_STAGE = ("latent_dim", "mels", "n_fft", "stft_hop", "bottleneck_dim", "hidde
 PerStage = Annotated[int | tuple[int, ...], Limits(1)]
 
 
+def check_stems(stems: tuple[str, ...]) -> None:
+    """Refuses names of stems that are too few, alike or no file names.
+
+    Raises:
+        ConfigError: what is wrong with them.
+    """
+    require(len(stems) >= 2, f"stems is {stems!r}; two or more are needed")
+    require(len(set(stems)) == len(stems), f"stems {stems!r} has a name twice")
+    require(
+        all(
+            stem and stem == Path(stem).name and stem.isprintable() and stem[0] != "." and "," not in stem
+            for stem in stems
+        ),
+        f"stems {stems!r}: each must do as a file name without commas",
+    )
+
+
 @dataclass(frozen=True)
 class StageConfig:
     """One stage's sizes, every number resolved for its own rate."""
@@ -110,15 +127,7 @@ class ModelConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(len(self.stems) >= 2, f"stems is {self.stems!r}; two or more are needed")
-        require(len(set(self.stems)) == len(self.stems), f"stems {self.stems!r} has a name twice")
-        require(
-            all(
-                stem and stem == Path(stem).name and stem.isprintable() and stem[0] != "." and "," not in stem
-                for stem in self.stems
-            ),
-            f"stems {self.stems!r}: each must do as a file name without commas",
-        )
+        check_stems(self.stems)
         require(
             self.hop <= self.base_rate_hz // 50,
             f"hop is {self.hop} samples; allowed are 1 to {self.base_rate_hz // 50} (20 ms)",
@@ -182,6 +191,11 @@ class ModelConfig(Checked):
         if isinstance(value, tuple):
             return value[stage]
         return value << stage if grows else value
+
+    @property
+    def sums_to_mixture(self) -> bool:
+        """Whether the network's stems add up to the mixture by themselves."""
+        return False
 
     @property
     def rates_hz(self) -> tuple[int, ...]:

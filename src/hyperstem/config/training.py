@@ -48,6 +48,20 @@ class LossConfig(Checked):
 
 
 @dataclass(frozen=True)
+class SpectralLossConfig(Checked):
+    """Weights of what a network over time and frequency is trained for, beside the SNR of every stem."""
+
+    snr_threshold_db: NotNegative = 30.0
+    """SNR above which nothing more is gained."""
+    bands: NotNegative = 0.3
+    """Weight of the SNR in each of five frequency bands, up to 20 dB."""
+    silence: NotNegative = 0.3
+    """Weight of what leaks into stems that are silent in the whole example (dB over -30 dB of the mixture, softly)."""
+    rests: NotNegative = 0.15
+    """Weight of the same in half seconds in which a stem rests."""
+
+
+@dataclass(frozen=True)
 class TrainConfig(Checked):
     """How a run is trained; the defaults are the paper's (arXiv 2002.07016, section 3). Zero switches an option off."""
 

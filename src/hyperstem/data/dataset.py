@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from hyperstem.config import DataConfig, ModelConfig
+from hyperstem.config import DataConfig, NetworkConfig
 from hyperstem.data.library import PreparedTrack, load_source
 from hyperstem.data.mixing import Example
 from hyperstem.data.sampling import ExampleSource, assemble
@@ -72,7 +72,9 @@ class SegmentDataset(Dataset[Batch]):
         ConfigError: the batch cannot be split among the processes.
     """
 
-    def __init__(self, config: DataConfig, model: ModelConfig, batch_size: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, config: DataConfig, model: NetworkConfig, batch_size: int, rank: int = 0, world: int = 1
+    ) -> None:
         if batch_size < 1 or batch_size % world:
             raise ConfigError(f"batch size {batch_size} cannot be split among {world} processes; give a multiple")
         self.config, self.model = config, model
@@ -85,7 +87,7 @@ class SegmentDataset(Dataset[Batch]):
         return _batch(examples, self.model, self.config.mixing.active_db)
 
 
-def _batch(examples: list[Example], model: ModelConfig, active_db: float) -> Batch:
+def _batch(examples: list[Example], model: NetworkConfig, active_db: float) -> Batch:
     arrays = assemble(examples, model, active_db)
     return Batch(
         tuple(map(torch.from_numpy, arrays.mixture)),
@@ -107,7 +109,7 @@ class ValidationData:
         DataError: there is no validation set, it is not prepared, or a song in it knows stems only as a sum.
     """
 
-    def __init__(self, config: DataConfig, model: ModelConfig, limit: int | None = None) -> None:
+    def __init__(self, config: DataConfig, model: NetworkConfig, limit: int | None = None) -> None:
         if not config.validation:
             raise DataError("no [[data.validation]] in the config")
         self.model = model

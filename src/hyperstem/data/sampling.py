@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyperstem.config import DataConfig, ModelConfig
+from hyperstem.config import DataConfig, NetworkConfig
 from hyperstem.data.library import Library, load_library
 from hyperstem.data.mixing import Example, Mixer
 from hyperstem.dsp.resample import normalise, pyramid
@@ -39,7 +39,7 @@ class ExampleSource:
         DataError: a source is not prepared.
     """
 
-    def __init__(self, config: DataConfig, model: ModelConfig) -> None:
+    def __init__(self, config: DataConfig, model: NetworkConfig) -> None:
         self.config, self.model = config, model
         self.base_length = max(1, round((config.segment_s or model.segment_s) * model.base_rate_hz))
         self.library: Library = load_library(config, model.stems, model.rates_hz[-1])
@@ -65,7 +65,7 @@ class ExampleSource:
         return int(before + share + 1e-9) > int(before + 1e-9)
 
 
-def assemble(examples: Sequence[Example], model: ModelConfig, active_db: float) -> Arrays:
+def assemble(examples: Sequence[Example], model: NetworkConfig, active_db: float) -> Arrays:
     """Examples of one length, at every rate, each mixture at level 1.
 
     Args:
@@ -87,7 +87,7 @@ def assemble(examples: Sequence[Example], model: ModelConfig, active_db: float) 
     )
 
 
-def _shaped(wave: np.ndarray, model: ModelConfig) -> np.ndarray:
+def _shaped(wave: np.ndarray, model: NetworkConfig) -> np.ndarray:
     """(..., channel, time) without the channel axis for one channel."""
     return np.ascontiguousarray(wave if model.audio_channels == 2 else wave[..., 0, :])
 

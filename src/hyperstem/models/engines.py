@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from hyperstem.config import ModelConfig
+from hyperstem.config import NetworkConfig
 from hyperstem.errors import ConfigError, ModelError
 from hyperstem.models import store
 from hyperstem.parallel import cores
@@ -19,7 +19,7 @@ class Engine(Protocol):
     """A loaded network; thread-safe."""
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> NetworkConfig:
         """The model's sizes."""
         ...
 

@@ -26,15 +26,16 @@ from hyperstem.config import ModelConfig
 from hyperstem.errors import ModelError
 from hyperstem.files import replacing
 from hyperstem.models.export_layers import StageGraph
+from hyperstem.models.export_unet import add_unet
 from hyperstem.models.onnx_graph import Graph
 from hyperstem.models.store import FORMAT, PLAIN, config_to_json
-from hyperstem.network import MetaTasNet
+from hyperstem.network import AnyNetwork, MetaTasNet, MetaUNet
 
 OPSET, IR_VERSION = 20, 9
 
 
 def export(
-    network: MetaTasNet,
+    network: AnyNetwork,
     path: str | Path,
     stages: int | None = None,
     stems: Sequence[str] | None = None,
@@ -61,7 +62,7 @@ def export(
 
 
 def build(
-    network: MetaTasNet,
+    network: AnyNetwork,
     stages: int | None = None,
     stems: Sequence[str] | None = None,
     precision: Literal["float32", "float16"] = "float32",
@@ -75,8 +76,18 @@ def build(
             raise ModelError(f"no stem {stem!r}; this model separates {', '.join(config.stems)}")
         if chosen.count(stem) > 1:
             raise ModelError(f"stem {stem!r} is asked for twice")
-    folded = network.folded().float()
     graph = Graph("hyperstem", half=precision == "float16", plain=plain)
+    if isinstance(config, ModelConfig) and isinstance(network, MetaTasNet):
+        _add_tasnet(graph, network.folded().float(), config, chosen)
+    elif isinstance(network, MetaUNet):
+        add_unet(graph, network.folded().float(), [config.stems.index(stem) for stem in chosen])
+    metadata = {"format": PLAIN if plain else FORMAT, "config": config_to_json(config), "stems": ",".join(chosen)}
+    return graph.model(OPSET, IR_VERSION, metadata)
+
+
+def _add_tasnet(graph: Graph, folded: MetaTasNet, config: ModelConfig, chosen: Sequence[str]) -> None:
+    """Adds the first stages of a folded Meta-TasNet, as many as `config` has, to an empty graph."""
+    plain = graph.plain
     wanted = "" if plain else graph.input("stages", [1], TensorProto.INT64)
     waves = [
         graph.input(f"wave{i}", ["batch" if plain or i == 0 else f"batch{i}", config.audio_channels, f"time{i}"])
@@ -109,8 +120,6 @@ def build(
         graph.output(latent, f"latent{i}", [f"latent{i}_{axis}" for axis in ("batch", "stem", "latent", "frame")])
     if plain:
         graph.output(decoded, "stems", ["batch", len(chosen), config.audio_channels, "time"])
-    metadata = {"format": PLAIN if plain else FORMAT, "config": config_to_json(config), "stems": ",".join(chosen)}
-    return graph.model(OPSET, IR_VERSION, metadata)
 
 
 def _frames(graph: Graph, config: ModelConfig, times: list[str]) -> str:

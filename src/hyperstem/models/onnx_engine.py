@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-from hyperstem.config import ModelConfig
+from hyperstem.config import ModelConfig, NetworkConfig, UNetConfig
 from hyperstem.errors import ModelError
+from hyperstem.models.onnx_unet import UNetRuntime
 from hyperstem.models.store import FORMAT, PLAIN, config_from_json
 
 
@@ -96,7 +97,7 @@ class Runtime:
         return list(zip(found[::2], found[1::2], strict=True))
 
 
-def load(path: str | Path, threads: int | None = None) -> Runtime:
+def load(path: str | Path, threads: int | None = None) -> Runtime | UNetRuntime:
     """The network in an ``.onnx`` file that `hyperstem export` wrote.
 
     Args:
@@ -129,9 +130,16 @@ def load(path: str | Path, threads: int | None = None) -> Runtime:
         )
     config = config_from_json(metadata["config"], str(path))
     stems = tuple(metadata.get("stems", ",".join(config.stems)).split(","))
-    inputs = {"stages"} | {f"{name}{i}" for name in ("wave", "pick") for i in range(config.stages)}
+    inputs = _inputs(config)
     if {entry.name for entry in session.get_inputs()} != inputs or not set(stems) <= set(config.stems):
         raise ModelError(
             f"{path} is damaged or foreign: its stems {', '.join(stems)} or its inputs are not those of its config"
         )
-    return Runtime(session, config, stems)
+    return UNetRuntime(session, config, stems) if isinstance(config, UNetConfig) else Runtime(session, config, stems)
+
+
+def _inputs(config: NetworkConfig) -> set[str]:
+    """Names of a graph's inputs."""
+    if isinstance(config, UNetConfig):
+        return {"mixture"}
+    return {"stages"} | {f"{name}{i}" for name in ("wave", "pick") for i in range(config.stages)}

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
-from hyperstem.config import ModelConfig, from_mapping, to_mapping
+from hyperstem.config import NetworkConfig, network_config, to_mapping
 from hyperstem.errors import ModelError
 from hyperstem.files import replacing, sha256, user_path
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from hyperstem.network import MetaTasNet
+    from hyperstem.network import AnyNetwork
 
     Network = TypeVar("Network", bound=nn.Module)
 
@@ -91,31 +91,31 @@ def _from_folder(name: str, folder: Path) -> ModelFiles:
     return ModelFiles(name, found["model.onnx"], found["model.safetensors"], card)
 
 
-def config_to_json(config: ModelConfig) -> str:
+def config_to_json(config: NetworkConfig) -> str:
     """A model's config as the JSON that travels in model files."""
     return json.dumps(to_mapping(config))
 
 
-def config_from_json(text: str, where: str) -> ModelConfig:
+def config_from_json(text: str, where: str) -> NetworkConfig:
     """The inverse of `config_to_json`; errors name `where`.
 
     Raises:
         ModelError: `text` is no config.
     """
     try:
-        return from_mapping(ModelConfig, json.loads(text), where)
+        return network_config(json.loads(text), where)
     except (ValueError, AttributeError, TypeError) as error:
         raise ModelError(f"{where}: its config is damaged: {error}") from None
 
 
 def save(
-    path: str | Path, network: "nn.Module | MetaTasNet", precision: Literal["float32", "float16"] = "float32"
+    path: str | Path, network: "nn.Module | AnyNetwork", precision: Literal["float32", "float16"] = "float32"
 ) -> None:
     """Writes a network's weights and config, whole or not at all.
 
     Args:
         path: the ``.safetensors`` file.
-        network: a network whose ``config`` is a ModelConfig.
+        network: a network whose ``config`` is a ModelConfig or a UNetConfig.
         precision: how weights are stored; float16 halves the file.
 
     Raises:
@@ -152,16 +152,16 @@ def _order_header(path: Path) -> None:
 
 
 @overload
-def load(path: str | Path) -> "MetaTasNet": ...
+def load(path: str | Path) -> "AnyNetwork": ...
 @overload
-def load(path: str | Path, build: "Callable[[ModelConfig], Network]") -> "Network": ...
-def load(path: str | Path, build: "Callable[[ModelConfig], Any] | None" = None) -> Any:
+def load(path: str | Path, build: "Callable[[NetworkConfig], Network]") -> "Network": ...
+def load(path: str | Path, build: "Callable[[NetworkConfig], Any] | None" = None) -> Any:
     """The network in a ``.safetensors`` file written by `save`, in float32 and evaluation mode.
 
     Args:
         path: the file.
         build: makes a network of your own from the config in the file; by default the network that the config
-            describes, a `hyperstem.network.MetaTasNet`.
+            describes, a `MetaTasNet` or a `MetaUNet` of `hyperstem.network`.
 
     Raises:
         ModelError: the file is missing, damaged or foreign, or its tensors are not those of its config.

@@ -21,17 +21,12 @@ the paper                                here                                   
 Its rivals in the paper's comparison are settings of the same classes: ``parameters = "independent"`` gives each stem
 weights of its own (`generator.Independent`), ``"shared"`` one extractor with a mask for each stem. `fast` holds two
 layers again, faster on a processor; tests prove them equal. Read in this order: meta_tasnet, stage, encoder, masking,
-layers, generator.
+layers, generator. `meta_unet` has the same idea over time and frequency.
 """
 
-from hyperstem.config import ModelConfig
+from hyperstem.network.families import AnyNetwork, build
 from hyperstem.network.meta_tasnet import MetaTasNet
-from hyperstem.network.octaves import OctaveTasNet
+from hyperstem.network.meta_unet import MetaUNet
 from hyperstem.network.stage import Stage, StageOutput
 
-__all__ = ["MetaTasNet", "Stage", "StageOutput", "build"]
-
-
-def build(config: ModelConfig) -> MetaTasNet:
-    """The network that a config describes, with random weights."""
-    return (OctaveTasNet if config.octaves else MetaTasNet)(config)
+__all__ = ["AnyNetwork", "MetaTasNet", "MetaUNet", "Stage", "StageOutput", "build"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from hyperstem.config import ModelConfig
+from hyperstem.config import NetworkConfig
 
 Init = Callable[[Tensor], object]
 
@@ -86,7 +86,7 @@ def stem_rows(network: nn.Module, stems: int) -> set[str]:
 
 
 def weight_source(
-    config: ModelConfig, shape: tuple[int, ...], init: Init, spread: float = 0.0, head: bool = False
+    config: NetworkConfig, shape: tuple[int, ...], init: Init, spread: float = 0.0, head: bool = False
 ) -> nn.Module:
     """The weight source of one layer in the parametrisation that `config` names.
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hyperstem import audio
-from hyperstem.config import ModelConfig
+from hyperstem.config import NetworkConfig
 from hyperstem.dsp.offset import constant_offset
 from hyperstem.dsp.overlap import Cut
 from hyperstem.dsp.resample import normalise, pyramid
@@ -253,7 +253,8 @@ class Separator:
             if not math.isfinite(stems.max() - stems.min()):
                 raise ModelError(f"model {self.model_name} gave samples that are not finite")
             heard = stages.waves[-1][..., : items.shape[-1]]
-            stems = share_by_frequency(heard, stems, self.rate_hz)
+            if not self._config.sums_to_mixture:
+                stems = share_by_frequency(heard, stems, self.rate_hz)
             mute(heard, stems, self.rate_hz)
             stems *= stages.scales[-1][:, None]
             if loud.all():
@@ -286,7 +287,7 @@ def separate(path: Sound, model: str | Path = "default", quality: Quality = "ful
         return Separator.load(model, quality).separate_file(file)
 
 
-def _cut(config: ModelConfig, stages: int, segment_s: float, overlap: float) -> Cut:
+def _cut(config: NetworkConfig, stages: int, segment_s: float, overlap: float) -> Cut:
     """Whole frames of every stage."""
     frame = config.hop << (stages - 1)
     length = max(1, round(segment_s * config.rates_hz[stages - 1] / frame)) * frame

@@ -107,7 +107,7 @@ def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
         The paper, equation 5.
     """
     # At least one pair: what rounding leaves of differences must not be divided by next to nothing.
-    count = _count((active.sum(1).square() - active.square().sum(1)) / 2, least=1.0)
+    count = divisor((active.sum(1).square() - active.square().sum(1)) / 2, least=1.0)
     return _recomputed(_pairs, latents, active) / count
 
 
@@ -134,7 +134,7 @@ def similarity(latents: Tensor, active: Tensor) -> Tensor:
         The paper, equation 6.
     """
     both = active * active.roll(1, 0)
-    return _recomputed(_neighbours, latents, both) / _count(both)
+    return _recomputed(_neighbours, latents, both) / divisor(both)
 
 
 def _neighbours(latents: Tensor, both: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def _recomputed(term: Callable[[Tensor, Tensor], Tensor], latents: Tensor, weigh
     return checkpoint(term, latents, weights, use_reentrant=False, preserve_rng_state=False)
 
 
-def _count(weights: Tensor, axis: int | None = None, least: float = POWER_EPS) -> Tensor:
+def divisor(weights: Tensor, axis: int | None = None, least: float = POWER_EPS) -> Tensor:
     """What a weighted sum is divided by to be a mean.
 
     With several processes it is the weight in all of them per process, so that the average of their losses, which is
@@ -279,7 +279,7 @@ class Objective(nn.Module):
             scores = self._added(estimates, stems)
         if config.snr_mix > 0 and config.kind == "si_snr":
             scores = (1 - config.snr_mix) * scores + config.snr_mix * snr(estimates, stems, config.snr_threshold_db)
-        return (scores * active).sum(0) / _count(active, 0)
+        return (scores * active).sum(0) / divisor(active, 0)
 
 
 def _audible(stems: Tensor, mixture: Tensor) -> Tensor:
@@ -301,4 +301,4 @@ def _leakage_db(estimates: Tensor, mixture: Tensor, active: Tensor, merge: Tenso
     if merge is not None:
         silent = silent * (merge.sum(-1) > 0).to(silent.dtype)
     ratio = estimates.square().sum(-1) / (mixture.square().sum(-1, keepdim=True) + POWER_EPS)
-    return (10 * torch.log10(1 + ratio / INAUDIBLE) * silent).sum() / _count(silent, least=1.0)
+    return (10 * torch.log10(1 + ratio / INAUDIBLE) * silent).sum() / divisor(silent, least=1.0)

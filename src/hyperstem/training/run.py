@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hyperstem.config import SourceConfig
+from hyperstem.config import AnyLossConfig, SourceConfig, SpectralLossConfig
 from hyperstem.data.dataset import SegmentDataset, ValidationData
 from hyperstem.errors import ConfigError
 from hyperstem.files import write_text
@@ -25,7 +25,8 @@ from hyperstem.training.losses import Objective
 from hyperstem.training.optim import freeze
 from hyperstem.training.progress import Observer, Outcome
 from hyperstem.training.settings import RunSettings, read
-from hyperstem.training.statistics import spectrogram_statistics
+from hyperstem.training.spectral_loss import SpectralObjective
+from hyperstem.training.statistics import measure
 from hyperstem.training.trainer import Trainer
 from hyperstem.training.validation import validate
 
@@ -111,14 +112,13 @@ class _Setup:
         self.clips = ValidationData(data, settings.model) if data.validation else None
         torch.manual_seed(settings.train.seed)
         self.network: Any = build(settings.model) if network is None else network
-        self.objective = Objective(settings.loss) if objective is None else objective
+        self.objective = _objective(settings.loss) if objective is None else objective
 
     def begun(self) -> Trainer:
         """A new run: statistics are measured, weights to begin from are taken."""
         config = self.settings.train
         count = -(-STATISTICS_EXAMPLES // config.batch)
-        if hasattr(self.network, "set_spectrogram_statistics"):
-            self.network.set_spectrogram_statistics(spectrogram_statistics(self.network, self.batches, count))
+        measure(self.network, self.batches, count)
         init = _beside(self.settings, config.init)
         taken = begin_from(self.network, init, config.init_strict) if config.init else None
         trainer = self._trainer()
@@ -178,6 +178,10 @@ class _Setup:
     def _note(self, text: str) -> None:
         if self.observer is not None:
             self.observer.note(text)
+
+
+def _objective(config: AnyLossConfig) -> nn.Module:
+    return SpectralObjective(config) if isinstance(config, SpectralLossConfig) else Objective(config)
 
 
 def _beside(settings: RunSettings, path: str) -> Path:

@@ -10,12 +10,14 @@ from typing import Any
 
 from hyperstem.config import (
     TABLES,
+    AnyLossConfig,
     DataConfig,
-    LossConfig,
-    ModelConfig,
+    NetworkConfig,
     TrainConfig,
     check_tables,
     from_mapping,
+    loss_config,
+    network_config,
     read_tables,
 )
 from hyperstem.errors import ConfigError
@@ -33,8 +35,8 @@ class RunSettings:
     """Everything that decides a run; `path` is the TOML file it was read from."""
 
     path: Path
-    model: ModelConfig
-    loss: LossConfig
+    model: NetworkConfig
+    loss: AnyLossConfig
     train: TrainConfig
     data: DataConfig
 
@@ -61,10 +63,11 @@ def read(path: str | Path, assignments: Sequence[str] = ()) -> RunSettings:
 def from_tables(tables: Mapping[str, Any], path: Path) -> RunSettings:
     """The settings in the tables of a parsed file; `path` is named in errors."""
     check_tables(tables, path)
+    model = network_config(tables.get("model", {}), f"{path} [model]")
     return RunSettings(
         path=path,
-        model=from_mapping(ModelConfig, tables.get("model", {}), f"{path} [model]"),
-        loss=from_mapping(LossConfig, tables.get("loss", {}), f"{path} [loss]"),
+        model=model,
+        loss=loss_config(tables.get("loss", {}), model, f"{path} [loss]"),
         train=from_mapping(TrainConfig, tables.get("train", {}), f"{path} [train]"),
         data=from_mapping(DataConfig, tables.get("data", {}), f"{path} [data]"),
     )

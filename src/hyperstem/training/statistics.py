@@ -5,10 +5,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hyperstem.network import MetaTasNet
+from hyperstem.network import AnyNetwork, MetaTasNet, MetaUNet
 from hyperstem.network.spectrogram import Spectrogram
 from hyperstem.training import distributed
 from hyperstem.training.feed import Batches
+
+
+@torch.no_grad()
+def measure(network: AnyNetwork, batches: Batches, count: int) -> None:
+    """Gives a new network the statistics of its features, measured on the mixtures of the first `count` batches."""
+    if isinstance(network, MetaTasNet):
+        network.set_spectrogram_statistics(spectrogram_statistics(network, batches, count))
+    if not isinstance(network, MetaUNet):
+        return
+    device = network.mean.device
+    network.measure(torch.cat([batches[index].mixture[0] for index in range(count)]).to(device))
+    for values in (network.mean, network.spread, network.level):
+        values.copy_(distributed.total(values) / distributed.processes())
 
 
 class Statistics(NamedTuple):

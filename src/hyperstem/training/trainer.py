@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hyperstem.errors import ModelError
 from hyperstem.models import store
-from hyperstem.network import MetaTasNet
+from hyperstem.network import AnyNetwork, MetaUNet
 from hyperstem.training import checkpoint, distributed
 from hyperstem.training.distributed import World
 from hyperstem.training.feed import Batches, Feed
@@ -37,7 +37,7 @@ from hyperstem.training.step import TrainingStep
 from hyperstem.training.validation import Scores
 
 Stop = Callable[[], bool]
-Validate = Callable[[MetaTasNet, Stop], Scores | None]
+Validate = Callable[[AnyNetwork, Stop], Scores | None]
 
 
 class Trainer:
@@ -59,7 +59,7 @@ class Trainer:
         self,
         settings: RunSettings,
         folder: Path,
-        network: MetaTasNet,
+        network: AnyNetwork,
         objective: nn.Module,
         batches: Batches,
         validate: Validate | None = None,
@@ -82,16 +82,17 @@ class Trainer:
         if self.config.recompute:
             recompute(network)
         if self.config.compile:
-            for part in getattr(network, "stages", [network]):
+            parts = [objective] if isinstance(network, MetaUNet) else getattr(network, "stages", [network])
+            for part in parts:
                 part.compile()
         self.tally = Tally()
         self._skipped_in_row = 0
         self._validations_s: list[float] = []
 
     @property
-    def result(self) -> MetaTasNet:
+    def result(self) -> AnyNetwork:
         """The network as it is validated and saved: with averaged weights where these are kept."""
-        return self.network if self.average is None else cast(MetaTasNet, self.average.module)
+        return self.network if self.average is None else cast(AnyNetwork, self.average.module)
 
     def run(self, steps: int, budget_s: float = math.inf, stop: Stop = lambda: False) -> Outcome:
         """Trains until `steps` steps are done since the start of the run, the time is over, or `stop` says so.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hyperstem.config import ModelConfig
+from hyperstem.config import NetworkConfig
 from hyperstem.data.dataset import Clip
 from hyperstem.dsp.measures import nanmedian
 from hyperstem.dsp.overlap import Cut, OverlapAdd
@@ -37,7 +37,7 @@ class Scores(NamedTuple):
 
 @torch.no_grad()
 def validate(
-    network: nn.Module, stop: Callable[[], bool], clips: Iterable[Clip], config: ModelConfig, device: torch.device
+    network: nn.Module, stop: Callable[[], bool], clips: Iterable[Clip], config: NetworkConfig, device: torch.device
 ) -> Scores | None:
     """Separates every clip and scores the last stage; gives None if `stop` says so between two clips."""
     was_training = network.training

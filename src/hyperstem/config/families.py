@@ -1,0 +1,39 @@
+"""The families of networks: which sizes a model's settings are."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hyperstem.config.model import ModelConfig
+from hyperstem.config.reading import from_mapping
+from hyperstem.config.training import LossConfig, SpectralLossConfig
+from hyperstem.config.unet import UNetConfig
+from hyperstem.errors import ConfigError
+
+NetworkConfig = ModelConfig | UNetConfig
+"""Sizes of a network of any family."""
+AnyLossConfig = LossConfig | SpectralLossConfig
+_FAMILIES: dict[str, type[NetworkConfig]] = {"meta-tasnet": ModelConfig, "meta-unet": UNetConfig}
+
+
+def network_config(mapping: Mapping[str, Any], where: str) -> NetworkConfig:
+    """The sizes in a ``[model]`` table, whose key ``network`` names the family; without it, they are a Meta-TasNet's.
+
+    Raises:
+        ConfigError: no such family, or see `from_mapping`.
+    """
+    family = mapping.get("network", "meta-tasnet")
+    if family not in _FAMILIES:
+        raise ConfigError(f"{where}: network is {family!r}; allowed are {', '.join(map(repr, _FAMILIES))}")
+    kind = _FAMILIES[family]
+    sizes = {key: value for key, value in mapping.items() if key != "network"} if kind is ModelConfig else mapping
+    return from_mapping(kind, sizes, where)
+
+
+def loss_config(mapping: Mapping[str, Any], network: NetworkConfig, where: str) -> AnyLossConfig:
+    """The objective in a ``[loss]`` table, of the kind that fits the network.
+
+    Raises:
+        ConfigError: see `from_mapping`.
+    """
+    kind: type[AnyLossConfig] = SpectralLossConfig if isinstance(network, UNetConfig) else LossConfig
+    return from_mapping(kind, mapping, where)

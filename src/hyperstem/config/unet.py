@@ -1,0 +1,132 @@
+"""Sizes of a band-split U-Net."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from hyperstem.config.limits import Count, Limits, Positive
+from hyperstem.config.model import STEMS, check_stems
+from hyperstem.config.reading import Checked, require
+
+Counts = Annotated[tuple[int, ...], Limits(1)]
+
+
+@dataclass(frozen=True)
+class UNetConfig(Checked):
+    """A Meta-U-Net's sizes: one shared encoder over time and frequency, and an extractor for every stem.
+
+    The spectrum of ``n_fft // 2`` bins is cut into bands; a *row* joins ``band_widths`` neighbouring bins of its band,
+    a *column* joins ``patch`` neighbouring frames. Level 0 of the U-Net sees all rows and columns; each level below
+    has half the rows and, where ``column_strides`` says 2, half the columns.
+    """
+
+    network: Literal["meta-unet"]
+    """Tells these sizes from those of a Meta-TasNet."""
+    stems: tuple[str, ...] = STEMS
+    rate_hz: Annotated[int, Limits(1000)] = 44_100
+    n_fft: Annotated[int, Limits(16)] = 2048
+    """Samples of an STFT window; windows are a quarter of it apart."""
+    patch: Count = 2
+    """Frames joined to one column."""
+    band_bins: Counts = (128, 256, 640)
+    """Bins of each band, from the lowest; together n_fft / 2."""
+    band_widths: Counts = (1, 2, 8)
+    """Bins joined to one row, for each band."""
+    channels: Counts = (32, 48, 64, 96)
+    """Channels of the encoder at each level; the last is the bottleneck's."""
+    blocks: Annotated[tuple[int, ...], Limits(0)] = (0, 1, 1)
+    """Residual blocks of encoder and extractors at each level above the bottleneck; 0 is a single convolution."""
+    column_strides: Annotated[tuple[int, ...], Limits(1, 2)] = (2, 1, 2)
+    """By how much each level but the last shortens time."""
+    mixed_rows: tuple[bool, ...] = (False, True, True)
+    """Whether the encoder's blocks at a level also mix all rows with each other."""
+    core: Count = 2
+    """Pairs of a recurrent layer over time and a block in the bottleneck."""
+    recurrent_dim: Count = 64
+    """Units of a recurrent layer, in each direction."""
+    extractor_channels: Counts = (16, 24, 32)
+    """Channels of each stem's extractor at each level above the bottleneck."""
+    parameters: Literal["generated", "independent", "shared"] = "generated"
+    """Where the extractors' weights come from."""
+    embedding_dim: Count = 8
+    """Numbers of a stem's embedding."""
+    embedding_bottleneck: Count = 3
+    """Width of the map from an embedding to a layer's weights."""
+    segment_s: Positive = 6.0
+    """Seconds that the network sees at once."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_stems(self.stems)
+        require(self.n_fft % 4 == 0, f"n_fft is {self.n_fft}; a multiple of 4 is needed")
+        require(
+            len(self.band_bins) == len(self.band_widths),
+            f"band_bins has {len(self.band_bins)} bands, band_widths {len(self.band_widths)}; give both for every band",
+        )
+        for bins, width in zip(self.band_bins, self.band_widths, strict=True):
+            require(bins % width == 0, f"a band of {bins} bins has no whole number of rows of {width} bins")
+        require(
+            sum(self.band_bins) == self.n_fft // 2,
+            f"band_bins {self.band_bins!r} have {sum(self.band_bins)} bins; n_fft {self.n_fft} has {self.n_fft // 2}",
+        )
+        levels = len(self.channels) - 1
+        for name in ("blocks", "column_strides", "mixed_rows", "extractor_channels"):
+            given = len(getattr(self, name))
+            require(given == levels, f"{name} has {given} entries; {levels} levels lie above the bottleneck")
+        require(
+            self.rows % (1 << levels) == 0, f"{self.rows} rows cannot be halved {levels} times; choose other band_bins"
+        )
+
+    @property
+    def sums_to_mixture(self) -> bool:
+        """Whether the network's stems add up to the mixture by themselves."""
+        return True
+
+    @property
+    def audio_channels(self) -> int:
+        """Channels of the sound: left and right."""
+        return 2
+
+    @property
+    def stages(self) -> int:
+        """Rates that the network works at."""
+        return 1
+
+    def first_stages(self, count: int) -> Self:
+        """The same model; it has one stage.
+
+        Raises:
+            ConfigError: another number is asked for.
+        """
+        require(count == 1, f"{count} stages asked for; this model has 1")
+        return self
+
+    @property
+    def base_rate_hz(self) -> int:
+        """The lowest rate, which is the only one."""
+        return self.rate_hz
+
+    @property
+    def rates_hz(self) -> tuple[int, ...]:
+        """The rates that the network works at."""
+        return (self.rate_hz,)
+
+    @property
+    def hop(self) -> int:
+        """Samples between two frames."""
+        return self.n_fft // 4
+
+    @property
+    def band_rows(self) -> tuple[int, ...]:
+        """Rows of each band."""
+        return tuple(bins // width for bins, width in zip(self.band_bins, self.band_widths, strict=True))
+
+    @property
+    def rows(self) -> int:
+        """Rows of level 0."""
+        return sum(self.band_rows)
+
+    @property
+    def frame_multiple(self) -> int:
+        """Frames that go into one column of the bottleneck; segments are padded to a multiple."""
+        return self.patch * math.prod(self.column_strides)

@@ -1,0 +1,283 @@
+"""A Meta-U-Net as one ONNX graph: from a spectrum to every stem's masks, generator and batch norms folded away.
+
+Input is ``mixture`` (batch, 2, frame, bin, 2), the spectrum of left and right with real and imaginary part last; output
+is ``masks`` (4, batch, stem, frame, row): real parts of left and right, imaginary parts of both. Batch and
+frames are free.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor, nn
+
+from hyperstem.config import UNetConfig
+from hyperstem.models.onnx_graph import Graph
+from hyperstem.network import bands
+from hyperstem.network.meta_unet import (
+    NUMBERS,
+    Block,
+    ConvNorm,
+    Encoder,
+    Extractor,
+    MetaUNet,
+    MixRows,
+    Rise,
+    StemBlock,
+    StemConv2d,
+    StemConvNorm,
+    StemNorm2d,
+    TimeMemory,
+)
+
+SMALL = 1e-12 / 4
+"""Power that keeps `bands.sideness` from dividing by zero; here middle and side are halves of sums."""
+GATES = (0, 3, 1, 2)
+"""torch keeps an LSTM's gates as input, forget, cell, output; ONNX as input, output, forget, cell."""
+
+
+class Affine:
+    """What a batch norm does in evaluation mode: ``x * scale + shift`` for every channel, both (channel,)."""
+
+    def __init__(self, norm: nn.BatchNorm2d, scale: Tensor, shift: Tensor) -> None:
+        mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        rate = (variance + norm.eps).rsqrt()
+        self.scale = (scale * rate).numpy()
+        self.shift = (shift - mean * rate * scale).numpy()
+
+
+def add_unet(graph: Graph, network: MetaUNet, stems: Sequence[int]) -> None:
+    """Adds a network, folded and in evaluation mode, to an empty graph that gives the masks of some stems."""
+    config = network.config
+    shape = ["batch", 2, "frame", config.n_fft // 2, 2]
+    mixture = graph.op("Transpose", graph.input("mixture", shape), perm=[4, 0, 1, 3, 2])  # (2, batch, 2, bin, frame)
+    real, imaginary = (graph.op("Gather", mixture, graph.constant(np.array(i)), axis=0) for i in range(2))
+    parts = _middle_and_side(graph, real), _middle_and_side(graph, imaginary)
+    power = [graph.op("Add", _square(graph, re), _square(graph, im)) for re, im in zip(*parts, strict=True)]
+    frames = graph.op("Shape", real, start=3)
+    spare = graph.op("Mod", graph.op("Neg", frames), graph.ints(config.frame_multiple))
+    heard = _padded(graph, _features(graph, network, parts, power), spare)
+    bottleneck, beside = _encoder(graph, network.encoder, heard)
+    raw = _extractor(graph, network.extractor, bottleneck, beside)
+    masks = _masks(graph, raw, _sideness(graph, network, power, spare), config)
+    masks = graph.op("Slice", masks, graph.ints(0), frames, graph.ints(3))
+    if list(stems) != list(range(len(config.stems))):
+        masks = graph.op("Gather", masks, graph.ints(*stems), axis=2)
+    graph.output(masks, "masks", [4, "batch", len(stems), "frame", config.rows])
+
+
+def _padded(graph: Graph, x: str, spare: str) -> str:
+    """(batch, channel, bin or row, frame) with `spare` frames of zeros behind."""
+    return graph.op("Pad", x, graph.op("Concat", graph.ints(*[0] * 7), spare, axis=0))
+
+
+def _square(graph: Graph, x: str) -> str:
+    return graph.op("Mul", x, x)
+
+
+def _middle_and_side(graph: Graph, x: str) -> list[str]:
+    """Left and right (batch, 2, bin, frame) to middle and side, each (batch, 1, bin, frame)."""
+    left, right = graph.split(x, [1, 1], 1)
+    return [graph.op("Mul", graph.op(kind, left, right), graph.floats(0.5)) for kind in ("Add", "Sub")]
+
+
+def _features(graph: Graph, network: MetaUNet, parts: Sequence[list[str]], power: Sequence[str]) -> str:
+    """(batch, FEATURES, bin, frame); see `bands.features`."""
+    mean, spread, level = (getattr(network, name).numpy()[:, None] for name in ("mean", "spread", "level"))
+    logs, gains = [], []
+    for each in power:
+        log = graph.op("Log", graph.op("Add", each, graph.floats(bands.FLOOR)))
+        scaled = graph.op("Mul", log, graph.floats(1 / (np.log(10) * spread)))
+        logs.append(graph.op("Add", scaled, graph.floats(-mean / spread)))
+        raised = graph.op("Exp", graph.op("Mul", log, graph.floats((bands.COMPRESSION - 1) / 2)))
+        gains.append(graph.op("Mul", raised, graph.floats(1 / level)))
+    compressed = [graph.op("Mul", part, gain) for pair in parts for part, gain in zip(pair, gains, strict=True)]
+    return graph.op("Concat", *logs, *compressed, axis=1)
+
+
+def _encoder(graph: Graph, encoder: Encoder, heard: str) -> tuple[str, list[str]]:
+    """The bottleneck and the levels above it, the finest first."""
+    config, rows = encoder.config, []
+    norm = Affine(encoder.norm, encoder.norm.weight, encoder.norm.bias)
+    cut = graph.split(heard, config.band_bins, 2)
+    for part, width, count, join in zip(cut, config.band_widths, config.band_rows, encoder.join, strict=True):
+        part = graph.op("Reshape", part, graph.ints(0, bands.FEATURES, count, width, -1, config.patch))
+        part = graph.op("Transpose", part, perm=[0, 1, 3, 5, 2, 4])
+        part = graph.op("Reshape", part, graph.ints(0, bands.FEATURES * width * config.patch, count, -1))
+        rows.append(_conv(graph, part, _scaled(join.weight, norm.scale)))
+    place = encoder.place.numpy() * norm.scale[:, None, None] + norm.shift[:, None, None]
+    x = graph.op("Relu", graph.op("Add", graph.op("Concat", *rows, axis=2), graph.floats(place)))
+    beside = []
+    for level, down in zip(encoder.levels, encoder.down, strict=True):
+        for block in level:
+            x = _layer(graph, x, block)
+        beside.append(x)
+        x = _conv_norm(graph, x, down)
+    for layer in encoder.core:
+        x = _layer(graph, x, layer)
+    return x, beside
+
+
+def _layer(graph: Graph, x: str, layer: nn.Module) -> str:
+    """A layer of the encoder."""
+    if isinstance(layer, TimeMemory):
+        return _memory(graph, x, layer)
+    if isinstance(layer, ConvNorm):
+        return _conv_norm(graph, x, layer)
+    if isinstance(layer, Block):
+        return _block(graph, x, layer)
+    raise TypeError(f"no ONNX for {type(layer).__name__}")
+
+
+def _conv(
+    graph: Graph,
+    x: str,
+    kernel: np.ndarray,
+    bias: np.ndarray | None = None,
+    groups: int = 1,
+    strides: Sequence[int] = (1, 1),
+) -> str:
+    """A convolution with zeros around; `kernel` is (out, in / groups, size, size)."""
+    constants = [graph.floats(kernel)] + ([] if bias is None else [graph.floats(bias)])
+    return graph.op("Conv", x, *constants, pads=[kernel.shape[-1] // 2] * 4, group=groups, strides=list(strides))
+
+
+def _scaled(kernel: Tensor | np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """A kernel whose output channels are multiplied by `scale`."""
+    array = kernel if isinstance(kernel, np.ndarray) else kernel.numpy()
+    return array * scale.reshape(-1, *[1] * (array.ndim - 1))
+
+
+def _conv_norm(graph: Graph, x: str, layer: ConvNorm) -> str:
+    norm = Affine(layer.norm, layer.norm.weight, layer.norm.bias)
+    return graph.op(
+        "Relu", _conv(graph, x, _scaled(layer.conv.weight, norm.scale), norm.shift, strides=layer.conv.stride)
+    )
+
+
+def _block(graph: Graph, x: str, block: Block) -> str:
+    norm = Affine(block.norm, block.norm.weight, block.norm.bias)
+    y = _conv(graph, _conv_norm(graph, x, block.first), _scaled(block.second.weight, norm.scale), norm.shift)
+    y = graph.op("Add", x, y)
+    return graph.op("Relu", y if block.mix is None else graph.op("Add", y, _mix_rows(graph, x, block.mix)))
+
+
+def _mix_rows(graph: Graph, x: str, mix: MixRows) -> str:
+    x = _affine(graph, graph.op("MatMul", graph.floats(mix.narrow.weight.numpy()), x), mix.narrow_norm)
+    x = graph.op("MatMul", graph.floats(mix.wide.weight.numpy()), graph.op("Relu", x))
+    return _affine(graph, x, mix.wide_norm)
+
+
+def _affine(graph: Graph, x: str, norm: nn.BatchNorm2d) -> str:
+    affine = Affine(norm, norm.weight, norm.bias)
+    scale, shift = (graph.floats(part[:, None, None]) for part in (affine.scale, affine.shift))
+    return graph.op("Add", graph.op("Mul", x, scale), shift)
+
+
+def _memory(graph: Graph, x: str, layer: TimeMemory) -> str:
+    """A bidirectional LSTM along the columns of every row; (batch, channel, row, column) in and out."""
+    lstm, units = layer.lstm, layer.lstm.hidden_size
+
+    def gates(name: str) -> np.ndarray:
+        pair = [getattr(lstm, name + end).numpy() for end in ("_l0", "_l0_reverse")]
+        return np.stack([np.concatenate([part[gate * units : (gate + 1) * units] for gate in GATES]) for part in pair])
+
+    shape = graph.op("Shape", x)
+    columns_first = graph.op("Transpose", x, perm=[3, 0, 2, 1])  # (column, batch, row, channel)
+    flat = graph.op("Reshape", columns_first, graph.ints(0, -1, lstm.input_size))
+    bias = np.concatenate([gates("bias_ih"), gates("bias_hh")], axis=1)
+    inputs = [flat, *(graph.floats(gates(name)) for name in ("weight_ih", "weight_hh")), graph.floats(bias)]
+    y = graph.op("LSTM", *inputs, hidden_size=units, direction="bidirectional")  # (column, 2, batch * row, units)
+    y = graph.op("Reshape", graph.op("Transpose", y, perm=[0, 2, 1, 3]), graph.ints(0, -1, 2 * units))
+    norm = Affine(layer.norm, layer.norm.weight, layer.norm.bias)
+    weight = _scaled(layer.out.weight, norm.scale).T
+    y = graph.op("MatMul", y, graph.floats(weight))
+    y = graph.op("Add", y, graph.floats(layer.out.bias.numpy() * norm.scale + norm.shift))
+    batch, channel, row, column = graph.split(shape, [1, 1, 1, 1], 0)
+    y = graph.op("Reshape", y, graph.op("Concat", column, batch, row, channel, axis=0))
+    return graph.op("Add", x, graph.op("Transpose", y, perm=[1, 3, 2, 0]))
+
+
+def _extractor(graph: Graph, extractor: Extractor, x: str, beside: Sequence[str]) -> str:
+    """(batch, stem, NUMBERS, patch, row, column)."""
+    config = extractor.config
+    for rise, level in zip(reversed(extractor.rises), reversed(beside), strict=True):
+        x = _rise(graph, rise, x, level)
+    cut = graph.split(x, config.band_rows, 2)
+    raw = graph.op(
+        "Concat", *(_stem_conv(graph, part, head) for part, head in zip(cut, extractor.heads, strict=True)), axis=2
+    )
+    return graph.op("Reshape", raw, graph.ints(0, len(config.stems), NUMBERS, config.patch, config.rows, -1))
+
+
+def _stem_conv(graph: Graph, x: str, layer: StemConv2d, norm: StemNorm2d | None = None, shifted: bool = True) -> str:
+    """A stem's convolution, and the norm behind it if there is one, with or without its shift."""
+    kernel = layer.kernel(None).expand(layer.stems, -1, -1, -1, -1).flatten(0, 1).numpy()
+    bias = None if layer.bias is None else layer.bias(None).expand(layer.stems, -1).flatten().numpy()
+    if norm is not None:
+        scale, shift = (part(None).expand(layer.stems, -1).flatten() for part in (norm.scale, norm.shift))
+        affine = Affine(norm.statistics, scale, shift)
+        kernel, bias = _scaled(kernel, affine.scale), affine.shift if shifted else None
+    return _conv(graph, x, kernel, bias, groups=layer.groups)
+
+
+def _stem_conv_norm(graph: Graph, x: str, layer: StemConvNorm) -> str:
+    return graph.op("Relu", _stem_conv(graph, x, layer.conv, layer.norm))
+
+
+def _rise(graph: Graph, rise: Rise, x: str, beside: str) -> str:
+    scales = graph.constant(np.array([1, 1, *rise.factor], np.float32))
+    below = _stem_conv(graph, x, rise.below, rise.norm)
+    below = graph.op("Resize", below, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric")
+    # The norm of a sum: its scale goes into both convolutions, its shift into one.
+    level = _stem_conv(graph, beside, rise.beside, rise.norm, shifted=False)
+    x = graph.op("Relu", graph.op("Add", below, level))
+    if isinstance(rise.block, StemConvNorm):
+        return _stem_conv_norm(graph, x, rise.block)
+    return _stem_block(graph, x, rise.block)
+
+
+def _stem_block(graph: Graph, x: str, block: StemBlock) -> str:
+    y = _stem_conv(graph, _stem_conv_norm(graph, x, block.first), block.second, block.norm)
+    return graph.op("Relu", graph.op("Add", x, y))
+
+
+def _sideness(graph: Graph, network: MetaUNet, power: Sequence[str], spare: str) -> str:
+    """(batch, 1, patch, row, column); see `bands.sideness`."""
+    config, rows = network.config, []
+    for each in power:  # (batch, 1, bin, frame)
+        parts = []
+        cut = graph.split(each, config.band_bins, 2)
+        for part, width, count in zip(cut, config.band_widths, config.band_rows, strict=True):
+            part = graph.op("Reshape", part, graph.ints(0, 1, count, width, -1))
+            parts.append(graph.op("ReduceSum", part, graph.ints(3), keepdims=0))
+        rows.append(graph.op("Concat", *parts, axis=2))
+    middle, side = rows
+    total = graph.op("Add", graph.op("Add", middle, side), graph.floats(SMALL))
+    share = graph.op("Div", graph.op("Mul", side, graph.floats(bands.NARROW)), total)
+    share = _padded(graph, graph.op("Min", share, graph.floats(1.0)), spare)
+    share = graph.op("Reshape", share, graph.ints(0, 1, config.rows, -1, config.patch))
+    return graph.op("Transpose", share, perm=[0, 1, 4, 2, 3])
+
+
+def _masks(graph: Graph, raw: str, sides: str, config: UNetConfig) -> str:
+    """(4, batch, stem, frame, row): real parts of left and right, imaginary parts of both; see `bands.masks`.
+
+    Args:
+        raw: (batch, stem, NUMBERS, patch, row, column).
+        sides: (batch, 1, patch, row, column).
+    """
+    parts = graph.split(raw, [1] * NUMBERS, 2)
+    weight, *corrections = (graph.op("Squeeze", part, graph.ints(2)) for part in parts)
+    # Softmax over the stems, written out: onnxruntime's would transpose, for they are not the last axis.
+    weight = graph.op("Exp", graph.op("Sub", weight, graph.op("ReduceMax", weight, graph.ints(1), keepdims=1)))
+    weight = graph.op("Div", weight, graph.op("ReduceSum", weight, graph.ints(1), keepdims=1))
+    own = []
+    for part in corrections:
+        common = graph.op("ReduceSum", graph.op("Mul", weight, part), graph.ints(1), keepdims=1)
+        own.append(graph.op("Mul", weight, graph.op("Sub", part, common)))
+    middle = graph.op("Add", weight, own[0]), own[1]
+    apart = [graph.op("Mul", part, sides) for part in own[2:]]
+    pairs = [graph.op(kind, *both) for both in zip(middle, apart, strict=True) for kind in ("Add", "Sub")]
+    masks = graph.op("Concat", *(graph.op("Unsqueeze", part, graph.ints(0)) for part in pairs), axis=0)
+    masks = graph.op("Transpose", masks, perm=[0, 1, 2, 5, 3, 4])  # (4, batch, stem, column, patch, row)
+    return graph.op("Reshape", masks, graph.ints(4, 0, 0, -1, config.rows))
