@@ -1,0 +1,101 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_songs import noise, songs, write_song
+from hyperstem import Separator, cli
+from hyperstem.config import STEMS
+from hyperstem.models import store
+from hyperstem.network import MetaUNet
+
+CONFIG = """
+[model]
+network = "meta-unet"
+rate_hz = 8000
+n_fft = 128
+band_bins = [16, 48]
+band_widths = [1, 3]
+channels = [8, 8, 12]
+blocks = [0, 1]
+column_strides = [2, 1]
+mixed_rows = [false, true]
+core = 1
+recurrent_dim = 6
+extractor_channels = [4, 6]
+segment_s = 1.0
+
+[train]
+steps = 4
+batch = 2
+optimizer = "adamw"
+average = 0.9
+device = "cpu"
+threads = 1
+tensorboard = false
+
+[data]
+root = "."
+prepared = "prepared"
+workers = 0
+
+[[data.sources]]
+name = "songs"
+layout = "folders"
+path = "songs"
+
+[[data.validation]]
+name = "clips"
+layout = "folders"
+path = "clips"
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config with prepared songs of noise."""
+    folder = tmp_path_factory.mktemp("unet")
+    songs(folder)
+    write_song(folder / "clips" / "held-out", {stem: noise(90 + i) for i, stem in enumerate(STEMS)})
+    path = folder / "unet.toml"
+    path.write_text(CONFIG)
+    assert cli.main(["prepare", str(path)]) == 0
+    return path
+
+
+def run(config: Path, folder: Path, *options: str) -> int:
+    return cli.main(["train", str(config), "-o", str(folder), *options])
+
+
+def test_it_is_trained_resumed_to_the_bit_exported_and_separates(config: Path, tmp_path: Path) -> None:
+    assert run(config, tmp_path / "whole") == 0
+    assert run(config, tmp_path / "parts", "--steps", "2") == 0
+    assert run(config, tmp_path / "parts", "--resume") == 0
+    whole, parts = (store.load(tmp_path / name / "last.safetensors") for name in ("whole", "parts"))
+    assert isinstance(whole, MetaUNet)
+    for (name, one), other in zip(whole.state_dict().items(), parts.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+    assert cli.main(["export", str(tmp_path / "whole/last.safetensors"), str(tmp_path / "net.onnx")]) == 0
+    stems = Separator.load(tmp_path / "net.onnx").separate(np.ones((1, 9000), np.float32), 8000)
+    np.testing.assert_allclose(sum(stems[name] for name in stems), 1.0, atol=1e-5)
+
+
+def test_features_are_standardised_by_what_the_training_mixtures_hold(config: Path, tmp_path: Path) -> None:
+    assert run(config, tmp_path / "run", "--steps", "1") == 0
+    network = store.load(tmp_path / "run/last.safetensors")
+    assert isinstance(network, MetaUNet)
+    assert network.mean.std() > 0
+    assert not torch.equal(network.level, torch.ones_like(network.level))
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_the_step(config: Path, tmp_path: Path) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    for name, options in {"plain": [], "compiled": ["--set", "compile=true"]}.items():
+        assert run(config, tmp_path / name, "--steps", "1", *options) == 0
+    plain, compiled = (store.load(tmp_path / name / "last.safetensors") for name in ("plain", "compiled"))
+    for one, other in zip(plain.state_dict().values(), compiled.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, atol=3e-3, rtol=0.05)
