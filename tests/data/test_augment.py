@@ -9,12 +9,12 @@ from data_songs import RATE_HZ, noise, tone
 from hyperstem.config import AugmentConfig, ConfigError
 from hyperstem.data.augment import (
     change_speed,
-    closer,
-    colour,
     draw_speed,
     eq_curve,
     impulse_response,
-    place,
+    proximity_effect,
+    random_effects,
+    random_pan,
     soft_clip,
 )
 
@@ -53,15 +53,15 @@ def test_speed_moves_the_pitch_with_it(speed):
 
 def test_everything_off_changes_nothing():
     wave = noise(1)
-    assert np.array_equal(colour(wave, OFF, RATE_HZ, generator()), wave)
-    assert np.array_equal(place(wave, OFF, generator()), wave)
+    assert np.array_equal(random_effects(wave, OFF, RATE_HZ, generator()), wave)
+    assert np.array_equal(random_pan(wave, OFF, generator()), wave)
     assert draw_speed(OFF, generator()) == 1.0
 
 
 def test_polarity_and_gain():
     wave = noise(1)
-    assert np.array_equal(colour(wave, replace(OFF, polarity_share=1.0), RATE_HZ, generator()), -wave)
-    louder = [colour(wave, replace(OFF, gain_db=6.0), RATE_HZ, generator(i)) for i in range(50)]
+    assert np.array_equal(random_effects(wave, replace(OFF, polarity_share=1.0), RATE_HZ, generator()), -wave)
+    louder = [random_effects(wave, replace(OFF, gain_db=6.0), RATE_HZ, generator(i)) for i in range(50)]
     changes = [power_db(each) - power_db(wave) for each in louder]
     assert -6.01 <= min(changes) < -4 and 4 < max(changes) <= 6.01
 
@@ -84,23 +84,23 @@ def test_the_equaliser_is_bounded_and_smooth(seed, most_db):
 def test_equalised_stem_keeps_its_onsets():
     click = np.zeros((2, RATE_HZ), np.float32)
     click[:, 3000] = 1
-    wave = colour(click, replace(OFF, eq_share=1.0), RATE_HZ, generator(3))
+    wave = random_effects(click, replace(OFF, eq_share=1.0), RATE_HZ, generator(3))
     assert np.abs(wave[0]).argmax() == 3000 and wave.shape == click.shape and wave.dtype == np.float32
 
 
 def test_closer_raises_what_is_low_and_keeps_the_level():
     low, high = tone(60, level=0.2), tone(1000, level=0.2)
-    wave = closer(low + high, 12.0, 200.0, RATE_HZ)
+    wave = proximity_effect(low + high, 12.0, 200.0, RATE_HZ)
     ratio_db = power_db(band(wave, 40, 80)) - power_db(band(wave, 900, 1100))
     assert 11 < ratio_db < 12.1
     assert power_db(wave) == pytest.approx(power_db(low + high), abs=0.01)
-    assert not closer(np.zeros((2, 100), np.float32), 12.0, 200.0, RATE_HZ).any()
+    assert not proximity_effect(np.zeros((2, 100), np.float32), 12.0, 200.0, RATE_HZ).any()
 
 
 def test_reverb_adds_a_decaying_tail_after_the_direct_sound():
     click = np.zeros((2, 2 * RATE_HZ), np.float32)
     click[:, 3000] = 1
-    wave = colour(click, replace(OFF, reverb_share=1.0, reverb_s=0.5), RATE_HZ, generator(1))
+    wave = random_effects(click, replace(OFF, reverb_share=1.0, reverb_s=0.5), RATE_HZ, generator(1))
     assert wave[0, 3000] == pytest.approx(1, abs=1e-3) and np.abs(wave[:, :3000]).max() < 1e-5
     tail = np.square(wave[:, 3001:]).sum()
     assert 0.01 < tail / 2 < 0.3 and np.abs(wave[:, 3000 + RATE_HZ // 2 + 1 :]).max() < 1e-5
@@ -126,9 +126,9 @@ def test_soft_clip_of_silence():
 
 def test_placing():
     wave = noise(1)
-    mono = place(wave, replace(OFF, mono_share=1.0), generator())
+    mono = random_pan(wave, replace(OFF, mono_share=1.0), generator())
     assert np.array_equal(mono[0], mono[1]) and np.allclose(mono[0], wave.mean(axis=0))
-    panned = place(wave, replace(OFF, pan_share=1.0), generator(5))
+    panned = random_pan(wave, replace(OFF, pan_share=1.0), generator(5))
     assert panned.shape == wave.shape and not np.allclose(panned, wave)
     assert abs(power_db(panned) - power_db(wave)) < 4
 

@@ -35,9 +35,9 @@ def test_samples_come_back_to_16_bits_of_each_stems_own_peak(tmp_path):
     write_song(tmp_path / "s" / "a", {"drums": loud, "bass": soft, "other": noise(3), "vocals": np.zeros_like(loud)})
     track = only_track(prepared(tmp_path, SourceConfig("s", "folders", "s")))
     for stem, wave in {"drums": loud, "bass": soft}.items():
-        error = np.abs(track.cut(stem, 0, track.frames) - wave).max()
+        error = np.abs(track.crop(stem, 0, track.frames) - wave).max()
         assert error <= 0.51 * np.abs(wave).max() / 32767 + 1e-9
-    assert not track.sounds("vocals") and not track.cut("vocals", 0, 100).any()
+    assert not track.sounds("vocals") and not track.crop("vocals", 0, 100).any()
     assert track.level_db["drums"] == pytest.approx(10 * np.log10(np.square(loud).mean()), abs=0.01)
 
 
@@ -76,7 +76,7 @@ def test_what_is_unchanged_is_kept_and_what_changed_is_prepared_again(tmp_path):
     report = prepare(data, STEMS, RATE_HZ)
     assert (report.prepared, report.kept) == (2, 1)
     track = load_source(data, data.sources[0], STEMS, RATE_HZ)[1]
-    assert np.allclose(track.cut("bass", 0, 4 * RATE_HZ), noise(99), atol=1e-4)
+    assert np.allclose(track.crop("bass", 0, 4 * RATE_HZ), noise(99), atol=1e-4)
 
 
 def test_a_broken_file_is_named_and_the_rest_goes_on(tmp_path):
@@ -126,7 +126,7 @@ def test_recordings_are_resampled_to_the_models_rate_and_rates_coexist(tmp_path)
     for rate_hz in (8000, 32000):
         prepare(data, STEMS, rate_hz)
     for rate_hz in (8000, 32000):
-        wave = only_track(data, rate_hz).cut("drums", rate_hz, rate_hz)
+        wave = only_track(data, rate_hz).crop("drums", rate_hz, rate_hz)
         assert np.abs(wave - tone(440, rate_hz=rate_hz)[:, rate_hz : 2 * rate_hz]).max() < 2e-3
 
 
@@ -134,7 +134,7 @@ def test_mono_and_stereo_stems_of_one_song(tmp_path):
     mono, stereo = noise(1, channels=1), noise(2)
     write_song(tmp_path / "s" / "a", {"drums": mono, "bass": stereo, "other": stereo, "vocals": stereo})
     track = only_track(prepared(tmp_path, SourceConfig("s", "folders", "s")))
-    cut = track.cut("drums", 0, track.frames)
+    cut = track.crop("drums", 0, track.frames)
     assert track.channels == 2 and np.array_equal(cut[0], cut[1])
 
 
@@ -149,7 +149,7 @@ def test_streams_of_a_stem_mp4_stay_aligned(tmp_path):
     data = prepared(tmp_path, SourceConfig("m", "musdb18", "."), rate_hz=32000)
     track = only_track(data, 32000)
     for stem, level in zip(STEMS, levels[1:], strict=True):
-        wave = track.cut(stem, 0, track.frames)[0]
+        wave = track.crop(stem, 0, track.frames)[0]
         assert abs(int(np.abs(wave).argmax()) - 10020 * 32000 / 44100) < 30
         assert np.abs(wave).max() == pytest.approx(0.5 * level, rel=0.3)
 
@@ -185,7 +185,7 @@ def test_a_damaged_prepared_file_is_named(tmp_path):
     track = only_track(data)
     track.path.write_bytes(b"no array" * 100_000)
     with pytest.raises(DataError, match=r"is damaged .* run hyperstem prepare again"):
-        track.cut("bass", 0, 10)
+        track.crop("bass", 0, 10)
     track.path.write_bytes(b"x")
     with pytest.raises(DataError, match="cut short; run hyperstem prepare again"):
         only_track(data)
@@ -237,7 +237,7 @@ def test_tracks_do_not_hold_files_open(tmp_path):
     ((_, tracks),) = load_library(data, STEMS, RATE_HZ).songs
     open_files = Path("/proc/self/fd")
     before = len(list(open_files.iterdir()))
-    assert [track.cut("bass", 0, 100).any() for track in tracks] == [True] * 3
+    assert [track.crop("bass", 0, 100).any() for track in tracks] == [True] * 3
     assert len(list(open_files.iterdir())) == before
 
 
@@ -251,7 +251,7 @@ def test_a_cut_is_a_slice_with_silence_around(tmp_path_factory, start, length, f
         "t", "s", path, RATE_HZ, frames, 2, ("bass",), {"bass": 0.5}, {"bass": 0.0}, {"bass": [0]}, {}, frozenset()
     )
     padded = np.pad(samples[0].T * np.float32(0.5), ((0, 0), (1000, 1000)))
-    assert np.array_equal(track.cut("bass", start, length), padded[:, 1000 + start : 1000 + start + length])
+    assert np.array_equal(track.crop("bass", start, length), padded[:, 1000 + start : 1000 + start + length])
 
 
 def test_nothing_but_the_tensors_needs_torch():

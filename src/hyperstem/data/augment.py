@@ -1,4 +1,4 @@
-"""Changes of a stem's sound; every function is pure and takes its own random generator.
+"""Augmentation of stems; every function is pure, and those that use chance take a random generator.
 
 Waves are float32 (..., channel, time).
 """
@@ -9,26 +9,26 @@ from hyperstem.config import AugmentConfig
 from hyperstem.dsp.fourier import fast_length
 from hyperstem.dsp.resample import fit, resample
 
-CLOSE_HZ = (100.0, 250.0)
-"""Below a corner drawn from here a directional microphone held close raises a sound."""
+PROXIMITY_HZ = (100.0, 250.0)
+"""Range of the corner frequency below which the proximity effect raises the bass."""
 
 
 def draw_speed(config: AugmentConfig, rng: np.random.Generator) -> float:
-    """A speed factor, 1 where nothing is to be done; faster and slower are equally likely."""
+    """A random speed factor, 1 for no change; faster and slower are equally likely."""
     if rng.random() >= config.speed_share or config.speed == 0:
         return 1.0
     return float((1 + config.speed) ** rng.uniform(-1, 1))
 
 
 def change_speed(wave: np.ndarray, speed: float, rate_hz: int, length: int) -> np.ndarray:
-    """The wave played `speed` times as fast, pitch and all, as (..., length)."""
+    """The wave (..., length) played `speed` times as fast, its pitch changed along with the tempo."""
     if speed == 1:
         return fit(wave, length)
     return fit(resample(wave, round(rate_hz * speed), rate_hz), length)
 
 
-def colour(wave: np.ndarray, config: AugmentConfig, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """One stem (channel, time) with random equaliser, reverb, clipping, polarity, gain, as often as `config` says."""
+def random_effects(wave: np.ndarray, config: AugmentConfig, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """One stem (channel, time) with random EQ, reverb, clipping, polarity and gain, each as often as `config` says."""
     equalise, reverberate, clip, flip = rng.random(4) < (
         config.eq_share,
         config.reverb_share,
@@ -72,18 +72,18 @@ def eq_curve(size: int, rate_hz: int, most_db: float, rng: np.random.Generator) 
     return np.exp(curve_db * np.float32(np.log(10) / 20))
 
 
-def closer(wave: np.ndarray, gain_db: float, corner_hz: float, rate_hz: int) -> np.ndarray:
-    """The wave (channel, time) as from a microphone held close: `gain_db` more below `corner_hz`, at its old level."""
+def proximity_effect(wave: np.ndarray, gain_db: float, corner_hz: float, rate_hz: int) -> np.ndarray:
+    """The wave (channel, time) as from a close directional microphone: a low shelf of `gain_db`, the level kept."""
     length = wave.shape[-1]
     size = fast_length(length + rate_hz // 50)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / rate_hz), 10.0) / corner_hz).astype(np.float32)
     shelf = np.exp(np.log(10) / 20 * gain_db / (1 + np.exp(3 * octaves)))
     raised = np.fft.irfft(np.fft.rfft(wave, size) * shelf, size)[:, :length].astype(np.float32)
-    return _levelled(raised, wave)
+    return _match_power(raised, wave)
 
 
 def impulse_response(channels: int, length: int, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """A made-up room, (channel, length): the direct sound, and decaying noise 6 to 20 dB under it."""
+    """A synthetic room (channel, length): the direct sound and decaying noise 6 to 20 dB below it."""
     times = np.arange(max(length, 1), dtype=np.float32)
     decay = 6.9 / (rng.uniform(0.3, 1.0) * max(length, 1))  # 60 dB within the length
     tail = rng.standard_normal((channels, len(times)), dtype=np.float32) * np.exp(-decay * times)
@@ -95,21 +95,21 @@ def impulse_response(channels: int, length: int, rate_hz: int, rng: np.random.Ge
 
 
 def soft_clip(wave: np.ndarray, drive_db: float) -> np.ndarray:
-    """The wave through a tanh, driven `drive_db` beyond its peak's onset, at its old level."""
+    """The wave through a tanh that `drive_db` drives beyond the peak, the level kept."""
     peak = float(np.abs(wave).max(initial=0))
     if peak == 0:
         return wave
-    return _levelled(np.tanh(wave * np.float32(10 ** (drive_db / 20) / peak)), wave)
+    return _match_power(np.tanh(wave * np.float32(10 ** (drive_db / 20) / peak)), wave)
 
 
-def _levelled(wave: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The wave with the power of another; silence stays silent."""
+def _match_power(wave: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """The wave scaled to the power of `like`; silence stays silent."""
     power = np.square(wave).mean()
     return wave * np.float32(np.sqrt(np.square(like).mean() / power)) if power > 0 else wave
 
 
-def place(wave: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """A two-channel stem (2, time) with random width and balance, or mono, as often as `config` says."""
+def random_pan(wave: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
+    """A stereo stem (2, time) with random width and panning, or mono, as often as `config` says."""
     pan, mono = rng.random(2) < (config.pan_share, config.mono_share)
     if mono:
         wave = np.repeat(wave.mean(axis=0, keepdims=True), 2, axis=0)

@@ -20,7 +20,7 @@ VALIDATION_ACTIVE_DB = -60.0
 
 
 class Batch(NamedTuple):
-    """Training examples at every stage's rate, each mixture normalised; one channel has no axis."""
+    """Training examples at every stage's rate, each mixture normalised; mono has no channel axis."""
 
     mixture: tuple[torch.Tensor, ...]
     """One (batch, [channel,] time_i) float32 a stage."""
@@ -50,7 +50,7 @@ class Clip(NamedTuple):
 
     name: str
     mixture: tuple[torch.Tensor, ...]
-    """One (1, [channel,] time_i) a stage, at level 1."""
+    """One (1, [channel,] time_i) a stage, normalised to unit variance."""
     stems: tuple[torch.Tensor, ...]
     """One (1, stem, [channel,] time_i) a stage, on the mixture's scale."""
     active: torch.Tensor
@@ -62,7 +62,7 @@ class SegmentDataset(Dataset[Batch]):
 
     Args:
         config: settings with absolute folders; every source must be prepared at the model's top rate.
-        model: sizes of the model that is trained; of its first stages, if only those are trained.
+        model: sizes of the model that is trained, or of its first stages if only those are trained.
         batch_size: examples in a global batch.
         rank: this process.
         world: processes in all; batch_size must be a multiple.
@@ -98,12 +98,12 @@ def _batch(examples: list[Example], model: NetworkConfig, active_db: float) -> B
 
 
 class ValidationData:
-    """Whole validation clips at the model's rates: the mixture is the sum of the stems, and only the level is changed.
+    """Whole validation clips at the model's rates. The mixture is the sum of the stems; only its level is normalised.
 
     Args:
         config: settings with absolute folders and at least one validation set.
         model: sizes of the model.
-        limit: the most clips that are used; None for all.
+        limit: the number of clips to use at most; None for all.
 
     Raises:
         DataError: there is no validation set, it is not prepared, or a song in it knows stems only as a sum.
@@ -128,7 +128,7 @@ class ValidationData:
 
     def __getitem__(self, index: int) -> Clip:
         track = self.tracks[index]
-        stems = np.stack([track.cut(stem, 0, track.frames) for stem in self.model.stems])  # (stem, channel, time)
+        stems = np.stack([track.crop(stem, 0, track.frames) for stem in self.model.stems])  # (stem, channel, time)
         if self.model.audio_channels == 1:
             stems = stems.mean(axis=1, keepdims=True)
         elif stems.shape[1] == 1:

@@ -1,4 +1,4 @@
-"""Prepared tracks, opened for reading: cuts of single stems, and where each stem sounds."""
+"""Prepared tracks, opened for reading: crops of single stems, and where each stem sounds."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from hyperstem.data.rows import BLOCK_S, FLOOR_DB, SILENT_DB
 from hyperstem.errors import DataError
 
 ACTIVE_SHARE = 0.25
-"""Share of a cut's blocks in which a stem must sound for the cut to count as one where it is active."""
+"""A stem is active in a crop if it sounds in at least this share of the crop's blocks."""
 
 
 @dataclass(frozen=True)
 class PreparedTrack:
-    """One track of a prepared source; its samples stay on the disk."""
+    """One track of a prepared source; its samples stay on disk."""
 
     name: str
     source: str
@@ -34,10 +34,10 @@ class PreparedTrack:
     blocks_db: Mapping[str, Sequence[int]] = field(repr=False)
     sums: Mapping[str, tuple[str, ...]]
     hashes: frozenset[str]
-    """SHA-256 of the files in which something sounds; files of silence are all alike."""
+    """SHA-256 of the files that are not silent; silent files are all alike."""
 
     def _samples(self) -> np.ndarray:
-        """The file's samples, mapped anew for each cut: a map that is kept holds a file open, and tracks are many."""
+        """The samples, memory-mapped anew for each crop: a map that is kept holds a file open, and tracks are many."""
         try:
             samples = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -51,8 +51,8 @@ class PreparedTrack:
         """Stems that are known by themselves, not only within a sum."""
         return frozenset(self.stems) - {member for members in self.sums.values() for member in members}
 
-    def cut(self, stem: str, start: int, length: int) -> np.ndarray:
-        """Samples of one stem: float32 (channel, length); outside the track there is silence."""
+    def crop(self, stem: str, start: int, length: int) -> np.ndarray:
+        """Samples of one stem, float32 (channel, length), padded with silence outside the track."""
         result = np.zeros((self.channels, length), np.float32)
         first, last = max(start, 0), min(start + length, self.frames)
         if stem in self.stems and self.scales[stem] > 0 and first < last:
@@ -71,7 +71,7 @@ class PreparedTrack:
         return float(active.sum()) * BLOCK_S - (missing_s if active[-1:].any() else 0.0)
 
     def active_starts(self, stem: str, length: int) -> np.ndarray:
-        """(count,) int: blocks where a cut of `length` samples may begin, so that the stem sounds."""
+        """(count,) int: blocks at which a crop of `length` samples may begin so that the stem is active."""
         active = np.asarray(self.blocks_db.get(stem, ()), int) > SILENT_DB
         wide = min(max(1, round(length / self.rate_hz / BLOCK_S)), max(1, len(active)))
         sums = np.concatenate([[0], np.cumsum(active)])
@@ -98,7 +98,7 @@ def load_source(
     """The prepared tracks of one source.
 
     Raises:
-        DataError: it is not prepared, not completely, for other stems, or has no usable track.
+        DataError: it is not prepared, is only partly prepared, was prepared for other stems, or has no usable track.
     """
     path = source_folder(config, source, rate_hz) / MANIFEST
     try:
@@ -142,7 +142,7 @@ def _track(entry: Mapping[str, Any], folder: Path, source: str) -> PreparedTrack
 
 
 def load_library(config: DataConfig, stems: Sequence[str], rate_hz: int) -> Library:
-    """Every training source, checked against the validation sets.
+    """Every training source, after a check that no validation recording is among them.
 
     Args:
         config: settings with absolute folders.
@@ -154,14 +154,14 @@ def load_library(config: DataConfig, stems: Sequence[str], rate_hz: int) -> Libr
     """
     sources = [Source(each, load_source(config, each, stems, rate_hz)) for each in config.sources if each.weight > 0]
     for held_out in config.validation:
-        _check_apart(sources, load_source(config, held_out, stems, rate_hz))
+        _check_disjoint(sources, load_source(config, held_out, stems, rate_hz))
     return Library(
         tuple(source for source in sources if source.config.layout != "solo"),
         tuple(source for source in sources if source.config.layout == "solo"),
     )
 
 
-def _check_apart(sources: Sequence[Source], held_out: Sequence[PreparedTrack]) -> None:
+def _check_disjoint(sources: Sequence[Source], held_out: Sequence[PreparedTrack]) -> None:
     hashes = {digest: track for track in held_out for digest in track.hashes}
     names = {track.name.casefold(): track for track in held_out}
     for source, tracks in sources:

@@ -1,4 +1,4 @@
-"""Training examples: which cuts of which tracks sound together, and how loud."""
+"""Training examples: which crops of which tracks are mixed, and at what level."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -6,13 +6,20 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperstem.config import DataConfig
-from hyperstem.data.augment import CLOSE_HZ, change_speed, closer, colour, draw_speed, place
+from hyperstem.data.augment import (
+    PROXIMITY_HZ,
+    change_speed,
+    draw_speed,
+    proximity_effect,
+    random_effects,
+    random_pan,
+)
 from hyperstem.data.library import Library, PreparedTrack, Source
 from hyperstem.errors import DataError
 
 MATCH_LIMIT_DB = 20.0
 ALONE_SOLO = 0.75
-"""Share of stems that come from solo sources, where they have any, in a remix of which only one or two are kept."""
+"""In a remix that keeps only one or two stems: the probability that a stem with solo sources is drawn from them."""
 
 
 class Example(NamedTuple):
@@ -21,7 +28,7 @@ class Example(NamedTuple):
     stems: np.ndarray
     """(stem, channel, time) float32; the mixture is their sum."""
     sums: Mapping[str, tuple[str, ...]]
-    """Stems known only as a sum: the stem whose row holds it, and all stems in it."""
+    """Stems known only as a sum: from the stem whose row holds the sum to all stems in the sum."""
 
 
 class _Pool(NamedTuple):
@@ -40,11 +47,11 @@ class Mixer:
 
     Args:
         library: the tracks.
-        config: how to draw and change them.
+        config: how to draw and augment them.
         stems: the model's stems, in order.
         rate_hz: the rate the tracks are prepared at.
         channels: 1 or 2.
-        length: samples of an example.
+        length: samples per example.
     """
 
     def __init__(
@@ -64,22 +71,22 @@ class Mixer:
         self._starts: dict[tuple[str, str, str, int], np.ndarray] = {}
 
     def example(self, rng: np.random.Generator, remix: bool) -> Example:
-        """One example: cuts of one song at one place, or, with `remix`, each stem from a song of its own."""
+        """One example: all stems from one position of one song or, with `remix`, each stem from a different song."""
         alone = bool(self.config.mixing.alone) and rng.random() < self.config.mixing.alone
         stems, sums = self._remix(rng, alone) if remix else self._song(rng)
-        stems = self._gained(self._dropped(stems, alone, rng), rng)
-        return Example(self._finish(stems, rng), sums)
+        stems = self._apply_gains(self._drop_stems(stems, alone, rng), rng)
+        return Example(self._augment(stems, rng), sums)
 
     def _song(self, rng: np.random.Generator) -> tuple[np.ndarray, Mapping[str, tuple[str, ...]]]:
-        """One song's stems at one place, (stem, channel, time), and its sums."""
+        """All stems from one position of one song, (stem, channel, time), and the song's sums."""
         track = self._songs.draw(rng)
         sounding = [stem for stem in self.stems if track.sounds(stem)] or list(self.stems)
         focus = sounding[rng.integers(len(sounding))]
         speed = draw_speed(self.config.augment, rng)
         needed = int(np.ceil(self.length * speed)) + 1
         start = self._start(track, focus, needed, rng)
-        cuts = np.stack([track.cut(stem, start, needed) for stem in self.stems])
-        return change_speed(self._channels(cuts, rng), speed, self.rate_hz, self.length), track.sums
+        crops = np.stack([track.crop(stem, start, needed) for stem in self.stems])
+        return change_speed(self._channels(crops, rng), speed, self.rate_hz, self.length), track.sums
 
     def _remix(self, rng: np.random.Generator, alone: bool) -> tuple[np.ndarray, Mapping[str, tuple[str, ...]]]:
         """Stems of different songs, (stem, channel, time); no sums."""
@@ -94,24 +101,25 @@ class Mixer:
             if pool is None:
                 continue
             target_db = self._target_db(reference, stem) if match or use_solo else None
-            wave = self._cut(pool.draw(rng), stem, rng, target_db)
+            wave = self._crop(pool.draw(rng), stem, rng, target_db)
             if known is not None and rng.random() < mixing.double:
-                second = self._cut(known.draw(rng), stem, rng, None)
+                second = self._crop(known.draw(rng), stem, rng, None)
                 wave = wave + second * np.float32(rng.uniform(0.3, 1.0))
             result[i] = wave
         return result, {}
 
-    def _cut(self, track: PreparedTrack, stem: str, rng: np.random.Generator, target_db: float | None) -> np.ndarray:
-        """A cut of one stem, changed as the settings say, (channel, time); brought to a level if one is given."""
+    def _crop(self, track: PreparedTrack, stem: str, rng: np.random.Generator, target_db: float | None) -> np.ndarray:
+        """A crop of one stem (channel, time), at a random speed, and near `target_db` if that is given."""
         speed = draw_speed(self.config.augment, rng)
         solo = self._solo_sources.get(track.source)
         if solo and solo.deeper_semitones:
             speed *= 2 ** (-rng.uniform(0, solo.deeper_semitones) / 12)
         needed = int(np.ceil(self.length * speed)) + 1
-        wave = track.cut(stem, self._start(track, stem, needed, rng), needed)
+        wave = track.crop(stem, self._start(track, stem, needed, rng), needed)
         wave = change_speed(self._channels(wave, rng), speed, self.rate_hz, self.length)
         if solo and solo.closer_db:
-            wave = closer(wave, rng.uniform(0, solo.closer_db), rng.uniform(*CLOSE_HZ), self.rate_hz)
+            gain_db, corner_hz = rng.uniform(0, solo.closer_db), rng.uniform(*PROXIMITY_HZ)
+            wave = proximity_effect(wave, gain_db, corner_hz, self.rate_hz)
         if target_db is not None:
             jitter_db = self.config.mixing.loudness_jitter_db
             change_db = np.clip(target_db - track.level_db[stem], -MATCH_LIMIT_DB, MATCH_LIMIT_DB)
@@ -119,7 +127,7 @@ class Mixer:
         return wave
 
     def _start(self, track: PreparedTrack, stem: str, needed: int, rng: np.random.Generator) -> int:
-        """First sample of a cut: anywhere, or (as often as the settings say) where the stem sounds."""
+        """First sample of a crop: anywhere or, as often as the settings say, where the stem sounds."""
         spare = track.frames - needed
         anywhere, place_in, jitter = rng.random() < self.config.mixing.anywhere, rng.random(), rng.random()
         if spare <= 0:
@@ -139,7 +147,7 @@ class Mixer:
         return self._starts[key]
 
     def _channels(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(..., channel, time) with the model's number of channels: one at random, or two, perhaps swapped."""
+        """(..., channel, time) in mono (a random channel) or stereo (at random, left and right swapped)."""
         choice = rng.random()
         if self.channels == 1:
             return wave if wave.shape[-2] == 1 else wave[..., [int(choice < 0.5)], :]
@@ -151,8 +159,8 @@ class Mixer:
         known = reference.sounds(stem) and stem in reference.single
         return reference.level_db[stem] if known else self._typical_db[stem]
 
-    def _dropped(self, stems: np.ndarray, alone: bool, rng: np.random.Generator) -> np.ndarray:
-        """Silences some stems, but never all that sound; of `alone` ones one or two are left."""
+    def _drop_stems(self, stems: np.ndarray, alone: bool, rng: np.random.Generator) -> np.ndarray:
+        """Silences some stems at random but never all that sound; with `alone` it keeps only one or two."""
         drops = rng.random(len(stems)) < self.config.mixing.drop
         if alone:
             sounding = rng.permutation(np.flatnonzero(stems.any(axis=(1, 2))))
@@ -162,26 +170,26 @@ class Mixer:
             stems[drops] = 0
         return stems
 
-    def _gained(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Multiplies each stem by a factor of its own, in place."""
+    def _apply_gains(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Multiplies each stem by its own random gain, in place."""
         least, greatest = self.config.mixing.gain
         stems *= rng.uniform(least, greatest, len(stems)).astype(np.float32)[:, None, None]
         return stems
 
-    def _finish(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Each stem's own change of sound."""
+    def _augment(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Augments each stem by itself, in place."""
         for i, wave in enumerate(stems):
-            wave = colour(wave, self.config.augment, self.rate_hz, rng)
-            stems[i] = place(wave, self.config.augment, rng) if self.channels == 2 else wave
+            wave = random_effects(wave, self.config.augment, self.rate_hz, rng)
+            stems[i] = random_pan(wave, self.config.augment, rng) if self.channels == 2 else wave
         return stems
 
 
 def _pool(sources: Sequence[Source], draw: str, stem: str | None = None) -> _Pool | None:
-    """The sources' tracks, each source's weight shared among its own.
+    """The sources' tracks to draw from; each source's weight is distributed among its own tracks.
 
     Args:
-        draw: what a track's share grows with; see `MixingConfig.draw`.
-        stem: takes only tracks in which this stem is known by itself and sounds; None takes whole songs.
+        draw: how a track's probability depends on its length; see `MixingConfig.draw`.
+        stem: only tracks in which this stem is known by itself and sounds; None for whole songs.
     """
     power = {"uniform": 0.0, "sqrt": 0.5, "length": 1.0}[draw]
     tracks, shares = [], []

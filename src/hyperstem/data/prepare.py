@@ -1,7 +1,7 @@
-"""Decodes every track once, to memory-mapped 16-bit files at one rate with a manifest.
+"""Decodes every track once into memory-mapped 16-bit files at one rate, with a manifest.
 
-``<prepared>/<rate>/<source>/<track>.npy`` holds int16 (row, time, channel), one row a stem; ``<track>.json`` beside it,
-written last, says what it is and what it was made from; ``manifest.json`` lists the tracks of the source.
+``<prepared>/<rate>/<source>/<track>.npy`` holds int16 (row, time, channel), one row per stem; ``<track>.json`` beside
+it, written last, says what it is and what it was made from; ``manifest.json`` lists the tracks of the source.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class Report(NamedTuple):
 
 
 class _Done(NamedTuple):
-    """One track's outcome: its manifest entry, whether it was there already, and warnings."""
+    """One track's outcome: its manifest entry, whether it was already prepared, and warnings."""
 
     entry: dict[str, Any]
     kept: bool
@@ -41,12 +41,12 @@ class _Done(NamedTuple):
 
 
 def source_folder(config: DataConfig, source: SourceConfig, rate_hz: int) -> Path:
-    """Where the prepared form of `source` lies; `config` has absolute folders."""
+    """The folder of the prepared `source`; `config` has absolute folders."""
     return Path(config.prepared) / str(rate_hz) / source.name
 
 
 def settings(source: SourceConfig) -> dict[str, Any]:
-    """The settings of a source that decide what is prepared, as JSON has them."""
+    """The settings of a source that decide what is prepared, as JSON values."""
     names = ("layout", "path", "subset", "stem", "missing", "aliases", "sums", "exclude")
     return json.loads(json.dumps({name: getattr(source, name) for name in names}))
 
@@ -60,9 +60,9 @@ def prepare(
     progress: Callable[[int, int, str], None] | None = None,
     strict: bool = False,
 ) -> Report:
-    """Prepares every source and validation set of `config`; what is there already and unchanged is kept.
+    """Prepares every source and validation set of `config`; keeps what is already there and unchanged.
 
-    It may be interrupted at any time and run again: the result is that of one run.
+    It may be interrupted at any time and run again: the result is the same as that of one run.
 
     Args:
         config: settings with absolute folders (`DataConfig.resolved`).
@@ -70,10 +70,10 @@ def prepare(
         rate_hz: the model's top rate.
         jobs: tracks that are decoded at the same time.
         progress: called with tracks done, tracks in all, and the name of the track just done.
-        strict: leave songs with damaged files out; else what can be decoded of them is taken, with a warning.
+        strict: leave out songs with damaged files; otherwise keep what can be decoded of them, with a warning.
 
     Returns:
-        Counts, and one line for each song that could not be read; the others are prepared nevertheless.
+        Counts, and one line for each song that could not be read; all others are prepared.
 
     Raises:
         ConfigError: the recordings' folder depends on an environment variable that is not set.
@@ -118,7 +118,7 @@ def prepare(
 
 
 def _together(source: str, warning: str, names: list[str]) -> str:
-    """One line for all tracks of a source that the same warning is about."""
+    """One line for a warning that several tracks of a source share."""
     others = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"{source}: {names[0]}{others}: {warning}"
 
@@ -126,7 +126,7 @@ def _together(source: str, warning: str, names: list[str]) -> str:
 def _outcomes(
     tracks: Sequence[Track], root: Path, folder: Path, stems: Sequence[str], rate_hz: int, jobs: int, strict: bool
 ) -> Iterator[tuple[Track, "_Done | Exception"]]:
-    """Each track with its outcome or its error, in order; decoding lets go of the interpreter, so threads suffice."""
+    """Each track with its outcome or error, in order. Decoding releases the GIL, so threads suffice."""
 
     def attempt(track: Track) -> _Done | Exception:
         try:
@@ -164,13 +164,13 @@ def _prepare_track(track: Track, root: Path, folder: Path, stems: Sequence[str],
 
 
 def track_key(name: str) -> str:
-    """A file name for the track `name`, different for different names."""
+    """A file name for the track `name`, unique to the name."""
     plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()[:60]
     return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _identity(track: Track, root: Path, stems: Sequence[str], rate_hz: int) -> dict[str, Any]:
-    """What decides the prepared form, apart from the files' contents."""
+    """Everything but the files' contents that decides what is prepared."""
     return {
         "format": FORMAT,
         "name": track.name,
@@ -190,7 +190,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _kept_entry(sidecar: Path, target: Path, wanted: dict[str, Any], track: Track) -> dict[str, Any] | None:
-    """The entry of an earlier run, if it still holds."""
+    """The entry of an earlier run, if it is still valid."""
     try:
         entry = json.loads(sidecar.read_text(encoding="utf-8"))
         rows, channels = len(entry["stems"]), entry["channels"]

@@ -24,9 +24,9 @@ SILENT_DB = -60
 def decode(
     track: Track, stems: Sequence[str], rate_hz: int, strict: bool, damage: list[str]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Each known row as float32 (channel, time) at `rate_hz`, all of one length, and warnings.
+    """Decodes each known row as float32 (channel, time) at `rate_hz`, all of one length; also gives warnings.
 
-    What is wrong with the files is added to `damage`.
+    Faults of the files are appended to `damage`.
     """
     rows, rates, warnings = {}, {}, []
     for stem in stems:
@@ -39,7 +39,7 @@ def decode(
                     "the stems of a song must share one rate"
                 )
             wave = resample(wave, rates[part], rate_hz)
-            rows[stem] = _added(rows[stem], wave) if stem in rows else wave
+            rows[stem] = _sum(rows[stem], wave) if stem in rows else wave
     lengths = {stem: wave.shape[-1] for stem, wave in rows.items()}
     shortest = min(lengths.values())
     if shortest < 1:
@@ -73,8 +73,8 @@ def _read(part: Part, strict: bool, warn: audio.Warn) -> tuple[np.ndarray, int]:
     return wave, rate_hz
 
 
-def _added(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The sum of two waves (channel, time), as long as the longer one and as wide as the wider one."""
+def _sum(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The sum of two waves (channel, time), with the length of the longer one; stereo if one of them is."""
     total = np.zeros((max(len(first), len(second)), max(first.shape[1], second.shape[1])), np.float32)
     for wave in (first, second):
         total[:, : wave.shape[1]] += wave
@@ -82,7 +82,7 @@ def _added(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def measure(rows: dict[str, np.ndarray], stems: Sequence[str], rate_hz: int) -> dict[str, Any]:
-    """Length, and for each stem of the entry its scale, level in blocks and level where it is active."""
+    """The manifest entry of a track: its length and, per stem, scale, level per block and level where active."""
     wave = next(iter(rows.values()))
     result: dict[str, Any] = {
         "frames": wave.shape[-1],
@@ -103,7 +103,7 @@ def measure(rows: dict[str, np.ndarray], stems: Sequence[str], rate_hz: int) -> 
 
 
 def _block_powers(row: np.ndarray, rate_hz: int) -> np.ndarray:
-    """(channel, time) to the mean square of each block, the last one shorter: (block,) float64."""
+    """Mean square of each block of (channel, time): (block,) float64; the last block may be shorter."""
     block = round(BLOCK_S * rate_hz)
     starts = np.arange(0, row.shape[-1], block)
     sums = np.add.reduceat(np.square(row, dtype=np.float64).mean(axis=0), starts)
@@ -111,13 +111,13 @@ def _block_powers(row: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def write_rows(target: Path, rows: dict[str, np.ndarray], stems: Sequence[str], entry: dict[str, Any]) -> None:
-    """Writes int16 (row, time, channel); each row uses the whole range of 16 bits, its scale is in the entry."""
+    """Writes int16 (row, time, channel); each row uses all 16 bits, and the entry holds its scale."""
     shape = (len(entry["stems"]), entry["frames"], entry["channels"])
     with replacing(target) as partial:
         result = np.lib.format.open_memmap(partial, mode="w+", dtype=np.int16, shape=shape)
         for i, stem in enumerate(entry["stems"]):
             scale = np.float32(entry["scales"][stem])
             if stem in rows and scale > 0:
-                result[i] = np.round(rows[stem].T / scale).astype(np.int16)  # one channel fills both
+                result[i] = np.round(rows[stem].T / scale).astype(np.int16)  # mono is broadcast to both channels
         result.flush()
         del result

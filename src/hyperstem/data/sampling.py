@@ -12,11 +12,11 @@ from hyperstem.data.mixing import Example, Mixer
 from hyperstem.dsp.resample import normalise, pyramid
 
 GOLDEN_RATIO = (5**0.5 - 1) / 2
-"""Its multiples fill the space between two whole numbers evenly."""
+"""Fractional parts of its multiples fill the interval from 0 to 1 evenly (a low-discrepancy sequence)."""
 
 
 class Arrays(NamedTuple):
-    """A batch at every stage's rate, each mixture normalised; the channel axis is there only for two channels."""
+    """A batch at every stage's rate, each mixture normalised; only stereo has a channel axis."""
 
     mixture: tuple[np.ndarray, ...]
     """One (batch, [channel,] time_i) float32 a stage."""
@@ -25,7 +25,7 @@ class Arrays(NamedTuple):
     active: np.ndarray
     """(batch, stem) float32: 1 where a stem sounds."""
     merge: np.ndarray | None
-    """(batch, stem, stem) float32, where some example has stems known only as a sum; see `merge_matrix`."""
+    """(batch, stem, stem) float32 if some example knows stems only as a sum; see `merge_matrix`."""
 
 
 class ExampleSource:
@@ -58,7 +58,7 @@ class ExampleSource:
     def is_remix(self, index: int, item: int) -> bool:
         """Whether example `item` of batch `index` mixes stems of different songs.
 
-        Remixes are spread evenly over a batch; where their share of it is no whole number, batches differ.
+        Remixes are spread evenly over a batch; where their share of it is not a whole number, their count varies.
         """
         share = self.config.mixing.remix
         before = index * GOLDEN_RATIO % 1 + item * share
@@ -66,12 +66,12 @@ class ExampleSource:
 
 
 def assemble(examples: Sequence[Example], model: NetworkConfig, active_db: float) -> Arrays:
-    """Examples of one length, at every rate, each mixture at level 1.
+    """A batch of examples of one length at every rate, each mixture normalised to unit variance.
 
     Args:
         examples: at the model's top rate.
         model: stems, rates and channels.
-        active_db: a stem counts as active above this level beside its mixture.
+        active_db: a stem is active if it is above this level relative to its mixture.
     """
     stems = np.stack([example.stems for example in examples])  # (batch, stem, channel, time)
     waves = pyramid(stems, model.rates_hz[-1], model.rates_hz)
@@ -88,12 +88,12 @@ def assemble(examples: Sequence[Example], model: NetworkConfig, active_db: float
 
 
 def _shaped(wave: np.ndarray, model: NetworkConfig) -> np.ndarray:
-    """(..., channel, time) without the channel axis for one channel."""
+    """(..., channel, time), for mono without the channel axis."""
     return np.ascontiguousarray(wave if model.audio_channels == 2 else wave[..., 0, :])
 
 
 def active_stems(stems: np.ndarray, mixture: np.ndarray, active_db: float) -> np.ndarray:
-    """Which stems are louder than `active_db` beside their mixture.
+    """Which stems are louder than `active_db` relative to their mixture.
 
     Args:
         stems: (batch, stem, channel, time).
@@ -109,7 +109,7 @@ def active_stems(stems: np.ndarray, mixture: np.ndarray, active_db: float) -> np
 
 
 def merge_matrix(sums: Mapping[str, tuple[str, ...]], stems: Sequence[str]) -> np.ndarray:
-    """(stem, stem) float32 that adds up the estimates of stems known only as a sum; the identity where there are none.
+    """(stem, stem) float32 that adds up the estimates of stems known only as a sum; the identity without such stems.
 
     The row of a sum's first member has ones at all its members; the other members' rows are zero.
     """

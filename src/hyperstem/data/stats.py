@@ -24,7 +24,7 @@ class SourceStats(NamedTuple):
     tracks: int
     minutes: float
     active_minutes: dict[str, float]
-    """Minutes in which each stem sounds, by itself; stems known only as a sum count for none."""
+    """Minutes in which each stem sounds; stems known only as a sum do not count."""
 
 
 def source_stats(config: DataConfig, stems: Sequence[str], rate_hz: int) -> list[SourceStats]:
@@ -59,7 +59,7 @@ def total_stats(rows: Sequence[SourceStats], use: str) -> SourceStats:
 
 
 def write_example(folder: Path, example: Example, stems: Sequence[str], rate_hz: int) -> None:
-    """Writes mixture.wav and a wav file per stem, all on one scale that keeps the loudest below full scale."""
+    """Writes mixture.wav and a WAV file per stem; one gain for all keeps the loudest below full scale."""
     folder.mkdir(parents=True, exist_ok=True)
     waves = dict(zip(stems, example.stems, strict=True)) | {"mixture": example.stems.sum(axis=0)}  # (channel, time)
     peak = max(float(np.abs(wave).max()) for wave in waves.values())

@@ -36,16 +36,16 @@ MIXTURES = frozenset({"mixture", "mix", "linear_mixture"})
 
 
 class Part(NamedTuple):
-    """One sound stream of one file."""
+    """One audio stream of one file."""
 
     path: Path
     stream: int | None = None
-    """Its number, from 0; None for the file's default one."""
+    """The stream's number, from 0; None for the file's default stream."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """One recording: for each known stem the parts whose sum it is.
+    """One recording: for each known stem, the parts that sum to it.
 
     ``rows`` maps a stem to its parts; a stem without parts is silent. ``sums`` maps the stem at whose row a sum is kept
     to all the stems that the sum holds.
@@ -123,7 +123,7 @@ def _check_names(source: SourceConfig, stems: Sequence[str]) -> None:
 
 
 def _track(source: SourceConfig, name: str, parts: Sequence[tuple[str, Part]], stems: Sequence[str]) -> Track:
-    """The track made of `parts`, pairs of a stem's name as the source calls it and a sound stream."""
+    """The track made of `parts`: pairs of a stem's name in the source and an audio stream."""
     given: dict[str, tuple[Part, ...]] = {}
     for label, part in parts:
         target = source.aliases.get(label, label)
@@ -172,11 +172,11 @@ def _in_subset(source: SourceConfig, subset: str, name: str) -> bool:
 
 
 Layout = Callable[[Path, SourceConfig], Iterable[tuple[str, Iterable[tuple[str, Part]]]]]
-"""A layout that others add: given a source's folder and settings, the name of each song and its parts, each the name of
-a stem (or what `aliases` make one) and a sound stream. Reading parts may raise DataError, which concerns that song."""
+"""A layout added by an extension: from a source's folder and settings to the name of each song and its parts. A part is
+the name of a stem (or an alias of one) and an audio stream. A DataError while reading parts concerns that song only."""
 
 Songs = Iterator[tuple[str, Callable[[], list[tuple[str, Part]]]]]
-"""Names of songs, each with what gives its parts when called, so that an error concerns that song alone."""
+"""Names of songs, each with a function that reads its parts, so that an error concerns only that song."""
 
 
 def _musdb18(source: SourceConfig, folder: Path) -> Songs:
@@ -222,7 +222,7 @@ def _moisesdb(source: SourceConfig, folder: Path) -> Songs:
 
 
 def _moises_files(song: Path) -> list[tuple[str, Part]]:
-    """MoisesDB keeps ``<stem>/<track id>.<suffix>``, listed in data.json; eleven kinds of stem become four."""
+    """MoisesDB's ``<stem>/<track id>.<suffix>`` as listed in data.json; its eleven kinds of stem become four."""
     try:
         stems = json.loads((song / "data.json").read_text(encoding="utf-8"))["stems"]
         listed = [
