@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hyperstem.dsp.overlap import Cut
 from hyperstem.errors import AudioError
-from hyperstem.separation.flow import Piece, Separated, cut_up, put_together
+from hyperstem.separation.flow import Piece, Separated, assemble, split
 
 STEMS = ("a", "b", "c")
 SHARES = np.array([0.5, 0.25, 0.15], np.float32)
@@ -32,7 +32,7 @@ def shares(pieces: Iterator[Piece], seen: list[Piece] | None = None) -> Generato
 
 
 def separated(wave: np.ndarray, lengths: list[int], rates: tuple[int, int], cut: Cut):
-    return put_together(shares(cut_up(blocks(wave, lengths), *rates, cut)), STEMS, *rates, cut)
+    return assemble(shares(split(blocks(wave, lengths), *rates, cut)), STEMS, *rates, cut)
 
 
 @settings(max_examples=40, deadline=None)
@@ -87,7 +87,7 @@ def test_what_is_ready_comes_before_the_input_ends():
             yield np.ones((1, 1000), np.float32)
 
     cut = Cut(4000, 4000)
-    found = put_together(shares(cut_up(endless(), 8000, 8000, cut)), STEMS, 8000, 8000, cut)
+    found = assemble(shares(split(endless(), 8000, 8000, cut)), STEMS, 8000, 8000, cut)
     first = next(found)
     assert first.start == 0
     assert taken < 20
@@ -97,14 +97,14 @@ def test_what_is_ready_comes_before_the_input_ends():
 @pytest.mark.parametrize("given_blocks", [[], [np.zeros((2, 0), np.float32)] * 3])
 def test_no_samples_are_an_error(given_blocks):
     with pytest.raises(AudioError, match="no samples"):
-        list(cut_up(iter(given_blocks), 44_100, 8000, Cut(100, 100)))
+        list(split(iter(given_blocks), 44_100, 8000, Cut(100, 100)))
 
 
 def test_input_that_the_last_segment_covered_travels_without_one():
     seen: list[Piece] = []
     wave = np.ones((1, 4000), np.float32)
-    pieces = cut_up(blocks(wave, [2000, 1990]), 8000, 8000, Cut(2000, 2000))
-    list(put_together(shares(pieces, seen), STEMS, 8000, 8000, Cut(2000, 2000)))
+    pieces = split(blocks(wave, [2000, 1990]), 8000, 8000, Cut(2000, 2000))
+    list(assemble(shares(pieces, seen), STEMS, 8000, 8000, Cut(2000, 2000)))
     assert sum(piece.mixture.shape[1] for piece in seen) == 4000
     assert [piece.segment.start for piece in seen if not piece.empty] == [0, 2000]
 
@@ -115,7 +115,7 @@ def test_the_network_is_let_go_when_the_caller_stops(how):
 
     def results():
         try:
-            for number, result in enumerate(shares(cut_up(iter([np.ones((1, 9000), np.float32)]), 8000, 8000, cut))):
+            for number, result in enumerate(shares(split(iter([np.ones((1, 9000), np.float32)]), 8000, 8000, cut))):
                 if how == "error" and number == 2:
                     raise AudioError("broken")
                 yield result
@@ -123,7 +123,7 @@ def test_the_network_is_let_go_when_the_caller_stops(how):
             ended.append(True)
 
     cut = Cut(1000, 1000)
-    found = put_together(results(), STEMS, 8000, 8000, cut)
+    found = assemble(results(), STEMS, 8000, 8000, cut)
     if how == "closed":
         next(found)
         found.close()

@@ -137,7 +137,7 @@ def test_a_rest_stays_silent_whatever_the_network_says():
     assert np.abs(np.diff(stems.waves, n=2)).max() < 1.5 * np.abs(np.diff(whole.waves, n=2)).max()  # no clicks
 
 
-def test_any_rate_is_put_together_in_small_parts():
+def test_any_rate_is_assembled_in_small_parts():
     wave = noise(2, 400_000)
     blocks = list(separator(2).stream_blocks(iter([wave]), 192_000))
     assert max(block.waves.shape[-1] for block in blocks) <= 1.1 * (1 << 16)

@@ -1,1 +1,1 @@
-"""What training and separation share of signal processing, in numpy: rates and levels, segments, sums of stems."""
+"""Signal processing that training and separation share, in numpy: resampling, levels, segments, sums of stems."""

@@ -2,7 +2,7 @@
 
 
 def fast_length(least: int) -> int:
-    """The smallest length from `least` up without a prime factor above 5: transforms of it are fast."""
+    """The smallest length of at least `least` that has no prime factor above 5, so that its transforms are fast."""
     best = 1 << (least - 1).bit_length()
     fives = 1
     while fives < best:

@@ -1,4 +1,4 @@
-"""How far estimates are from stems: SDR and SI-SDR of whole tracks, decibels, and medians of what is known."""
+"""How far estimates are from stems: SDR and SI-SDR of whole tracks, decibels, and medians that ignore NaN."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ def decibels(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def nanmedian(values: np.ndarray | Sequence[float], axis: int = 0) -> np.ndarray:
-    """Median along `axis` of what is not NaN; NaN where nothing is."""
+    """Median along `axis` that ignores NaN; NaN where all values are."""
     if np.shape(values)[axis] == 0:
         return np.full(np.delete(np.shape(values), axis), np.nan)
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of rows that hold nothing but NaN
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # for rows that hold only NaN
         return np.nanmedian(values, axis)
 
 
@@ -64,7 +64,7 @@ def si_sdr(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
 
 
 def _blocks(references: np.ndarray, estimates: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Both in double precision, a stretch of time at once."""
+    """Both in double precision, block by block along time."""
     for start in range(0, references.shape[-1], _BLOCK):
         here = slice(start, start + _BLOCK)
         yield references[..., here].astype(np.float64), estimates[..., here].astype(np.float64)

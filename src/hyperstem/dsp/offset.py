@@ -1,20 +1,20 @@
-"""The constant offset of a recording: found, so that it can be kept away from what tells instruments apart."""
+"""Finds the DC offset of a recording, so that it can be removed before the instruments are separated."""
 
 import numpy as np
 
 _LEAST = 0.02
-"""An offset below this part of the sound's level is none."""
+"""An offset below this fraction of the standard deviation is ignored."""
 _REST = 0.01
-"""With more than this part of the samples exactly 0, the sound rests at 0, and so has no offset."""
+"""If more than this fraction of the samples is exactly 0, the sound rests at 0 and has no offset."""
 _STEP = 2.0**18
-"""Offsets are whole numbers of steps of this kind to full scale, so that taking them off fixed-point samples and adding
-them again is exact."""
+"""Offsets are rounded to this many steps per full scale, so that fixed-point samples survive subtracting and adding one
+unchanged."""
 
 
 def constant_offset(wave: np.ndarray) -> np.ndarray:
-    """The offset of each channel, 0 where there is none.
+    """The DC offset of each channel, 0 where there is none.
 
-    It is the mean, where the median agrees: what swings about 0 unevenly is a sound, not an offset.
+    It is the mean, provided the median agrees: an asymmetric waveform also has a mean, but not an offset.
 
     Args:
         wave: (..., time) float32.

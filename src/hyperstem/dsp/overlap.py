@@ -1,7 +1,7 @@
-"""Cuts a stream into overlapping segments and sums what comes back, cross-faded. Pure, in flat memory.
+"""Splits a stream into overlapping segments, and crossfades the results back into one. Pure, in constant memory.
 
-Every segment has the same length, because the network's norms see the whole of it. The last one is shifted back over
-sound that was already seen; a stream shorter than one segment is continued by its own mirror image.
+Every segment has the same length, because the network normalises over the whole of it. The last one is shifted back
+until it ends with the stream; a stream shorter than one segment is extended by its own mirror image.
 """
 
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ import numpy as np
 from hyperstem.errors import ConfigError
 
 _EVEN = 1e-6
-"""Weights this close to 1 are rounding errors of ramps that add up to 1."""
+"""Weights this close to 1 differ from it only by rounding."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How a stream is cut, in samples."""
+    """How a stream is split into segments, in samples."""
 
     length: int
-    """Of every segment."""
+    """Length of every segment."""
     hop: int
     """From one segment's start to the next."""
 
@@ -31,11 +31,11 @@ class Cut:
 
     @property
     def fade(self) -> int:
-        """Samples of the cross-fade at either end of a segment."""
+        """Samples of the crossfade at either end of a segment."""
         return min(self.length - self.hop, self.length // 2)
 
     def window(self) -> np.ndarray:
-        """(length,) float32 weights, all positive: ramps at both ends that add up to 1 where two segments meet."""
+        """(length,) float32 weights, all positive: ramps at both ends, which add up to 1 where two segments overlap."""
         window = np.ones(self.length, np.float32)
         ramp = np.sin(np.pi / 2 * (np.arange(self.fade) + 0.5) / max(self.fade, 1)) ** 2
         window[: self.fade] = ramp
@@ -44,18 +44,18 @@ class Cut:
 
 
 class Segment(NamedTuple):
-    """One cut."""
+    """One segment of a stream."""
 
     start: int
     """Its first sample in the stream."""
     wave: np.ndarray
-    """(channel, length) float32; beyond `sound` its samples are made up."""
+    """(channel, length) float32; samples beyond `sound` are padding."""
     sound: int
-    """Samples of the stream in it: the whole length, but for streams shorter than that."""
+    """How many of its samples come from the stream: all of them, unless the stream is shorter than a segment."""
 
 
 class Segmenter:
-    """Cuts blocks of any length into segments."""
+    """Splits blocks of any length into segments."""
 
     def __init__(self, channels: int, cut: Cut) -> None:
         self._cut = cut
@@ -64,7 +64,7 @@ class Segmenter:
         self._next = 0
 
     def push(self, block: np.ndarray) -> Iterator[Segment]:
-        """Takes (channel, time) and gives the segments that are now whole."""
+        """Adds (channel, time) samples and yields the segments that are now complete."""
         self._held = np.concatenate([self._held, block], axis=1)
         while self._next + self._cut.length <= self._end:
             yield self._segment(self._next)
@@ -91,20 +91,20 @@ class Segmenter:
         return Segment(start, np.ascontiguousarray(self._held[:, at : at + self._cut.length]), self._cut.length)
 
     def _drop(self, before: int) -> None:
-        """Forgets samples before `before`: a last segment shifted back begins after the latest one's start."""
+        """Drops samples before `before`; the last segment, shifted back, never begins before the one preceding it."""
         gone = before - self._held_start
         self._held, self._held_start = self._held[:, gone:], before
 
 
 def mirrored(wave: np.ndarray, length: int) -> np.ndarray:
-    """(channel, time) continued to (channel, length) by its mirror image, back and forth."""
+    """(channel, time) extended to (channel, length) by its mirror image, back and forth."""
     time = wave.shape[1]
     index = np.arange(length) % (2 * time)
     return wave[:, np.where(index < time, index, 2 * time - 1 - index)]
 
 
 class OverlapAdd:
-    """Sums segments in order of their starts, weighted by the window and divided by the weights' sum."""
+    """Overlap-add: sums windowed segments, in order of their starts, and divides by the sum of the windows."""
 
     def __init__(self, cut: Cut) -> None:
         self._cut = cut
@@ -117,8 +117,8 @@ class OverlapAdd:
         """Adds one segment.
 
         Args:
-            start: its first sample in the stream, at or after the one before.
-            wave: (..., length or less) float32; it is changed, and kept until the next call.
+            start: its first sample in the stream, at or after the previous segment's.
+            wave: (..., length or less) float32; it is modified, and kept until the next call.
 
         Returns:
             (..., ready) samples that later segments cannot change.
@@ -129,20 +129,20 @@ class OverlapAdd:
         wave[..., length - fade :] *= window[length - fade :]
         ready = wave[..., :0]
         if self._sum is not None:
-            ready, rest, weight = self._taken(start - self._start)
+            ready, rest, weight = self._split(start - self._start)
             wave[..., : rest.shape[-1]] += rest
             window[: len(weight)] += weight
         self._sum, self._weight, self._start = wave, window, start
         return ready
 
     def finish(self) -> np.ndarray:
-        """(..., rest): what is still held, once every segment has come."""
+        """(..., rest): the samples still held, once all segments have been added."""
         if self._sum is None:
             raise ValueError("no segment came")
-        return self._taken(self._sum.shape[-1])[0]
+        return self._split(self._sum.shape[-1])[0]
 
-    def _taken(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The first `count` samples held, divided by their weights; the others, and their weights."""
+    def _split(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The first `count` samples, divided by their weights; then the remaining samples and their weights."""
         assert self._sum is not None
         ready, weight = self._sum[..., :count], self._weight[:count]
         uneven = np.flatnonzero(np.abs(weight - 1) > _EVEN)

@@ -1,4 +1,4 @@
-"""Sample rates: one resampler (soxr), and the network's input made with it: every rate of a mixture, normalised."""
+"""Resampling (soxr), and the network's input: the mixture at every stage's rate, each normalised."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,16 +10,16 @@ from hyperstem.errors import AudioError
 
 QUALITY = "HQ"
 SILENCE = 1e-6
-"""Smallest level (-120 dBFS) that is still brought up to 1 by `normalise`; anything below stays below."""
+"""Smallest standard deviation (-120 dBFS) that `normalise` brings to 1; quieter waves stay below 1."""
 DC_RATIO = 1e-3
-"""Smallest level beside a constant offset that is still brought up to 1."""
+"""Smallest standard deviation, relative to the DC offset, that `normalise` brings to 1."""
 
 
 class Normalised(NamedTuple):
-    """A pyramid at level 1, and what undoes it."""
+    """A pyramid of unit variance, and the scales that undo the normalisation."""
 
     waves: list[np.ndarray]
-    """Every rate's wave divided by its scale: float32 (..., channel, time_i)."""
+    """The wave at every rate, divided by its scale: float32 (..., channel, time_i)."""
     scales: list[np.ndarray]
     """What each wave was divided by: float32 (..., 1, 1), positive."""
 
@@ -30,7 +30,7 @@ def resample(wave: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     Args:
         wave: (..., time) float.
         from_hz: its sample rate.
-        to_hz: the rate wanted.
+        to_hz: the target rate.
 
     Returns:
         (..., ceil(time * to_hz / from_hz)) float32.
@@ -53,7 +53,7 @@ def resampled_length(length: int, from_hz: int, to_hz: int) -> int:
 
 
 def fit(wave: np.ndarray, length: int) -> np.ndarray:
-    """(..., time) cut, or padded with zeros at its end, to (..., length)."""
+    """(..., time) trimmed, or padded with zeros at its end, to (..., length)."""
     missing = length - wave.shape[-1]
     if missing <= 0:
         return np.ascontiguousarray(wave[..., :length])
@@ -67,13 +67,13 @@ def _check_rates(*rates_hz: int) -> None:
 
 
 class Resampler:
-    """Resamples block by block; the blocks joined equal `resample` of the whole, whatever their sizes."""
+    """Resamples block by block; the result equals `resample` of the whole wave, whatever the sizes of the blocks."""
 
     def __init__(self, channels: int, from_hz: int, to_hz: int) -> None:
         _check_rates(from_hz, to_hz)
         self.channels, self.from_hz, self.to_hz = channels, from_hz, to_hz
-        self._taken = self._given = 0
-        # One stream a channel: interleaving several into one and back takes a quarter more time.
+        self._samples_in = self._samples_out = 0
+        # One stream per channel: interleaving the channels and back takes a quarter more time.
         self._streams = (
             []
             if from_hz == to_hz
@@ -81,19 +81,19 @@ class Resampler:
         )
 
     def push(self, block: np.ndarray, last: bool = False) -> np.ndarray:
-        """Takes the next samples and gives those that are ready.
+        """Adds the next samples and returns those that are ready.
 
         Args:
-            block: (channel, time) float32, any length, none included.
-            last: nothing follows; what is held back comes out, so that ceil(time * to / from) samples have come in all.
+            block: (channel, time) float32 of any length, also 0.
+            last: no block follows; all remaining samples are returned, ceil(time * to / from) in total.
 
         Returns:
             (channel, ready) float32.
         """
         if not self._streams:
             return block
-        self._taken += block.shape[-1]
-        length = resampled_length(self._taken, self.from_hz, self.to_hz)
+        self._samples_in += block.shape[-1]
+        length = resampled_length(self._samples_in, self.from_hz, self.to_hz)
         block = np.asarray(block, np.float32)
         ready = np.stack(
             [
@@ -101,16 +101,16 @@ class Resampler:
                 for stream, channel in zip(self._streams, block, strict=True)
             ]
         )  # (channel, ready)
-        ready = fit(ready, length - self._given) if last else ready[:, : length - self._given]
-        self._given += ready.shape[-1]
+        ready = fit(ready, length - self._samples_out) if last else ready[:, : length - self._samples_out]
+        self._samples_out += ready.shape[-1]
         return ready
 
 
 def pyramid(wave: np.ndarray, rate_hz: int, rates_hz: Sequence[int]) -> list[np.ndarray]:
     """The wave at every stage's rate.
 
-    Stage 0 covers the whole wave with its samples, and its length decides the others': they are padded with zeros to
-    whole multiples, so that ``time_i == time_0 * rates_hz[i] // rates_hz[0]`` exactly.
+    Stage 0 covers the whole wave, and its length determines the others': they are padded with zeros to whole
+    multiples, so that ``time_i == time_0 * rates_hz[i] // rates_hz[0]`` exactly.
 
     Args:
         wave: (..., time) float.
@@ -132,7 +132,7 @@ def normalise(waves: Sequence[np.ndarray]) -> Normalised:
     Silence stays silence: the divisor is at least `SILENCE`, and at least `DC_RATIO` of a constant offset.
 
     Args:
-        waves: a pyramid, (..., channel, time_i) each; leading axes are apart from each other.
+        waves: a pyramid, (..., channel, time_i) each; each item of the leading axes is normalised on its own.
     """
     scales = [_scale(wave) for wave in waves]
     return Normalised([wave / scale for wave, scale in zip(waves, scales, strict=True)], scales)
@@ -141,7 +141,7 @@ def normalise(waves: Sequence[np.ndarray]) -> Normalised:
 def _scale(wave: np.ndarray) -> np.ndarray:
     """(..., channel, time) to (..., 1, 1): the standard deviation about the mean, kept away from zero."""
     mean = wave.mean(axis=(-2, -1), keepdims=True)
-    squares = wave - mean  # the mean is taken away first: in float32, nothing is lost where it is large
+    squares = wave - mean  # subtracted first: a large mean would cost precision in float32
     np.square(squares, out=squares)
     deviation = np.sqrt(squares.mean(axis=(-2, -1), dtype=np.float64, keepdims=True))
     return np.maximum(np.maximum(deviation, SILENCE), DC_RATIO * np.abs(mean)).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Makes stems sum to their mixture: what is missing is shared out by each stem's local energy. Pure, in flat memory.
+"""Makes stems sum to their mixture: distributes the residual by each stem's local energy. Pure, in constant memory.
 
-What the network heard is shared by time and frequency (`share_by_frequency`), what lies above its rate by time alone
-(`ResidualSharing`).
+`share_by_frequency` distributes it over time and frequency within the network's band, `ResidualSharing` over time alone
+for what lies above that band.
 """
 
 from typing import NamedTuple
@@ -9,28 +9,28 @@ from typing import NamedTuple
 import numpy as np
 
 WINDOW_S = 0.064
-"""Window of the spectra in which energies are compared."""
+"""Length of the window of the spectra in which energies are compared."""
 CELL = 512
-"""Samples over which energies are taken, on a grid from the song's start, so that blocks of any size give the same."""
+"""Samples over which energies are summed, on a grid from the song's start, so that block sizes do not matter."""
 _BATCH = 64
-"""Cells worked on at once: few enough to stay in the processor's cache."""
+"""Cells processed at once: few enough to stay in the processor's cache."""
 _SPAN = 4096
-"""Samples of each signal whose spectra are worked on at once, for the same reason."""
+"""Samples of each signal whose spectra are processed at once, for the same reason."""
 _SILENT = 1e-5
-"""Samples below this are silence, in a wave whose level is 1: less than resampling leaves of it."""
+"""Samples below this count as silence, in a wave of unit variance: resampling leaves less than this in silence."""
 _TINY = 1e-20
-"""Energy that each stem is taken to have at least: where all are silent, all get the same."""
+"""Least energy of each stem: where all are silent, all get equal shares."""
 FAINT_BIN = 1e-9
-"""The same for a bin of the spectrum of a wave whose level is 1."""
+"""The same for one bin of the spectrum of a wave of unit variance."""
 
 
 def share_by_frequency(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> np.ndarray:
-    """The stems with what they lack of the mixture, each given its part of the energy in every bin of the spectrum.
+    """Distributes the residual, mixture minus stems, in every bin in proportion to each stem's energy there.
 
-    A bass that has nothing at 3 kHz gets nothing of what is missing there.
+    A bass that has no energy at 3 kHz gets none of the residual at 3 kHz.
 
     Args:
-        mixture: (..., channel, time) float32 with a level near 1.
+        mixture: (..., channel, time) float32 of about unit variance.
         stems: (..., stem, channel, time) float32.
         rate_hz: their sample rate.
 
@@ -61,18 +61,19 @@ def share_by_frequency(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> 
 
 
 def sine_window(rate_hz: int) -> np.ndarray:
-    """The float32 window of the spectra; squares of windows half apart sum to 1."""
+    """The float32 window of the spectra; the squares of windows half a length apart sum to 1."""
     half = max(1, round(WINDOW_S * rate_hz / 2))
     return np.sin(np.pi * (np.arange(2 * half, dtype=np.float32) + 0.5) / (2 * half))
 
 
 def mute(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> None:
-    """Takes from the stems, in place, what sounds where the mixture is silent; a network may put something there.
+    """Silences the stems, in place, where the mixture is silent; the network may leave noise there.
 
-    The stems of a channel fade from a quarter of a window beyond its last sound to three quarters, and then are silent.
+    They fade out between a quarter and three quarters of a window after the last sound of their channel, and likewise
+    fade in before its first.
 
     Args:
-        mixture: (..., channel, time) float32 with a level near 1.
+        mixture: (..., channel, time) float32 of about unit variance.
         stems: (..., stem, channel, time) float32.
         rate_hz: their sample rate.
     """
@@ -83,7 +84,7 @@ def mute(mixture: np.ndarray, stems: np.ndarray, rate_hz: int) -> None:
 
 
 def _mean_around(flags: np.ndarray, reach: int) -> np.ndarray:
-    """The share, 0 to 1, of true ones in (..., time) up to `reach` to either side; the ends go on as they are."""
+    """The fraction of true flags in (..., time) within `reach` samples to either side; the edge values are repeated."""
     padded = np.pad(flags, [(0, 0)] * (flags.ndim - 1) + [(reach + 1, reach)], mode="edge")
     sums = np.cumsum(padded, axis=-1, dtype=np.int32)
     return (sums[..., 2 * reach + 1 :] - sums[..., : -2 * reach - 1]).astype(np.float32) / np.float32(2 * reach + 1)
@@ -113,11 +114,11 @@ class Shared(NamedTuple):
 
 
 class ResidualSharing:
-    """Takes mixture and stems block by block and gives stems that sum to the mixture.
+    """Adds the residual to the stems block by block, so that they sum to the mixture.
 
-    A stem's share at a sample is linear between the borders of cells; at a border it is its part of the energy of the
-    two cells that meet there. It is the energy of the wave's slope, in which high frequencies count for more: what is
-    missing lies high up, and so belongs to those who play high.
+    A stem's share is interpolated linearly between the borders of cells; at a border it is the stem's part of the
+    energy of the two adjacent cells. The energy is that of the wave's slope, in which high frequencies count for more:
+    the residual lies at high frequencies, and so belongs to the stems that have energy there.
     """
 
     def __init__(self, stems: int, channels: int) -> None:
@@ -127,12 +128,12 @@ class ResidualSharing:
         self._ramp = ((np.arange(CELL, dtype=np.float32) + 0.5) / CELL)[None, None]
 
     def push(self, mixture: np.ndarray, stems: np.ndarray, last: bool = False) -> Shared:
-        """Adds samples and gives those that are finished.
+        """Adds samples and returns those that are finished.
 
         Args:
             mixture: (channel, time) float32.
-            stems: (stem, channel, time) float32, equally long.
-            last: nothing follows; everything comes out.
+            stems: (stem, channel, time) float32 of the same length.
+            last: no block follows; all remaining samples are returned.
         """
         mixture = np.concatenate([self._mixture, mixture], axis=-1)
         stems = np.concatenate([self._stems, stems], axis=-1)
@@ -151,7 +152,7 @@ class ResidualSharing:
         return Shared(mixture[..., :end], stems[..., :end])
 
     def _share(self, mixture: np.ndarray, stems: np.ndarray, cells: int, done: int) -> None:
-        """Adds to `stems`, in place, their shares in the first `done` of `cells`."""
+        """Adds to `stems`, in place, their shares of the residual in the first `done` of `cells`."""
         grid = (*stems.shape[:-1], cells, CELL)
         stem_cells = stems[..., : cells * CELL].reshape(grid)  # (stem, channel, cell, sample)
         mixture_cells = mixture[..., : cells * CELL].reshape(grid[1:])

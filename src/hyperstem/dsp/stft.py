@@ -1,4 +1,4 @@
-"""Short-time Fourier transforms of many waves at once, and back; float32, windows a quarter of their length apart."""
+"""Short-time Fourier transforms of many waves at once, and back; float32, with a hop of a quarter window."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 _FRAMES = 64
-"""Frames brought back to waves at once: few enough to stay in the processor's cache."""
+"""Frames transformed back at once: few enough to stay in the processor's cache."""
 
 
 @lru_cache(maxsize=8)
@@ -20,7 +20,7 @@ def stft(wave: np.ndarray, n_fft: int) -> np.ndarray:
     """The spectra of a wave, scaled so that white noise of power 1 has power 1 in every bin.
 
     Args:
-        wave: (..., time) float32; beyond its ends there is silence.
+        wave: (..., time) float32, padded with silence at both ends.
         n_fft: samples of a window, a multiple of 4.
 
     Returns:
@@ -33,11 +33,11 @@ def stft(wave: np.ndarray, n_fft: int) -> np.ndarray:
 
 
 def istft(spectra: Callable[[int, int], np.ndarray], frames: int, n_fft: int, length: int) -> np.ndarray:
-    """The inverse of `stft`, of spectra that are made as they are needed.
+    """The inverse of `stft`, for spectra that are computed as they are needed.
 
     Args:
-        spectra: gives the frames from one number to before another, (..., frame, n_fft // 2) complex64.
-        frames: how many there are.
+        spectra: called with start and stop, returns those frames, (..., frame, n_fft // 2) complex64.
+        frames: how many there are in total.
         n_fft: samples of a window.
         length: samples of the wave.
 

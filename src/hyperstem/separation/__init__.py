@@ -1,1 +1,1 @@
-"""From a song to its stems: one song, its files, and jobs of many songs."""
+"""From a song to its stems: one song, its files, and batches of songs."""

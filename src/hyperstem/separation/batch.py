@@ -1,4 +1,4 @@
-"""Separates many files, and goes on when one fails."""
+"""Separates many files, and continues when one fails."""
 
 import contextlib
 import errno
@@ -45,7 +45,7 @@ _DIGEST_BYTES = 1 << 20
 
 
 class _Folders:
-    """Makes folders for songs; those of them that are still empty when no song needs them any more vanish again."""
+    """Creates folders for songs, and removes those that are still empty once no song needs them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,7 +54,7 @@ class _Folders:
 
     @contextlib.contextmanager
     def held(self, folders: set[Path]) -> Iterator[None]:
-        """The folders are there until the block ends."""
+        """Keeps the folders in place until the block ends."""
         above = {parent for folder in folders for parent in (folder, *folder.parents)}
         try:
             with self._lock:
@@ -80,15 +80,15 @@ def run(
     progress: Callable[[float, float | None, Task], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> list[Result]:
-    """Separates every file, several at once if the settings say so; one that fails does not stop the others.
+    """Separates every file, several at once if the settings say so; a failure does not stop the others.
 
     Args:
         separator: a loaded model.
         tasks: what `plan` gave.
         settings: how to write.
-        report: called with each result as it comes, from one thread at a time.
-        progress: called with the seconds of a song done, those in all where they are known, and its task.
-        cancel: set it to stop; unfinished files vanish.
+        report: called with each result as it arrives, by one thread at a time.
+        progress: called with the seconds of a song done, its total where it is known, and its task.
+        cancel: set it to stop; unfinished files are removed.
 
     Raises:
         Cancelled: `cancel` was set.
@@ -102,14 +102,14 @@ def run(
     def one(task: Task) -> Result:
         if cancel.is_set():
             raise Cancelled("cancelled")
-        told = (lambda done, total: progress(done, total, task)) if progress else None
+        of_task = (lambda done, total: progress(done, total, task)) if progress else None
         replaced = [path for path in (*task.paths.values(), task.manifest) if resolved(path) in inputs]
         if replaced:
             result = Result(
                 task.source, "failed", f"{task.source}: would replace {replaced[0]}, which is an input", "exists"
             )
         else:
-            result = separate_file(separator, task, settings, told, cancel, folders)
+            result = separate_file(separator, task, settings, of_task, cancel, folders)
         with lock:
             report(result)
         return result
@@ -125,16 +125,16 @@ def separate_file(
     cancel: threading.Event | None = None,
     folders: _Folders | None = None,
 ) -> Result:
-    """Separates one file into its outputs; what is wrong with it is in the result.
+    """Separates one file into its outputs; the result says what failed.
 
-    Folders that had to be made and are still empty in the end vanish; `folders` knows them over several calls.
+    Folders that were created and are still empty in the end are removed; `folders` tracks them over several calls.
 
     Raises:
         Cancelled: `cancel` was set.
     """
     begun = time.perf_counter()
     try:
-        if task.manifest.name == MANIFEST:  # the folder is the song's own
+        if task.manifest.name == MANIFEST:  # no other song shares the folder
             remove_leftovers(task.manifest.parent)
         if settings.existing == "skip" and is_done(task, work(separator, task, settings), settings.plot):
             return Result(task.source, "skipped", task=task, facts=manifest.read(task.manifest))
@@ -163,7 +163,7 @@ def separate_file(
         return Result(task.source, "failed", line(task.source, error), reason_of(error))
     except MemoryError as error:
         return Result(task.source, "failed", f"{task.source}: out of memory", reason_of(error))
-    except Exception as error:  # a mistake of ours in one song leaves the others their turn
+    except Exception as error:  # a bug that one song hits must not stop the others
         if os.environ.get("HYPERSTEM_DEBUG"):
             raise
         internal = f"{task.source}: internal error: {type(error).__name__}: {error} (set HYPERSTEM_DEBUG=1 for more)"
@@ -171,7 +171,7 @@ def separate_file(
 
 
 def reason_of(error: Exception) -> str:
-    """An error's kind, as failures are counted by."""
+    """The kind of an error, by which failures are counted."""
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return "disk full"
@@ -183,13 +183,13 @@ def reason_of(error: Exception) -> str:
 
 
 def is_done(task: Task, work: Mapping[str, Any], picture: bool = False, digest: str = "") -> bool:
-    """Whether the task's files are there, made of its song as it now is, by the same model with the same settings.
+    """Whether the task's files exist and were made from the current song, by the same model with the same settings.
 
     Args:
         task: a song and its files.
         work: what `work` gives.
-        picture: the picture must be there too.
-        digest: the song's SHA-256 where it is known; otherwise the song is read.
+        picture: the picture must exist too.
+        digest: the song's SHA-256 if it is known; otherwise the song is read.
 
     Raises:
         OSError: the song cannot be read. It is read only if everything else agrees.
@@ -202,10 +202,10 @@ def is_done(task: Task, work: Mapping[str, Any], picture: bool = False, digest: 
 
 
 def _check_existing(task: Task, settings: BatchSettings) -> list[str]:
-    """Refuses to replace files that may not be replaced, and gives warnings.
+    """Checks that no file is replaced against the settings, and returns warnings.
 
     Raises:
-        ExistsError: there is such a file.
+        ExistsError: a file would be.
     """
     written = [*task.paths.values(), *([task.picture] if settings.plot else [])]
     present = [path for path in written if path.exists()]
@@ -230,7 +230,7 @@ def _check_existing(task: Task, settings: BatchSettings) -> list[str]:
 def _separate_into(
     separator: Separator, task: Task, settings: BatchSettings, progress: Progress | None, cancel: threading.Event | None
 ) -> tuple[Output, dict[str, Any]]:
-    """What was written, and what the manifest says."""
+    """The output, and the contents of the manifest."""
     info = audio.probe(task.source, settings.stream)
     tags = audio.read_tags(task.source).of_part(settings.start_s, info.rate_hz, info.rate_hz)
     warnings: list[str] = []
@@ -273,8 +273,8 @@ def _separate_into(
 
 
 def _publish(task: Task, text: str, files: StemFiles) -> None:
-    """Puts a song's finished files in their places, so that whenever the program is killed `is_done` holds only if all
-    of them are new: old files go, the manifest comes, then the files."""
+    """Moves a song's finished files to their final names: deletes the old files, then places the manifest, and last the
+    new files. So `is_done` is true only if all are new, even if the program is killed in between."""
     with replacing(task.manifest) as temporary:
         temporary.write_text(text, encoding="utf-8")
         for path in task.paths.values():
@@ -293,7 +293,7 @@ def _show(picture: Any, block: Block) -> None:
 
 
 class _Digest:
-    """A file's SHA-256, taken on a thread meanwhile."""
+    """Computes a file's SHA-256 in a thread of its own."""
 
     def __init__(self, path: Path) -> None:
         self._value: str | OSError = ""
@@ -325,7 +325,7 @@ class _Digest:
 
 
 def work(separator: Separator, task: Task, settings: BatchSettings) -> dict[str, Any]:
-    """The part of a song's manifest that is known beforehand: model, settings and files."""
+    """The part of a song's manifest that is known before separation: model, settings and files."""
     chosen = settings.output
     return {
         "model": {
@@ -360,8 +360,8 @@ def _manifest(
     seconds: float,
     warnings: list[str],
 ) -> dict[str, Any]:
-    """What was done, without times or places, so that the same work gives the same bytes."""
-    from importlib.metadata import version  # slow to load, and not needed before the first sound
+    """The contents of the manifest, without times or absolute paths, so that the same work gives the same bytes."""
+    from importlib.metadata import version  # slow to import, and not needed until the end
 
     return {
         "hyperstem": version("hyperstem"),
@@ -377,7 +377,7 @@ def _manifest(
 
 
 def line(source: Path | str, error: Exception) -> str:
-    """File and cause in one line."""
+    """The file and the error, in one line."""
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename and str(error.filename) != str(source) else ""
         text = f"{error.strerror or error}{where}"
@@ -388,12 +388,12 @@ def line(source: Path | str, error: Exception) -> str:
 
 
 def json_line(values: Mapping[str, Any]) -> str:
-    """One line of JSON in ASCII, so that it stays JSON in whatever encoding it is printed."""
+    """One line of JSON in ASCII, so that it is valid in any encoding of the terminal."""
     return json.dumps(values)
 
 
 def _json(values: Mapping[str, Any]) -> str:
-    """JSON that can be written as UTF-8, even with names of files that are not (bytes as \\udcXX)."""
+    """JSON that can be encoded as UTF-8, even with file names that cannot (escaped as \\udcXX)."""
     text = json.dumps(values, indent=2, ensure_ascii=False)
     try:
         text.encode()

@@ -1,4 +1,4 @@
-"""A song on its way through the network: input cut into segments, and segments put together to blocks of every stem."""
+"""What surrounds the network: a song is split into segments, and separated segments are assembled into blocks."""
 
 import contextlib
 import itertools
@@ -17,45 +17,45 @@ from hyperstem.errors import AudioError
 from hyperstem.separation.stems import Block
 
 _PART = 1 << 16
-"""Samples, at the higher of the model's and the song's rate, that are resampled, shared out and written at once."""
+"""Samples, at the higher of the model's and the song's rate, that are resampled, completed and written at once."""
 _NOWHERE = -1
 """The start of a segment without samples."""
 
 
 class Piece(NamedTuple):
-    """What travels to the network: a segment and the input that came with it."""
+    """What the network gets: a segment, and the input read for it."""
 
     mixture: np.ndarray
-    """(channel, time) input since the piece before."""
+    """(channel, time) input read since the previous piece."""
     segment: Segment
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to separate, only input that earlier segments covered."""
+        """Whether there is nothing to separate, because earlier segments cover all of the input."""
         return self.segment.start == _NOWHERE
 
 
 class Separated(NamedTuple):
-    """What comes back from the network."""
+    """What the network returns."""
 
     piece: Piece
     waves: np.ndarray
     """(stem, channel, time) at the model's rate."""
 
 
-class Offset:
-    """The constant offset of a song's channels: taken off before the network, added back in equal shares behind it."""
+class DcOffset:
+    """The DC offset of a song's channels: removed before the network, and restored, in equal shares, after it."""
 
     def __init__(self) -> None:
         self.value: np.ndarray | None = None
         """(channel, 1) float32; None until it is known, or where there is none."""
 
     def removed(self, waves: Iterator[np.ndarray], first: int) -> Iterator[np.ndarray]:
-        """The blocks without their offset, which is looked for in the first samples.
+        """The blocks without their offset, which is measured over the first samples.
 
         Args:
             waves: (channel, time) float32 each.
-            first: how many samples tell.
+            first: how many samples to measure it over.
         """
         held: list[np.ndarray] = []
         for wave in waves:
@@ -69,21 +69,21 @@ class Offset:
         for wave in itertools.chain(held, waves):
             yield wave if self.value is None else wave - self.value
 
-    def returned(self, block: Block) -> Block:
-        """The block with the offset in its mixture, and a share of it in every stem."""
+    def restored(self, block: Block) -> Block:
+        """The block with the offset back in its mixture, and an equal share of it in every stem."""
         if self.value is None:
             return block
         return replace(block, mixture=block.mixture + self.value, waves=block.waves + self.value / len(block.names))
 
 
-def cut_up(waves: Iterator[np.ndarray], rate_hz: int, model_hz: int, cut: Cut) -> Iterator[Piece]:
-    """Input blocks to segments at the model's rate.
+def split(waves: Iterator[np.ndarray], rate_hz: int, model_hz: int, cut: Cut) -> Iterator[Piece]:
+    """Splits input blocks into segments at the model's rate.
 
     Args:
         waves: (channel, time) float32 each, of any length.
         rate_hz: their sample rate.
         model_hz: the model's.
-        cut: how to cut, in samples at the model's rate.
+        cut: length and hop of the segments, in samples at the model's rate.
 
     Raises:
         AudioError: there are no samples.
@@ -110,50 +110,50 @@ def cut_up(waves: Iterator[np.ndarray], rate_hz: int, model_hz: int, cut: Cut) -
         yield Piece(_joined(held), Segment(_NOWHERE, nothing, 0))
 
 
-def put_together(
+def assemble(
     results: Generator[Separated, None, None], stems: tuple[str, ...], rate_hz: int, model_hz: int, cut: Cut
 ) -> Generator[Block, None, None]:
-    """Segments at the model's rate to blocks at the input's, whose stems sum to the input.
+    """Assembles segments at the model's rate into blocks at the input's rate, whose stems sum to the input.
 
     Args:
-        results: of the pieces that `cut_up` gave, in order; closed at the end, whatever happens.
+        results: for the pieces that `split` gave, in order; closed at the end, whatever happens.
         stems: their names.
         rate_hz: the input's sample rate.
         model_hz: the model's.
-        cut: as it was cut.
+        cut: the one that `split` was given.
     """
-    join = OverlapAdd(cut)
+    overlap_add = OverlapAdd(cut)
     most = max(1, _PART * model_hz // max(model_hz, rate_hz))
     inputs: deque[np.ndarray] = deque()
-    back = sharing = None
+    resampler = sharing = None
     start = channels = 0
 
     def finished(ready: np.ndarray, last: bool = False) -> Iterator[Block]:
-        """(stem * channel, time) at the input's rate to the block that is done with it, if any."""
+        """Takes (stem * channel, time) at the input's rate; yields the block that is finished by it, if any."""
         nonlocal start
         assert sharing is not None
-        unshared = ready.reshape(len(stems), channels, ready.shape[1])
-        shared = sharing.push(_taken(inputs, ready.shape[1]), unshared, last)
+        waves = ready.reshape(len(stems), channels, ready.shape[1])
+        shared = sharing.push(_pop_samples(inputs, ready.shape[1]), waves, last)
         if shared.mixture.shape[1]:
             yield Block(start, rate_hz, stems, *shared)
             start += shared.mixture.shape[1]
 
     with contextlib.closing(results):
         for piece, waves in results:
-            if back is None:
+            if resampler is None:
                 channels = len(piece.mixture)
-                back = Resampler(len(stems) * channels, model_hz, rate_hz)
+                resampler = Resampler(len(stems) * channels, model_hz, rate_hz)
                 sharing = ResidualSharing(len(stems), channels)
             inputs.append(piece.mixture)
             if not piece.empty:
-                for part in _parts(_flat(join.push(piece.segment.start, waves)), most):
-                    yield from finished(back.push(part))
-        assert back is not None
-        *parts, final = _parts(_flat(join.finish()), most)
+                for part in _parts(_flat(overlap_add.push(piece.segment.start, waves)), most):
+                    yield from finished(resampler.push(part))
+        assert resampler is not None
+        *parts, final = _parts(_flat(overlap_add.finish()), most)
         for part in parts:
-            yield from finished(back.push(part))
+            yield from finished(resampler.push(part))
         rest = sum(block.shape[1] for block in inputs)
-        yield from finished(fit(back.push(final, last=True), rest), last=True)
+        yield from finished(fit(resampler.push(final, last=True), rest), last=True)
 
 
 def _flat(waves: np.ndarray) -> np.ndarray:
@@ -162,7 +162,7 @@ def _flat(waves: np.ndarray) -> np.ndarray:
 
 
 def _parts(wave: np.ndarray, most: int) -> list[np.ndarray]:
-    """(row, time) in pieces of at most so many samples, of which there is at least one."""
+    """(row, time) in parts of at most `most` samples; always at least one part."""
     return [wave[:, at : at + most] for at in range(0, max(1, wave.shape[1]), most)]
 
 
@@ -170,8 +170,8 @@ def _joined(blocks: list[np.ndarray]) -> np.ndarray:
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
 
-def _taken(blocks: deque[np.ndarray], count: int) -> np.ndarray:
-    """The first `count` samples of the blocks, which lose them."""
+def _pop_samples(blocks: deque[np.ndarray], count: int) -> np.ndarray:
+    """Removes the first `count` samples from the blocks and returns them."""
     taken: list[np.ndarray] = [blocks[0][:, :0]]
     while count:
         block = blocks.popleft()

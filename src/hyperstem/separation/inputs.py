@@ -1,4 +1,4 @@
-"""What a caller may hand over as a sound: arrays of any number type, paths, bytes and open files."""
+"""What a caller may pass as a sound: arrays of any numeric type, paths, bytes and open files."""
 
 import contextlib
 import io
@@ -24,13 +24,13 @@ _WIDEST_INTEGER_BYTES = 4
 def as_wave(wave: Any) -> np.ndarray:
     """An array as (channel, time) float32 with full scale 1.
 
-    Integers of up to 32 bits are scaled by their range; unsigned ones have their middle at half of it, as in WAV files.
+    Integers of up to 32 bits are scaled by their range; unsigned ones are centred on half of it, as in WAV files.
 
     Args:
         wave: (channel, time), or (time,) for one channel; floats at any level, or integers.
 
     Raises:
-        AudioError: another number type, no samples, too many channels, or samples that are not finite.
+        AudioError: another type, no samples, too many channels, or samples that are not finite.
     """
     try:
         wave = np.atleast_2d(np.asarray(wave))
@@ -52,7 +52,7 @@ def as_wave(wave: Any) -> np.ndarray:
 def _as_floats(wave: np.ndarray) -> np.ndarray:
     kind = wave.dtype
     if np.issubdtype(kind, np.floating):
-        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused
+        with np.errstate(over="ignore"):  # values too large become infinite, and are refused
             return wave.astype(np.float32, copy=False)
     if not np.issubdtype(kind, np.integer) or kind.itemsize > _WIDEST_INTEGER_BYTES:
         raise AudioError(
@@ -68,7 +68,7 @@ def as_rate(rate_hz: Any) -> int:
     """A sample rate as a whole number.
 
     Raises:
-        AudioError: it is none, or not positive.
+        AudioError: it is not a positive whole number.
     """
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         whole = int(rate_hz)
@@ -79,10 +79,10 @@ def as_rate(rate_hz: Any) -> int:
 
 @contextlib.contextmanager
 def as_file(sound: Sound) -> Iterator[Path]:
-    """The path of a sound; contents and open files are in a temporary file while the block runs.
+    """The path of a sound; bytes and open files are copied to a temporary file while the block runs.
 
     Raises:
-        AudioError: it is none of `Sound`; what the block raises names the sound in place of the temporary file.
+        AudioError: it is not a `Sound`; errors raised in the block name the sound instead of the temporary file.
     """
     if isinstance(sound, str | os.PathLike):
         yield user_path(sound)
@@ -97,7 +97,7 @@ def as_file(sound: Sound) -> Iterator[Path]:
 
 
 def _write(sound: Any, path: Path) -> str:
-    """Writes a sound's bytes to `path` and gives its name in messages."""
+    """Writes a sound's bytes to `path`, and returns its name for messages."""
     if isinstance(sound, bytes | bytearray | memoryview):
         path.write_bytes(sound)
         return f"the {type(sound).__name__} given"

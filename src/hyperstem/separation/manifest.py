@@ -1,6 +1,6 @@
-"""The manifest beside a song's stems: what was made from what and how, and so whether it need be made again.
+"""The manifest beside a song's stems: what they were made from and how, and so whether they are up to date.
 
-A manifest holds no times and no places: the same work gives the same bytes.
+A manifest holds no times and no absolute paths: the same work gives the same bytes.
 """
 
 import json
@@ -13,7 +13,7 @@ MANIFEST = "manifest.json"
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The contents of a manifest, empty if there is none or it was not written here."""
+    """The contents of a manifest, empty if there is none or it is not one of ours."""
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -22,28 +22,28 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a manifest is there and was written here."""
+    """Whether the manifest exists and is one of ours."""
     return bool(read(path))
 
 
 def files(path: Path) -> list[Path]:
-    """The files that the manifest at `path` says were written with it."""
+    """The files that the manifest at `path` lists as its stems."""
     stems = read(path).get("stems")
     names = stems.values() if isinstance(stems, dict) else ()
     return [path.parent / name for name in names if isinstance(name, str)]
 
 
 def relative(paths: Mapping[str, Path], manifest: Path) -> dict[str, str]:
-    """Files as a manifest names them: relative to its own folder."""
+    """Files as a manifest names them, relative to its own folder."""
     return {name: Path(os.path.relpath(path, manifest.parent)).as_posix() for name, path in paths.items()}
 
 
 def agrees(contents: Mapping[str, Any], work: Mapping[str, Any]) -> bool:
-    """Whether a manifest tells of this work: its model, settings and files, whatever the song.
+    """Whether a manifest describes this work, that is its model, settings and files, for any song.
 
     Args:
-        contents: a manifest's, from `read` or from elsewhere.
-        work: what `batch.work` gives. Settings that are None may be missing, as in manifests older than a setting.
+        contents: of a manifest, from `read` or from elsewhere.
+        work: what `batch.work` gives. Settings that are None may be missing: older manifests do not have every setting.
     """
     try:
         same_model = contents["model"]["sha256"] == work["model"]["sha256"]
@@ -57,6 +57,6 @@ def _set(contents: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_of(contents: Mapping[str, Any], digest: str) -> bool:
-    """Whether a manifest is of the song with this SHA-256."""
+    """Whether a manifest belongs to the song with this SHA-256."""
     source = contents.get("source")
     return isinstance(source, dict) and source.get("sha256") == digest != ""

@@ -1,4 +1,4 @@
-"""Names of the files that are written: templates and what fills them."""
+"""Names of the output files: templates and their fields."""
 
 import os
 import re
@@ -9,19 +9,19 @@ from hyperstem.errors import ConfigError
 from hyperstem.separation.manifest import MANIFEST
 
 FIELDS = ("track", "stem", "ext", "folder")
-"""What a template may hold in braces."""
+"""The fields that a template may have, in braces."""
 _NOT_ON_WINDOWS = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _DEVICE = re.compile("con|prn|aux|nul|conin\\$|conout\\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]", re.IGNORECASE)
 _LONGEST_TRACK = 200
-"""Bytes of a track's name that go into paths; file systems hold 255 with the stem and the ending."""
+"""Most bytes of a track's name in paths; file systems allow 255 with the stem and the extension."""
 
 
 def check_template(template: str, one_file: bool) -> None:
-    """Refuses templates whose files would be one, or lie outside the output folder.
+    """Refuses templates that name several files alike, or files outside the output folder.
 
     Args:
-        template: of paths below the output folder.
-        one_file: a song has one file only, so that no field for the stem is needed.
+        template: for paths below the output folder.
+        one_file: each song has a single file, so the template needs no {stem}.
 
     Raises:
         ConfigError: naming the fault.
@@ -35,7 +35,7 @@ def check_template(template: str, one_file: bool) -> None:
 
 
 def fields(template: str) -> list[str]:
-    """Names of the fields in a template, which stand alone in their braces: a format could make two stems one file.
+    """Names of the fields in a template. Format specs and conversions are refused: they could name two stems alike.
 
     Raises:
         ConfigError: there are other fields, or the braces do not match.
@@ -54,7 +54,7 @@ def fields(template: str) -> list[str]:
 def filled(
     template: str, track: str, stem: str, ext: str, folder: str = "", windows: bool = os.name == "nt"
 ) -> PurePath:
-    """A template's path for one file, below the output folder, in names that the system can have."""
+    """A template's path for one file, below the output folder, in names that the system allows."""
     if windows:
         folder = "/".join(windows_name(part) for part in folder.split("/") if part)
     text = template.format(track=track, stem=stem, ext=ext, folder=folder)
@@ -62,18 +62,18 @@ def filled(
 
 
 def track_name(source: PurePath, windows: bool = os.name == "nt") -> str:
-    """What a song is called in paths: its file's name without the ending, as far as the system can have it."""
+    """A song's name in paths: its file's name without the extension, as the system allows it."""
     name = source.name.removesuffix(source.suffix) or source.name
     if name.lower().endswith(".stem"):
         name = name[:-5] or name
     if not name.strip("."):
-        name = source.name  # "." and ".." are folders of their own
+        name = source.name  # "." and ".." would be folders
     name = name.encode(errors="surrogateescape")[:_LONGEST_TRACK].decode(errors="ignore") or "track"
     return windows_name(name) if windows else name
 
 
 def windows_name(name: str) -> str:
-    """A file's or folder's name as Windows can have it: no dot or space at its end, and no name of a device.
+    """A file's or folder's name as Windows allows it: no dot or space at its end, and no device name.
 
     Source: Microsoft, "Naming Files, Paths, and Namespaces".
     """

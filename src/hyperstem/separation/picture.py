@@ -10,7 +10,7 @@ from hyperstem.errors import HyperstemError
 from hyperstem.files import replacing
 
 _COLUMNS = 1024
-"""At least half as many columns are drawn of a song that is long enough; never more."""
+"""Most columns of a picture; a song that is long enough has at least half as many."""
 _BINS = 128
 _FFT = 2048
 _RANGE_DB = 80.0
@@ -18,7 +18,7 @@ _COLOURS = {"mixture": "#555555", "drums": "#c1652e", "bass": "#7a4fa3", "other"
 
 
 def require_matplotlib() -> None:
-    """Says how to install matplotlib where it is missing.
+    """Checks that matplotlib is installed.
 
     Raises:
         HyperstemError: it is missing.
@@ -28,7 +28,7 @@ def require_matplotlib() -> None:
 
 
 class Picture:
-    """Collects a song block by block in flat memory, and draws it.
+    """Collects a song block by block in constant memory, and draws it.
 
     Args:
         rate_hz: sample rate of the waves.
@@ -47,7 +47,7 @@ class Picture:
         self._bands = _bands(rate_hz)
 
     def add(self, *waves: np.ndarray) -> None:
-        """Appends samples: one (channel, time) array per row, equally long."""
+        """Appends samples: one (channel, time) array per row, all of the same length."""
         mono = np.stack([wave.mean(axis=0) for wave in waves])
         self._frames += mono.shape[1]
         self._held = np.concatenate([self._held, mono], axis=1)
@@ -65,14 +65,14 @@ class Picture:
             self._halve()
 
     def _halve(self) -> None:
-        """Makes one column of two."""
+        """Merges pairs of columns."""
         self._low = [np.minimum(a, b) for a, b in zip(self._low[::2], self._low[1::2], strict=True)]
         self._high = [np.maximum(a, b) for a, b in zip(self._high[::2], self._high[1::2], strict=True)]
         self._power = [(a + b) / 2 for a, b in zip(self._power[::2], self._power[1::2], strict=True)]
         self._span *= 2
 
     def save(self, path: Path, title: str = "") -> None:
-        """Draws the picture into a PNG file; it appears whole or not at all.
+        """Draws the picture into a PNG file, which appears complete or not at all.
 
         Raises:
             HyperstemError: matplotlib is missing.
@@ -111,19 +111,19 @@ class Picture:
         for axis in axes[-1]:
             axis.set_xlabel("seconds")
         if title:
-            shown = title.encode(errors="replace").decode()  # names of files may be any bytes
+            shown = title.encode(errors="replace").decode()  # file names may be any bytes
             figure.suptitle(shown.replace("$", r"\$"))
         with replacing(path) as temporary:
             figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
 
 
 def _band_of(hz: float, rate_hz: int) -> float:
-    """The (fractional) band of a frequency: bands are equally wide on the mel scale, 2595 log10(1 + f / 700)."""
+    """The (fractional) band of a frequency: bands have equal widths on the mel scale, 2595 log10(1 + f / 700)."""
     return _BINS * np.log10(1 + hz / 700) / np.log10(1 + rate_hz / 2 / 700)
 
 
 def _bands(rate_hz: int) -> np.ndarray:
-    """(bin, band) weights that bring a power spectrum to mel bands; every band takes at least the bin nearest to it."""
+    """(bin, band) weights that map a power spectrum to mel bands; every band has at least the bin nearest to it."""
     position = np.array([_band_of(hz, rate_hz) for hz in np.arange(_FFT // 2 + 1) * rate_hz / _FFT])
     centre = np.arange(_BINS) + 0.5
     weights = np.maximum(0, 1 - np.abs(position[:, None] - centre))

@@ -1,4 +1,4 @@
-"""Steps that overlap in time: a generator on its own thread, and a map over several workers in order."""
+"""Concurrent steps of a pipeline: a generator on its own thread, and an ordered map over several workers."""
 
 import queue
 import threading
@@ -15,7 +15,7 @@ _DONE = object()
 
 
 def prefetch(items: Iterator[T], depth: int) -> Iterator[T]:
-    """Runs a generator on a thread of its own, at most `depth` items ahead; its errors come out here.
+    """Runs a generator on a thread of its own, at most `depth` items ahead; its errors are raised here.
 
     Closing the result stops the thread and closes the generator.
     """
@@ -51,7 +51,7 @@ def prefetch(items: Iterator[T], depth: int) -> Iterator[T]:
                 try:
                     raise error
                 finally:
-                    del error  # the error holds this frame: held by it in turn, all that it works on would stay
+                    del error  # error and frame would refer to each other, and keep their arrays alive
             if item is _DONE:
                 return
             yield item
@@ -61,7 +61,7 @@ def prefetch(items: Iterator[T], depth: int) -> Iterator[T]:
 
 
 def ordered_map(function: Callable[[T], R], items: Iterator[T], workers: int) -> Iterator[R]:
-    """``map(function, items)`` over a pool of threads, results in order, a bounded number of items in flight."""
+    """``map(function, items)`` over a pool of threads: results in order, a bounded number of items in flight."""
     pool = ThreadPoolExecutor(workers)
     pending: deque[Future[R]] = deque()
     try:

@@ -7,5 +7,5 @@ QUALITIES: tuple[Quality, ...] = get_args(Quality)
 
 
 def stages_of(quality: Quality, stages: int) -> int:
-    """How many of a network's stages a quality runs."""
+    """How many of a network's stages run at this quality."""
     return min(stages, {"preview": 1, "standard": 2, "full": stages}[quality])

@@ -1,4 +1,4 @@
-"""Separates songs: a file or an array in, the waves of its stems out, in memory that does not grow with the song."""
+"""Separates songs: a file or an array in, the waves of its stems out, in constant memory."""
 
 import math
 import threading
@@ -17,7 +17,7 @@ from hyperstem.dsp.residual import mute, share_by_frequency
 from hyperstem.errors import ConfigError, HyperstemError, ModelError
 from hyperstem.files import user_path
 from hyperstem.models import engines, store
-from hyperstem.separation.flow import Offset, Piece, Separated, cut_up, put_together
+from hyperstem.separation.flow import DcOffset, Piece, Separated, assemble, split
 from hyperstem.separation.inputs import Sound, as_file, as_rate, as_wave
 from hyperstem.separation.pipeline import ordered_map, prefetch
 from hyperstem.separation.quality import QUALITIES, Quality, stages_of
@@ -26,14 +26,14 @@ from hyperstem.separation.stems import Block, Stems
 __all__ = ["Block", "Cancelled", "Progress", "Quality", "Separator", "Stems", "separate"]
 
 OVERLAP = 0.1
-"""Part of a segment that is cross-faded with the next: docs/separation.md has the measurement."""
+"""Fraction of a segment that is crossfaded with the next; docs/separation.md has the measurement."""
 LARGEST_OVERLAP = 0.9
 QUIET = 1e-6
-"""A segment whose samples all lie below (-120 dBFS) is not given to the network; all stems share it."""
+"""A segment whose samples all lie below this (-120 dBFS) bypasses the network; all stems get equal shares of it."""
 T = TypeVar("T")
 
 Progress = Callable[[float, float | None], None]
-"""Called with the seconds done and, where it is known, the seconds in all."""
+"""Called with the seconds done and, where it is known, the total."""
 
 
 class Cancelled(HyperstemError):
@@ -45,10 +45,10 @@ class Separator:
 
     Attributes:
         stems: names of the stems, in the model's order.
-        rate_hz: rate of the highest stage run; content above it is shared out by the stems' energy.
+        rate_hz: rate of the highest stage run; what lies above its band is distributed by the stems' energy.
         model_name: name or path of the model.
         model_sha256: of the model file.
-        trained: False for a stand-in without training.
+        trained: False for an untrained placeholder.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Separator:
         self.model_name, self.model_sha256, self.trained = loaded.name, loaded.sha256, loaded.trained
         self._loaded, self._config = loaded, config
         self._origin: tuple[Any, ...] | None = None  # what `load` was called with
-        self._slots = threading.BoundedSemaphore(loaded.workers)  # however many songs are separated at once
+        self._slots = threading.BoundedSemaphore(loaded.workers)  # shared by all songs that are separated at once
         self._cut = _cut(config, stages, segment_s, overlap)
 
     @classmethod
@@ -96,11 +96,11 @@ class Separator:
 
         Args:
             name_or_path: a named model, its folder, or a model file.
-            quality: "preview", "standard" or "full": one, two or all stages are run.
-            device: "cpu" or "cuda"; "auto" takes the exported network on the processor where there is one.
-            threads: processor threads; None takes one for each core, 8 at most.
-            segment_s: length of the cuts; None takes the model's own, which is what it was trained for.
-            overlap: part of a segment, 0 to 0.9, that is cross-faded with the next.
+            quality: "preview", "standard" or "full": runs one, two or all stages.
+            device: "cpu" or "cuda"; "auto" runs the exported network on the CPU if the model has one.
+            threads: CPU threads; None uses one per core, 8 at most.
+            segment_s: length of the segments; None uses the model's own, which it was trained for.
+            overlap: fraction of a segment, 0 to 0.9, that is crossfaded with the next.
 
         Raises:
             ModelError: no such model, or a damaged one.
@@ -120,7 +120,7 @@ class Separator:
 
     @property
     def segment_s(self) -> float:
-        """Length of the cuts in seconds."""
+        """Length of the segments in seconds."""
         return self._cut.length / self.rate_hz
 
     def separate(
@@ -132,11 +132,11 @@ class Separator:
             wave: (channel, time), or (time,) for one channel: floats with full scale 1, at any level, or integers of 8,
                 16 or 32 bits, whose range is full scale.
             rate_hz: its sample rate.
-            progress: called with the seconds done and in all.
+            progress: called with the seconds done and the total.
             cancel: set it from another thread to stop.
 
         Raises:
-            AudioError: no samples, too many channels, no numbers, samples that are not finite, or no whole rate.
+            AudioError: no samples, too many channels, samples that are not finite numbers, or a fractional rate.
             Cancelled: `cancel` was set.
         """
         wave, rate_hz = as_wave(wave), as_rate(rate_hz)
@@ -184,17 +184,17 @@ class Separator:
         strict: bool = False,
         warn: audio.Warn | None = None,
     ) -> Generator[Block, None, None]:
-        """Separates a file, or a part of it, in flat memory.
+        """Separates a file, or a part of it, in constant memory.
 
         Args:
             path: any file that soundfile or PyAV reads: its path, its contents as bytes, or the open file.
             start_s: where to begin, in seconds.
-            duration_s: how much to separate at most; None goes to the end.
-            progress: called with the seconds done and in all.
+            duration_s: how much to separate at most; None separates to the end.
+            progress: called with the seconds done and the total.
             cancel: set it from another thread to stop.
             stream: which sound stream: a number from 0, a language or title; None for the default one.
-            strict: refuse files of which sound is lost; else silence stands in its place, and `warn` is called.
-            warn: called with each thing that is wrong with the file; None makes each an `audio.AudioWarning`.
+            strict: refuse files that have lost sound; otherwise silence replaces it, and `warn` is called.
+            warn: called with each problem found in the file; None issues an `audio.AudioWarning` for each.
 
         Yields:
             Blocks, in order, as they are ready.
@@ -219,29 +219,29 @@ class Separator:
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> Generator[Block, None, None]:
-        """Separates blocks of any length, (channel, time) float32 each, in flat memory: decoding, network and the rest
-        run at the same time.
+        """Separates blocks of any length, (channel, time) float32 each, in constant memory; decoding, the network and
+        everything after it run at the same time.
 
         Yields:
             Blocks, in order, as they are ready.
         """
-        offset = Offset()
-        level = offset.removed(_unless(cancel, waves), self._cut.length * rate_hz // self.rate_hz)
-        pieces = prefetch(cut_up(level, rate_hz, self.rate_hz, self._cut), depth=2)
-        separated = _unless(cancel, ordered_map(self._run, pieces, self._loaded.workers))
-        for block in prefetch(put_together(separated, self.stems, rate_hz, self.rate_hz, self._cut), depth=2):
-            block = offset.returned(block)
+        offset = DcOffset()
+        centred = offset.removed(_until_cancelled(cancel, waves), self._cut.length * rate_hz // self.rate_hz)
+        pieces = prefetch(split(centred, rate_hz, self.rate_hz, self._cut), depth=2)
+        separated = _until_cancelled(cancel, ordered_map(self._run, pieces, self._loaded.workers))
+        for block in prefetch(assemble(separated, self.stems, rate_hz, self.rate_hz, self._cut), depth=2):
+            block = offset.restored(block)
             yield block
             if progress is not None:
                 progress((block.start + block.mixture.shape[1]) / rate_hz, total_s)
 
     def _run(self, piece: Piece) -> Separated:
-        """The network on one segment, at the level it was trained for."""
+        """Runs the network on one segment, normalised as in training."""
         segment = piece.segment
         if piece.empty:
             return Separated(piece, np.zeros((len(self.stems), *segment.wave.shape), np.float32))
         items = _as_items(segment.wave, self._config.audio_channels)  # (batch, model channel, time)
-        offset = constant_offset(items)  # that begins later than the song
+        offset = constant_offset(items)  # one that begins in the middle of the song
         items = items - offset if offset.any() else items
         loud = np.maximum(items.max(axis=(1, 2)), -items.min(axis=(1, 2))) >= QUIET
         result = np.zeros((len(items), len(self.stems), *items.shape[1:]), np.float32)  # no memory until written to
@@ -252,10 +252,10 @@ class Separator:
             stems = stems[..., : items.shape[-1]]
             if not math.isfinite(stems.max() - stems.min()):
                 raise ModelError(f"model {self.model_name} gave samples that are not finite")
-            heard = stages.waves[-1][..., : items.shape[-1]]
+            mixture = stages.waves[-1][..., : items.shape[-1]]
             if not self._config.sums_to_mixture:
-                stems = share_by_frequency(heard, stems, self.rate_hz)
-            mute(heard, stems, self.rate_hz)
+                stems = share_by_frequency(mixture, stems, self.rate_hz)
+            mute(mixture, stems, self.rate_hz)
             stems *= stages.scales[-1][:, None]
             if loud.all():
                 result = stems
@@ -273,7 +273,7 @@ def separate(path: Sound, model: str | Path = "default", quality: Quality = "ful
     Args:
         path: any file that soundfile or PyAV reads: its path, its contents as bytes, or the open file.
         model: a named model, its folder, or a model file.
-        quality: "preview", "standard" or "full": one, two or all stages are run.
+        quality: "preview", "standard" or "full": runs one, two or all stages.
 
     Returns:
         Stem name to float32 (channel, time) at the file's rate, with `Stems.save`.
@@ -288,7 +288,7 @@ def separate(path: Sound, model: str | Path = "default", quality: Quality = "ful
 
 
 def _cut(config: NetworkConfig, stages: int, segment_s: float, overlap: float) -> Cut:
-    """Whole frames of every stage."""
+    """Segments that are whole frames at every stage."""
     frame = config.hop << (stages - 1)
     length = max(1, round(segment_s * config.rates_hz[stages - 1] / frame)) * frame
     step = 1 << (stages - 1)
@@ -296,7 +296,7 @@ def _cut(config: NetworkConfig, stages: int, segment_s: float, overlap: float) -
 
 
 def _as_items(wave: np.ndarray, model_channels: int) -> np.ndarray:
-    """(channel, time) to (batch, model channel, time): one by one, or in pairs, an odd one doubled."""
+    """(channel, time) to (batch, model channel, time): single channels, or pairs with an odd last channel doubled."""
     if model_channels == 2 and len(wave) % 2:
         wave = np.concatenate([wave, wave[-1:]])
     return wave.reshape(-1, model_channels, wave.shape[-1])
@@ -316,8 +316,8 @@ def _array_blocks(wave: np.ndarray) -> Iterator[np.ndarray]:
         yield wave[:, at : at + audio.reading.BLOCK_FRAMES]
 
 
-def _unless(cancel: threading.Event | None, items: Iterator[T]) -> Generator[T, None, None]:
-    """The items, until `cancel` is set; they are closed at the end."""
+def _until_cancelled(cancel: threading.Event | None, items: Iterator[T]) -> Generator[T, None, None]:
+    """The items, until `cancel` is set; closes their generator at the end."""
     try:
         for item in items:
             if cancel is not None and cancel.is_set():

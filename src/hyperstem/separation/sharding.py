@@ -1,4 +1,4 @@
-"""One of several equal parts of a catalogue, so that machines that know nothing of each other share it."""
+"""Shards: equal parts of a catalogue, for machines that work on it without knowing of each other."""
 
 import hashlib
 import re
@@ -15,10 +15,10 @@ class Shard(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The part that "2/8" names.
+        """The shard that a text such as "2/8" names.
 
         Raises:
-            ConfigError: it names none.
+            ConfigError: it does not name one.
         """
         found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         shard = cls(int(found[1]), int(found[2])) if found else None
@@ -27,10 +27,10 @@ class Shard(NamedTuple):
         return shard
 
     def holds(self, name: str) -> bool:
-        """Whether the song whose stems have this name belongs to this part: one part has it, whoever asks."""
+        """Whether the song whose stems have this name belongs to this shard, and to no other on any machine."""
         digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
         return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
 
 
 WHOLE = Shard()
-"""All of a catalogue."""
+"""The whole catalogue."""

@@ -14,17 +14,17 @@ from hyperstem.separation import manifest
 from hyperstem.separation.tasks import Result
 
 _ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):[/\\]+")
-"""The begin of a URL, as it is left by `Path`, which takes one of its two strokes."""
+"""The beginning of a URL, of whose two slashes `Path` keeps one."""
 _BLOCK = 1 << 20
 
 
 class Found(NamedTuple):
-    """What the given paths hold."""
+    """The songs found at the given paths."""
 
     sources: list[Path]
     failures: list[Result]
     folders: dict[Path, str]
-    """The folder of each source below the one that was searched, with "/" between its parts; "" where it has none."""
+    """The folder of each source relative to the one searched, with "/" between its parts; "" for that folder itself."""
 
 
 def read_list(file: BinaryIO) -> Iterator[Path]:
@@ -33,9 +33,9 @@ def read_list(file: BinaryIO) -> Iterator[Path]:
 
 
 def read_names(file: BinaryIO) -> Iterator[str]:
-    """The names in a list, one a line, or with zero bytes between them as `find -print0` has them.
+    """The names in a list, one per line, or separated by null bytes as `find -print0` writes them.
 
-    It is read bit by bit, so that it may be as long as it likes.
+    The list is read block by block, so it may have any length.
     """
     left, end = b"", b""
     while block := file.read(_BLOCK):
@@ -47,20 +47,20 @@ def read_names(file: BinaryIO) -> Iterator[str]:
 
 
 def _listed(line: bytes) -> str | None:
-    """The name in one line, without the marks that editors on Windows add; None if it is empty."""
+    """The name in one line, without the byte order mark and carriage return of Windows; None if it is empty."""
     line = line.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\r")
     return os.fsdecode(line) if line else None
 
 
 def find_sources(given: Iterable[Path], root: Path | None = None, listed: Iterable[Path] = ()) -> Found:
-    """The audio files at the given paths: files as they are, folders searched by ending; each file once.
+    """The audio files at the given paths: files as they are, folders searched by file extension; each file once.
 
-    Hidden files, and what an earlier run has written, are passed over in folders.
+    In folders, hidden files and the output of earlier runs are ignored.
 
     Args:
         given: files and folders.
-        root: songs below it keep their folders below it; None lets songs keep those below the folder given.
-        listed: more of them, from a list; where there is no `root` they keep their folders below the current one.
+        root: songs keep their folders relative to it; None keeps those relative to the folder given.
+        listed: more of them, from a list; without `root` they keep their folders relative to the current one.
     """
     sources: dict[Path, Path] = {}
     folders: dict[Path, str] = {}
@@ -74,7 +74,7 @@ def find_sources(given: Iterable[Path], root: Path | None = None, listed: Iterab
 
 
 def _songs(path: Path, failures: list[Result]) -> list[Path]:
-    """The songs at one path; what is wrong with it is added to `failures`."""
+    """The songs at one path; problems with it are added to `failures`."""
     try:
         if path.is_dir():
             return _audio_files(path, failures)
@@ -90,7 +90,7 @@ def _songs(path: Path, failures: list[Result]) -> list[Path]:
 
 
 def _folder(source: Path, root: Path) -> str:
-    """The source's folder below `root`; none if it lies elsewhere."""
+    """The source's folder relative to `root`; empty if it lies elsewhere."""
     try:
         here, top = os.path.abspath(source.parent), os.path.abspath(root)  # noqa: PTH100 (links are not followed)
         folder = Path(here).relative_to(top)
@@ -100,7 +100,7 @@ def _folder(source: Path, root: Path) -> str:
 
 
 def resolved(path: Path) -> Path:
-    """Absolute, links followed where that is possible."""
+    """The absolute path, with links followed where possible."""
     found = path.absolute()
     with contextlib.suppress(OSError, RuntimeError):
         found = path.resolve()
@@ -112,7 +112,7 @@ def _unreadable(path: Path, error: OSError) -> Result:
 
 
 def _audio_files(folder: Path, failures: list[Result]) -> list[Path]:
-    """Audio files in and under a folder, without those that a manifest there says were written here."""
+    """Audio files in and below a folder, except those that a manifest there lists as our output."""
     files, written, before = [], set(), len(failures)
     for path in _files(folder, failures):
         if path.name.endswith(manifest.MANIFEST):
@@ -126,8 +126,8 @@ def _audio_files(folder: Path, failures: list[Result]) -> list[Path]:
 
 
 def _files(folder: Path, failures: list[Result]) -> Iterator[Path]:
-    """What is not hidden, in order; folders of our own output are passed over whole, and what cannot be looked into is
-    added to `failures`."""
+    """The files that are not hidden, in order; only the manifest if a folder holds our own output. Folders that cannot
+    be read are added to `failures`."""
     if manifest.is_ours(folder / manifest.MANIFEST):
         yield folder / manifest.MANIFEST
         return

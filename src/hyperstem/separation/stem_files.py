@@ -1,4 +1,4 @@
-"""Writes the stems of one song: all files together, whole or not at all, with one gain."""
+"""Writes the stems of one song: all files or none, with one gain for all."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,16 +26,16 @@ class OutputSettings:
     format: Format
     subtype: str = "pcm16"
     clip: Literal["scale", "clamp", "error"] = "scale"
-    """What happens to peaks above 1: one gain for the song (in fixed-point formats), cut off, or an error; float files
-    keep them."""
+    """What to do with peaks above 1: scale the whole song by one gain (in fixed-point formats), clamp them, or fail.
+    Float files keep them."""
     rate_hz: int | None = None
-    """None keeps the input's; formats that cannot hold it take the next they can."""
+    """None keeps the input's; formats that do not support it use the next higher one they do, or their highest."""
     channels: Literal["input", "mono", "stereo"] = "input"
-    """Write the input's channels, their mean, or a downmix to two."""
+    """Write the input's channels, their mean, or a stereo downmix."""
     groups: tuple[tuple[str, tuple[str, ...]], ...] | None = None
     """Name of each file and the stems summed in it; None writes each stem."""
     bitrate: int | None = None
-    """Bits per second of lossy formats; None takes the format's own."""
+    """Bits per second of lossy formats; None uses the format's default."""
 
     def __post_init__(self) -> None:
         if self.bitrate is not None:
@@ -46,17 +46,17 @@ class OutputSettings:
         return self.groups if self.groups is not None else tuple((stem, (stem,)) for stem in stems)
 
     def output_rate_hz(self, rate_hz: int) -> int:
-        """The rate of the files for an input's rate."""
+        """The rate of the files, given the input's rate."""
         return self.format.rate_for(self.rate_hz or rate_hz)
 
     @property
     def bits(self) -> int:
-        """Of fixed-point samples; 0 for float and lossy formats."""
+        """Bits per fixed-point sample; 0 for float and lossy formats."""
         return {"pcm16": 16, "pcm24": 24}.get(self.subtype, 0) if self.format.lossless else 0
 
     @property
     def boundless(self) -> bool:
-        """Whether the files are float, so that no peak is too high."""
+        """Whether the files are float, which hold peaks of any height."""
         return self.format.lossless and not self.bits
 
 
@@ -73,13 +73,13 @@ class Output(NamedTuple):
 
 
 class StemFiles:
-    """Open files of one song.
+    """The open output files of one song.
 
-    Fixed-point formats have one gain, known only at the end. Samples are written with the gain found so far; if it
-    sank, what was written is scaled once more into new files, where the sum is kept again.
+    Fixed-point formats share one gain, which is known only at the end. Samples are written with the gain found so far;
+    if it had to be lowered, everything is rescaled into new files at the end. Either way the stems sum to the mixture.
 
     Args:
-        paths: file of each group's name; for a multitrack format one file under any name. Folders must exist.
+        paths: group name to file; a multitrack format has one file, under any name. Folders must exist.
         settings: how to write.
         stems: names of the stems, in the order of the waves.
         rate_hz: of the waves.
@@ -88,8 +88,8 @@ class StemFiles:
         speakers: names of the channels' loudspeakers, if known.
 
     Raises:
-        AudioError: the format cannot hold this.
-        OSError: a file cannot be made.
+        AudioError: the format does not support the rate, channels or subtype.
+        OSError: a file cannot be created.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class StemFiles:
             waves: (stem, channel, time) float32; they sum to the mixture.
 
         Raises:
-            AudioError: a peak is above 1 and that is an error by the settings.
+            AudioError: a peak is above 1 and the settings forbid that.
             OSError: the disk is full, ...
         """
         self._write(mixture, waves, last=False)
@@ -201,14 +201,14 @@ class StemFiles:
             groups = np.clip(groups, -1, 1)
         if self._multitrack:
             self._multitrack.write(list(groups))
-        elif self._settings.format.name == "wav":  # no encoder: handing it to threads costs more than it gains
+        elif self._settings.format.name == "wav":  # nothing to encode: threads would cost more than they gain
             for writer, group in zip(self._writers, groups, strict=True):
                 writer.write(group)
         else:
             _all(self._pool, Writer.write, self._writers, groups)
 
     def _steps(self, mixture: np.ndarray, groups: np.ndarray, peak: float) -> np.ndarray:
-        """(file, channel, time) float32 as fixed-point steps at the gain so far, which sinks if they do not fit."""
+        """(file, channel, time) float32 as fixed-point steps at the current gain, lowered if they would clip."""
         full = 1 << (self._settings.bits - 1)
         steps = self._rounded(mixture, groups)
         if peak * self._gain * full > full - 1 - len(groups) and not (steps.max() < full and steps.min() >= -full):
@@ -220,16 +220,16 @@ class StemFiles:
         return self._as_integers(steps)
 
     def _as_integers(self, steps: np.ndarray) -> np.ndarray:
-        """(file, channel, time) as integers, in memory (file, time, channel), as files have them."""
+        """(file, channel, time) as integers, laid out in memory as in files: (file, time, channel)."""
         files, channels, time = steps.shape
         integers = np.empty((files, time, channels), np.int16 if self._settings.bits == 16 else np.int32)
         result = integers.transpose(0, 2, 1)
-        for row in np.ndindex(files, channels):  # numpy would go through time last, six times slower
+        for row in np.ndindex(files, channels):  # at once, numpy would not loop over time innermost: six times slower
             np.copyto(result[row], steps[row], casting="unsafe")
         return result
 
     def _rounded(self, mixture: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """Whole steps, still as floats; where the files make up the mixture, they sum to its steps."""
+        """Whole steps, still as floats; if the files make up the mixture, they sum to its steps."""
         kind = np.float32 if self._settings.bits == 16 else np.float64  # float32 holds 24 bits, but not their products
         factor = kind(self._gain * (1 << (self._settings.bits - 1)))
         steps = groups * factor
@@ -239,7 +239,7 @@ class StemFiles:
         return steps
 
     def finish(self) -> Output:
-        """Completes the files under their temporary names; nothing can be written any more.
+        """Completes the files under their temporary names; no more can be written.
 
         Raises:
             OSError: the disk is full, ...
@@ -262,7 +262,7 @@ class StemFiles:
         return self._output
 
     def close(self) -> Output:
-        """Puts the files in their places, finished before if they were not yet.
+        """Finishes the files if needed, and moves them to their final names.
 
         Raises:
             OSError: the disk is full, ...
@@ -277,7 +277,7 @@ class StemFiles:
         return output
 
     def _rescale(self) -> None:
-        """Brings all that was written to the last gain, in new files."""
+        """Rewrites everything at the final gain, into new files."""
         old = self._writers
         new = self._open([writer.path for writer in old])
         self._writers = [*old, *new]
@@ -297,7 +297,7 @@ class StemFiles:
             writer.abort()
 
     def _sectioned(self, writer: Writer) -> Iterator[tuple[np.ndarray, float]]:
-        """Steps written so far, (channel, time) with the gain they were written at."""
+        """The steps written so far, (channel, time), each part with the gain it was written at."""
         ends = [start for start, _ in self._sections[1:]] + [self._frames]
         spans = [(start, end, gain) for (start, gain), end in zip(self._sections, ends, strict=True)]
         for start, end, gain in spans:
@@ -306,7 +306,7 @@ class StemFiles:
                 yield read_steps(writer.temporary, self._settings.bits, at, count), gain
 
     def abort(self) -> None:
-        """Takes back everything written."""
+        """Deletes everything written."""
         self._pool.shutdown(cancel_futures=True)
         for writer in self._writers:
             writer.abort()
@@ -317,18 +317,18 @@ class StemFiles:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.abort()  # does nothing to files that were closed
+        self.abort()  # leaves files that were closed
 
 
 def _weights(wanted: str, channels: int, speakers: tuple[str, ...]) -> np.ndarray | None:
-    """What every input channel is multiplied by in each output channel; None to leave them as they are."""
+    """The (output, input channel) mixing matrix; None leaves the channels as they are."""
     if wanted == "mono" and channels > 1:
         return np.full((1, channels), 1 / channels, np.float32)
     return stereo_weights(channels, speakers) if wanted == "stereo" and channels != 2 else None
 
 
 def _all(pool: ThreadPoolExecutor, function, *columns) -> None:
-    """Calls `function` for every row at once, and waits for all even if one fails."""
+    """Calls `function` for all rows in parallel, and waits for all even if one fails."""
     futures = [pool.submit(function, *row) for row in zip(*columns, strict=True)]
     for error in [future.exception() for future in futures]:
         if error is not None:
@@ -336,9 +336,9 @@ def _all(pool: ThreadPoolExecutor, function, *columns) -> None:
 
 
 def _keep_sum(steps: np.ndarray, target: np.ndarray) -> None:
-    """Makes (file, channel, time) steps sum to (channel, time) in place: the loudest file gets what is missing.
+    """Makes (file, channel, time) steps sum to (channel, time) in place: the loudest file gets the rounding error.
 
-    Which one is the loudest is decided anew every `_LOUDEST_OVER` samples. Whole steps are exact as floats.
+    The loudest is chosen anew every `_LOUDEST_OVER` samples. Whole steps are exact as floats.
     """
     missing = target - steps.sum(axis=0)
     _, channels, time = steps.shape

@@ -1,4 +1,4 @@
-"""What separation gives: blocks of a song as they are ready, or the stems of all of it."""
+"""The results of separation: blocks of a song as they are ready, or the stems of the whole song."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Block:
     """First sample, counted from the first one separated."""
     rate_hz: int
     names: tuple[str, ...]
-    """Of the stems."""
+    """Names of the stems."""
     mixture: np.ndarray
     """(channel, time) float32: the input."""
     waves: np.ndarray
@@ -41,7 +41,7 @@ class Stems(Mapping[str, np.ndarray]):
     """A separated song: stem name to float32 (channel, time); the stems sum to the mixture.
 
     Attributes:
-        rate_hz: sample rate of all, that of the input.
+        rate_hz: their sample rate, that of the input.
         mixture: the input, (channel, time).
         waves: (stem, channel, time).
     """
@@ -80,13 +80,13 @@ class Stems(Mapping[str, np.ndarray]):
         subtype: str = "pcm16",
         channels: Literal["input", "mono", "stereo"] = "input",
     ) -> Output:
-        """Writes one file per stem (for "stem.mp4" one in all) into a folder, which is made where it is missing.
+        """Writes one file per stem ("stem.mp4": a single file) into a folder, which is created if it is missing.
 
         Returns:
-            The paths, and the gain that brought peaks above 1 down in fixed-point formats.
+            The paths, and the gain that keeps fixed-point formats from clipping.
 
         Raises:
-            AudioError: the format cannot hold this.
+            AudioError: the format does not support the rate, channels or subtype.
             OSError: a file cannot be written.
         """
         kind = audio.named_format(format)

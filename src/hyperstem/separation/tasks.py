@@ -1,4 +1,4 @@
-"""What a batch works on: its settings, its songs with every output's path, and what became of each."""
+"""The data of a batch: its settings, its songs with the path of every output, and their results."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,8 +23,8 @@ class BatchSettings:
     output: OutputSettings
     template: str = "{folder}/{track}/{stem}.{ext}"
     existing: Literal["fail", "overwrite", "skip"] = "fail"
-    """What to do with a song whose files exist; "skip" does it anew if they were made of another song, by another model
-    or with other settings."""
+    """What to do with a song whose files exist; "skip" still replaces them if they were made from another song, by
+    another model or with other settings."""
     start_s: float = 0.0
     duration_s: float | None = None
     jobs: int = 1
@@ -32,7 +32,7 @@ class BatchSettings:
     stream: Choice = None
     """Which sound stream of a file: a number from 0, a language or title; None for the default one."""
     strict: bool = False
-    """Refuse damaged files, of which what can be decoded is separated otherwise."""
+    """Refuse damaged files; otherwise what can be decoded is separated."""
 
     def __post_init__(self) -> None:
         names.check_template(self.template, one_file=self.output.format.multitrack)
@@ -41,10 +41,10 @@ class BatchSettings:
 
 
 def require_writable(folder: Path) -> None:
-    """Finds out before any work whether files can be made in an output folder, which need not exist yet.
+    """Checks, before any work, that files can be created in an output folder, which need not exist yet.
 
     Raises:
-        AudioError: they cannot.
+        AudioError: they cannot be created.
     """
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     probe = temporary_beside(nearest / "x")
@@ -60,33 +60,33 @@ class Task(NamedTuple):
 
     source: Path
     paths: dict[str, Path]
-    """File of each output."""
+    """The file of each output."""
     manifest: Path
 
     @property
     def picture(self) -> Path:
-        """File of the picture, if one is drawn."""
+        """The file of the picture, if one is drawn."""
         return self.manifest.with_name(self.manifest.name.removesuffix(MANIFEST) + "picture.png")
 
 
 @dataclass
 class Result:
-    """What became of one file."""
+    """The result for one file."""
 
     source: Path
     status: Literal["done", "skipped", "failed"]
     error: str = ""
     reason: str = ""
-    """Kind of failure in a word or two, such as "audio", "missing" or "disk full", by which failures are counted."""
+    """The kind of failure in a word or two, such as "audio", "missing" or "disk full"; failures are counted by it."""
     output: Output | None = None
     seconds: float = 0.0
-    """Of sound."""
+    """Length of the sound."""
     elapsed_s: float = 0.0
     warnings: list[str] = field(default_factory=list)
     task: Task | None = None
     """The files, unless it failed."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What the manifest says."""
+    """The contents of the manifest."""
 
     def record(self) -> dict[str, Any]:
         """As JSON values; docs/separation.md has the fields."""
@@ -120,15 +120,15 @@ def plan(
     stems: tuple[str, ...],
     folders: Mapping[Path, str] | None = None,
 ) -> list[Task]:
-    """Names every output; songs that would have one name get -2, -3, ... in their order.
+    """Names every output; songs whose names would collide get -2, -3, ... in order.
 
-    Where earlier stems may be skipped, a song keeps the number under which they lie.
+    If existing stems may be skipped, a song keeps the number that its stems already have.
 
     Args:
         sources: the songs.
         settings: how to write.
         stems: names of the model's stems.
-        folders: the folder of each song below the output, where it has one.
+        folders: the folder of each song below the output folder, if it has one.
 
     Raises:
         ConfigError: there are several songs, and the template gives all of them the same names.
@@ -142,7 +142,7 @@ def plan(
 
 
 class _Planner:
-    """Gives songs paths that no other song has."""
+    """Gives every song paths of its own."""
 
     def __init__(self, settings: BatchSettings, stems: tuple[str, ...], folders: Mapping[Path, str]) -> None:
         self._settings, self._stems, self._folders = settings, stems, folders
@@ -150,20 +150,20 @@ class _Planner:
         self._alike = Counter(self._key(self._task(source, 1)) for source in folders)
 
     def earlier(self, source: Path) -> Task | None:
-        """The task whose manifest is of this song, if there is one; songs are read only if names leave it open."""
-        there = list(self._there(source))
+        """The task whose manifest belongs to this song, if any; the song is read only if names are ambiguous."""
+        known = list(self._known(source))
         first = self._task(source, 1)
-        if len(there) == 1 and self._alike[self._key(first)] == 1 and _is_named(manifest.read(first.manifest), source):
+        if len(known) == 1 and self._alike[self._key(first)] == 1 and _is_named(manifest.read(first.manifest), source):
             return self._take(first)
-        digest = _digest(source) if there else ""
-        found = (task for task in there if manifest.is_of(manifest.read(task.manifest), digest) and self._is_free(task))
+        digest = _digest(source) if known else ""
+        found = (task for task in known if manifest.is_of(manifest.read(task.manifest), digest) and self._is_free(task))
         task = next(found, None)
         return self._take(task) if task else None
 
     def new(self, source: Path) -> Task:
-        """The first free task. One that has an older file's stems is free if that file alone can be meant."""
+        """The first free task; one that has stems only if they must be from an older version of this song."""
         older = (
-            [task for task in self._there(source) if self._is_free(task)] if self._settings.existing == "skip" else []
+            [task for task in self._known(source) if self._is_free(task)] if self._settings.existing == "skip" else []
         )
         if len(older) == 1 and _is_named(manifest.read(older[0].manifest), source):
             return self._take(older[0])
@@ -171,8 +171,8 @@ class _Planner:
         candidates = (self._task(source, number) for number in count(1))
         return self._take(next(c for c in candidates if self._is_free(c) and self._key(c) not in reserved))
 
-    def _there(self, source: Path) -> Iterator[Task]:
-        """The tasks of a name that have manifests."""
+    def _known(self, source: Path) -> Iterator[Task]:
+        """The tasks of this name that have manifests."""
         for number in count(1):
             task = self._task(source, number)
             if not manifest.is_ours(task.manifest):
@@ -196,7 +196,7 @@ class _Planner:
 
 
 def _digest(source: Path) -> str:
-    """The song's SHA-256; none if it cannot be read, which fails later in words."""
+    """The song's SHA-256; empty if it cannot be read, which is reported later."""
     try:
         return sha256(source)
     except OSError:
@@ -204,8 +204,8 @@ def _digest(source: Path) -> str:
 
 
 def _is_named(contents: Mapping[str, Any], source: Path) -> bool:
-    known = contents.get("source")
-    return isinstance(known, dict) and known.get("name") == source.name
+    origin = contents.get("source")
+    return isinstance(origin, dict) and origin.get("name") == source.name
 
 
 def _names(task: Task) -> set[str]:
@@ -213,18 +213,18 @@ def _names(task: Task) -> set[str]:
 
 
 def track_fields(settings: BatchSettings) -> list[str]:
-    """Fields of the template; the one file of a multitrack format has the track's name for its stem."""
+    """Fields of the template; the single file of a multitrack format has the track's name in place of {stem}."""
     multitrack = settings.output.format.multitrack
     return ["track" if name == "stem" and multitrack else name for name in names.fields(settings.template)]
 
 
 def name_below(task: Task, settings: BatchSettings) -> str:
-    """What names a song below the output folder: the same on every machine, and no other song's."""
+    """A song's unique name below the output folder, the same on every machine."""
     return task.manifest.relative_to(settings.folder).as_posix().casefold()
 
 
 def task_of(source: Path, track: str, folder: str, settings: BatchSettings, stems: tuple[str, ...]) -> Task:
-    """A song and its files, given the name and the folder that they have below the output."""
+    """A song and its files, given their name and folder below the output folder."""
     extension = settings.output.format.name
 
     def below(stem: str) -> PurePath:
