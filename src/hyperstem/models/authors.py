@@ -1,8 +1,7 @@
 """The paper authors' checkpoints, read safely into a MetaTasNet.
 
 Their ``.pt`` files are pickles of a dict with ``state_dict`` and ``args``, an ``argparse.Namespace``. Only tensors,
-plain values and that one class are let through; a file that asks for anything else is refused before anything in it
-runs.
+plain values and that one class are allowed; a file that holds anything else is refused before any of it is executed.
 """
 
 import argparse
@@ -72,14 +71,14 @@ def load_authors_checkpoint(path: str | Path) -> MetaTasNet:
         path: their ``.pt`` file; generated or independent parameters, with or without residual bias, any sizes.
 
     Raises:
-        ModelError: the file is missing, is no such checkpoint, holds anything but tensors and settings, or a tensor is
-            missing, left over or misshapen (the message names it).
+        ModelError: the file is missing, is not such a checkpoint, holds anything but tensors and settings, or a tensor
+            is missing, unused or of the wrong shape (the message names it).
     """
     return convert(path).network
 
 
 def convert(path: str | Path) -> Conversion:
-    """`load_authors_checkpoint` with its count; see there."""
+    """Like `load_authors_checkpoint`, with the number of tensors."""
     checkpoint = read_checkpoint(Path(path))
     args, state = vars(checkpoint["args"]), dict(checkpoint["state_dict"])
     config = model_config(args, state, path)
@@ -102,7 +101,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ModelError(f"no checkpoint {path}")
     try:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on foreign files; ours follow
+            warnings.simplefilter("ignore")  # torch's warnings about foreign files; our own errors follow
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         blocked = re.search(r"\bGLOBAL (\S+)", str(error))
@@ -111,7 +110,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is refused: an authors' checkpoint holds only tensors and an argparse.Namespace"
             f"{asks}; nothing in it was run"
         ) from None
-    except Exception as error:  # torch.load has no common base for what a damaged file raises
+    except Exception as error:  # torch.load's errors have no common base
         raise ModelError(f"{path} is no readable checkpoint ({type(error).__name__})") from None
     if not isinstance(checkpoint, dict):
         raise ModelError(f"{path} holds a {type(checkpoint).__name__}; expected a dict with 'state_dict' and 'args'")
@@ -191,14 +190,14 @@ def model_config(args: dict[str, Any], state: dict[str, Tensor], path: str | Pat
 
 
 def _stft_factors(rate_hz: int, stages: int, path: str | Path) -> list[int]:
-    """By what their STFT of 1024 samples grows in each stage: its rate in whole multiples of 8 kHz."""
+    """Factors by which their STFT of 1024 samples grows in each stage: whole multiples of 8 kHz in its rate."""
     if rate_hz < 8000 or not 1 <= stages <= 4:
         raise ModelError(f"{path}: its args give {stages} stages from {rate_hz} Hz; 1 to 4 from 8000 Hz are expected")
     return [(rate_hz << i) // 8000 for i in range(stages)]
 
 
 def _check_size(args: dict[str, Any], state: dict[str, Tensor], path: str | Path) -> None:
-    """Refuses sizes that the file's own tensors cannot fill, before any memory is taken for them."""
+    """Refuses sizes that the file's own tensors cannot fill, before memory is allocated for them."""
     held = sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in state.values())
     blocks, filters = args["layers"] * args["stack"], args["filters"]
     least = {
@@ -218,7 +217,7 @@ def _check_size(args: dict[str, Any], state: dict[str, Tensor], path: str | Path
 
 
 class _Reader:
-    """Hands out the checkpoint's tensors once each, so that what is left over can be named."""
+    """Reads the checkpoint's tensors and tracks which remain unused."""
 
     def __init__(self, state: dict[str, Tensor], path: str | Path) -> None:
         self.state, self.path, self.unread = state, path, set(state)
@@ -231,7 +230,7 @@ class _Reader:
 
     def tensor(self, source: "_Source", shape: torch.Size) -> Tensor:
         value = None
-        with suppress(RuntimeError, IndexError):  # from axes that are not there
+        with suppress(RuntimeError, IndexError):  # from missing axes
             value = source.read(self)
         if value is None or _squeezed(value.shape) != _squeezed(shape):  # theirs keep axes of size one
             given = ", ".join(f"{name} has shape {tuple(self.state[name].shape)}" for name in source.names)
@@ -249,12 +248,12 @@ def _squeezed(shape: Iterable[int]) -> tuple[int, ...]:
 
 
 class _Source(NamedTuple):
-    """Which tensors of theirs make one of ours, and how."""
+    """How one of our tensors is made from theirs."""
 
     names: tuple[str, ...]
     how: str = "as is"
     count: int = 1
-    """Numbers of a tensor of zeros, or channels of each encoder kernel."""
+    """Length of a tensor of zeros, or channels of each encoder kernel."""
     kernels: int = 1
 
     def read(self, reader: _Reader) -> Tensor:
@@ -275,7 +274,7 @@ class _Source(NamedTuple):
 
 
 def _plain_order(weight: Tensor, channels: int, kernels: int) -> Tensor:
-    """Encoder columns from interleaved kernels (channel 0 of each, channel 1 of each, ...) to one after the other."""
+    """Encoder columns from interleaved kernels (channel 0 of each, channel 1 of each, ...) to kernel after kernel."""
     filters, mels = weight[:, : kernels * channels], weight[:, kernels * channels :]
     return torch.cat([filters.unflatten(1, (channels, kernels)).transpose(1, 2).flatten(1, 2), mels], 1)
 
@@ -283,7 +282,7 @@ def _plain_order(weight: Tensor, channels: int, kernels: int) -> Tensor:
 def _sources(
     config: ModelConfig, args: dict[str, Any], state: dict[str, Tensor], wanted: dict[str, torch.Size]
 ) -> Iterator[tuple[str, torch.Size, _Source]]:
-    """For each of our tensors, where it comes from."""
+    """The source of each of our tensors."""
     theirs = {ours: name for name, ours in _SIMPLE.items()}
     coded = args.get("E_1") is None and not args["independent_params"]
     for name, shape in wanted.items():
@@ -306,7 +305,7 @@ def _sources(
 
 
 def _masking_source(prefix: str, part: str, shape: torch.Size, coded: bool) -> _Source:
-    """Where a tensor of the masking network comes from."""
+    """The source of a tensor of the masking network."""
     found = re.fullmatch(r"masking\.(?:blocks\.(\d+)\.)?(\w+)\.?(.*)", part)
     block, layer, rest = found.groups() if found else (None, part, "")
     names = _MASK_NAMES if block is None else _BLOCK_NAMES

@@ -1,4 +1,4 @@
-"""What runs the network: the exported one on onnxruntime, or torch for a GPU and for models that have no export."""
+"""Engines that run the network: onnxruntime for exported models, torch for GPUs and for models without an export."""
 
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +12,7 @@ from hyperstem.parallel import cores
 
 DEVICES = ("auto", "cpu", "cuda")
 MOST_WORKERS = 8
-"""Segments in flight on processors with many cores; each needs its own memory."""
+"""Most segments in flight, however many cores there are; each needs memory of its own."""
 
 
 class Engine(Protocol):
@@ -20,7 +20,7 @@ class Engine(Protocol):
 
     @property
     def config(self) -> NetworkConfig:
-        """The model's sizes."""
+        """The model's config."""
         ...
 
     def separate(self, pyramid: list[np.ndarray]) -> np.ndarray:
@@ -36,26 +36,26 @@ class Engine(Protocol):
 
 
 class Loaded(NamedTuple):
-    """An engine and what is known of it."""
+    """An engine and its model."""
 
     engine: Engine
     workers: int
     """Segments to run at once."""
     name: str
-    """Of the model, as asked for."""
+    """Name of the model, as the user gave it."""
     sha256: str
-    """Of the model file."""
+    """SHA-256 of the model file."""
     trained: bool
 
 
 def load(name_or_path: str | Path, device: str = "auto", threads: int | None = None) -> Loaded:
     """Finds and loads a model.
 
-    On a processor each segment runs on one thread and several segments run at once: that is faster than one segment
-    on all threads, and the result does not depend on their number.
+    On a CPU each segment runs on one thread, and several segments run at once: that is faster than one segment on all
+    threads, and the result does not depend on the number of threads.
 
     Raises:
-        ModelError: no such model, a damaged one, or no CUDA device where one is asked for.
+        ModelError: no such model, a damaged one, or no CUDA device although one is requested.
         ConfigError: `device` or `threads` is out of range.
     """
     if device not in DEVICES:
@@ -83,10 +83,10 @@ def load(name_or_path: str | Path, device: str = "auto", threads: int | None = N
 
 
 def _sha256(files: store.ModelFiles, path: Path) -> str:
-    """From the card, against which the file has been checked, or else from the file."""
+    """The SHA-256 in the card, against which the file has been checked, or else that of the file."""
     return files.card.get("sha256", {}).get(path.name) or store.sha256(path)
 
 
 def is_trained(card: dict[str, Any]) -> bool:
-    """Whether a model card does not say that the model is a stand-in."""
+    """Whether a model is trained: true unless its card says that it is a placeholder."""
     return bool(card.get("trained", True))

@@ -1,17 +1,17 @@
-"""A network as one ONNX file, its generator folded into constants.
+"""Exports a network as one ONNX file, with its generator folded into constants.
 
 The graph is written node by node rather than traced: the operators are the ones that onnxruntime runs fastest (1x1 and
-depthwise ``Conv``, ``InstanceNormalization``, ``LeakyRelu``), batch and length stay free, and nothing of the embeddings
-or of the generator's maps can remain in it.
+depthwise ``Conv``, ``InstanceNormalization``, ``LeakyRelu``), batch and length stay free, and neither embeddings nor
+generator can remain in it.
 
-Inputs are ``stages`` (1,), how many stages to run; per stage i ``wave{i}`` (batch, channel, time_i), any one sample for
-a stage that is not run; and ``pick{i}``, which waveforms to decode: numbers of stems, or the number of stems for the
-mixture. Outputs, per stage i, are ``waves{i}`` (batch, pick, channel, time_i) and ``latent{i}`` (batch, stem, latent,
-frame), empty where nothing was asked for. What is not asked for costs nothing. In a network that works by octaves a
-stage adds to the waveforms of the stage before: there all stages that are run need the same picks.
+Inputs are ``stages`` (1,), how many stages to run; per stage i ``wave{i}`` (batch, channel, time_i), of a single sample
+for a stage that is not run; and ``pick{i}``, which waveforms to decode: indices of stems, or the number of stems for
+the mixture. Outputs, per stage i, are ``waves{i}`` (batch, pick, channel, time_i) and ``latent{i}`` (batch, stem,
+latent, frame), empty if not requested. What is not requested is not computed. In a network with octaves each stage adds
+to the waveforms of the stage before: there all stages that are run need the same picks.
 
-The plain form is for other programs, some of which do not take branches: all stages run on the inputs ``wave{i}``, and
-the one output is ``stems`` (batch, stem, channel, time), at the last stage's rate.
+The plain form is for other programs, some of which do not support branches: all stages run on the inputs ``wave{i}``,
+and the one output is ``stems`` (batch, stem, channel, time), at the last stage's rate.
 """
 
 from collections.abc import Sequence
@@ -42,12 +42,12 @@ def export(
     precision: Literal["float32", "float16"] = "float32",
     plain: bool = False,
 ) -> None:
-    """Writes a network as ONNX, whole or not at all.
+    """Writes a network as ONNX; the file appears complete or not at all.
 
     Args:
-        network: the network; it is left as it is.
+        network: the network; it is not modified.
         path: the ``.onnx`` file.
-        stages: how many of its stages to write, from the first; all by default.
+        stages: how many of its stages to write, starting with the first; all by default.
         stems: which stems can be decoded, in this order; all by default. (Masks always need every stem's extractor.)
         precision: how weights are stored. float16 halves the file; it is computed in float32 either way.
         plain: one path through all stages, without branches and loops.

@@ -28,7 +28,7 @@ class StageGraph(NamedTuple):
     pick: str
     table: list[int]
     before: "tuple[str, str] | None" = None
-    """Of the stage before, if this one adds its octave to it: its decoded waveforms and its mixture."""
+    """Decoded waveforms and mixture of the previous stage, if this stage adds its octave to them."""
 
     @property
     def stems(self) -> int:
@@ -36,7 +36,7 @@ class StageGraph(NamedTuple):
         return len(self.config.stems)
 
     def add(self, graph: Graph, stage: Stage, previous: str | None) -> tuple[str, str]:
-        """Adds the stage; gives the picked waveforms and the masked latent (batch, stem, latent, frame)."""
+        """Adds the stage; returns the picked waveforms and the masked latent (batch, stem, latent, frame)."""
         octave, level = ("", "") if self.before is None else _octave(graph, self, self.before[1])
         latent = _encoder(graph, self, stage.encoder, octave)  # (batch, latent, frame)
         masks = _masking(graph, self, stage.masking, latent, previous)  # (batch, stem, latent, frame)
@@ -52,33 +52,33 @@ class StageGraph(NamedTuple):
             own = branch.op("Mul", own, branch.op("Unsqueeze", level, branch.ints(3)))
             waves, lower = self.before
             picked = [branch.op("Shape", waves, start=1, end=2)]
-            return [branch.op("Add", own, _carried(branch, self, waves, lower, picked))]
+            return [branch.op("Add", own, _from_below(branch, self, waves, lower, picked))]
 
         asked = graph.op("Greater", graph.op("Shape", self.pick), graph.ints(0))
         return graph.when(asked, decode)[0], masked
 
 
 def _octave(graph: Graph, sizes: StageGraph, lower: str) -> tuple[str, str]:
-    """What the stage's rate adds to the mixture, brought to level 1, and its level before (batch, 1, 1)."""
-    octave = graph.op("Sub", sizes.wave, _carried(graph, sizes, lower, lower, []))
+    """The mixture's octave at this stage, divided by its RMS level, and that level (batch, 1, 1)."""
+    octave = graph.op("Sub", sizes.wave, _from_below(graph, sizes, lower, lower, []))
     power = graph.op("ReduceMean", graph.op("Mul", octave, octave), graph.ints(1, 2), keepdims=1)
     level = graph.op("Sqrt", graph.op("Add", power, graph.floats(FAINT_OCTAVE)))
     return graph.op("Div", octave, level), level
 
 
 def _encoder(graph: Graph, sizes: StageGraph, encoder: Encoder, octave: str) -> str:
-    """Latents (batch, latent, frame); the filters hear the octave, if any."""
+    """Latents (batch, latent, frame); the filters get the octave, if there is one."""
     hop = sizes.stage.hop
     whole = graph.op("Mul", sizes.frames, graph.ints(hop))
     pads = graph.op("Concat", graph.ints(0, 0, 0, 0, 0), graph.op("Sub", whole, sizes.time), axis=0)
     wave = graph.op("Pad", sizes.wave, pads)  # (batch, channel, frames * hop)
-    heard = graph.op("Pad", octave, pads) if octave else wave
+    source = graph.op("Pad", octave, pads) if octave else wave
     features = []
     for layer in encoder.filters:
         weight = _array(layer.weight)  # (width, channel, kernel)
         before, after = frame_padding(weight.shape[-1], hop)
         weight = np.pad(weight, ((0, 0), (0, 0), (max(-before, 0), max(-after, 0))))
-        convolved = graph.op("Conv", heard, graph.floats(weight), strides=[hop], pads=[max(before, 0), max(after, 0)])
+        convolved = graph.op("Conv", source, graph.floats(weight), strides=[hop], pads=[max(before, 0), max(after, 0)])
         features.append(graph.op("Relu", convolved))
     features.append(_spectrogram(graph, sizes, encoder.spectrogram, wave, whole))
     joined = graph.op("Concat", *features, axis=1)
@@ -107,7 +107,7 @@ def _all_mels(graph: Graph, sizes: StageGraph, spectrogram: Spectrogram, padded:
 def _mels_by_few(graph: Graph, sizes: StageGraph, spectrogram: Spectrogram, padded: str, spectra: str) -> str:
     """Projected log power (batch, spectrum, mels), a few spectra at a time.
 
-    All of a segment's spectra in double precision would be most of what a run needs of memory.
+    All spectra of a segment in double precision would take most of the memory of a run.
     """
     n_fft, hop, channels = sizes.stage.n_fft, sizes.stage.stft_hop, sizes.config.audio_channels
     reach = (SPECTRA - 1) * hop + n_fft
@@ -309,22 +309,22 @@ def _decoder(graph: Graph, sizes: StageGraph, decoder: Decoder, latent: str) -> 
     return graph.op("Slice", wave, graph.ints(0), sizes.time, graph.ints(3))
 
 
-def _carried(graph: Graph, sizes: StageGraph, waves: str, lower: str, stems: list[str]) -> str:
+def _from_below(graph: Graph, sizes: StageGraph, waves: str, lower: str, stems: list[str]) -> str:
     """Waveforms (batch, [stem,] channel, time) of the stage before, at this one's rate; see `network.octaves`.
 
     Args:
-        stems: the name of their number, if they have that axis.
+        stems: tensor with the number of stems, if there is that axis.
     """
-    below = _doubled(graph, sizes, lower, [])
+    below = _upsampled(graph, sizes, lower, [])
     cross = graph.op("ReduceSum", graph.op("Mul", below, sizes.wave), graph.ints(1, 2), keepdims=1)
     power = graph.op("Add", graph.op("ReduceSumSquare", below, graph.ints(1, 2), keepdims=1), graph.floats(POWER_EPS))
     gain = graph.op("Div", cross, power)  # (batch, 1, 1)
     gain = graph.op("Unsqueeze", gain, graph.ints(3)) if stems else gain
-    return graph.op("Mul", _doubled(graph, sizes, waves, stems), gain)
+    return graph.op("Mul", _upsampled(graph, sizes, waves, stems), gain)
 
 
-def _doubled(graph: Graph, sizes: StageGraph, waves: str, stems: list[str]) -> str:
-    """(batch, [stem,] channel, time) at twice the rate, cut or padded to this stage's time."""
+def _upsampled(graph: Graph, sizes: StageGraph, waves: str, stems: list[str]) -> str:
+    """(batch, [stem,] channel, time) upsampled by 2, trimmed or padded to this stage's time."""
     kernels = graph.floats(doubling_filter()[:, None])  # (even and odd, 1, tap)
     rows = graph.op("Reshape", waves, graph.op("Concat", graph.ints(-1, 1), graph.op("Shape", waves, start=-1), axis=0))
     phases = graph.op("Conv", rows, kernels, pads=[TAPS // 2 - 1, TAPS // 2])  # (row, 2, time)
@@ -339,7 +339,7 @@ def _doubled(graph: Graph, sizes: StageGraph, waves: str, stems: list[str]) -> s
     )
     wave = graph.op("Reshape", graph.op("Transpose", phases, perm=[0, 2, 1]), shape)
     axes = 3 + len(stems)
-    spare = 4 << sizes.config.stages  # more than rounding can leave away
+    spare = 4 << sizes.config.stages  # more than rounding can remove
     padded = graph.op("Pad", wave, graph.ints(*[0] * (2 * axes - 1), spare))
     return graph.op("Slice", padded, graph.ints(0), sizes.time, graph.ints(axes - 1))
 
@@ -353,7 +353,7 @@ def _as_frame_convolution(weight: np.ndarray, hop: int) -> tuple[np.ndarray, lis
     taps = -(-(lead + kernel) // hop)
     placed = np.zeros((width, channels, taps * hop), np.float32)
     placed[..., lead : lead + kernel] = weight
-    # Frame t adds tap j to frame t + j - ahead; a convolution sums what comes from t - j + ahead: the taps turn round.
+    # Frame t adds tap j to frame t + j - ahead; a convolution sums over t - j + ahead: the taps are reversed.
     grid = placed.reshape(width, channels, taps, hop)[:, :, ::-1]
     return grid.transpose(1, 3, 0, 2).reshape(channels * hop, width, taps), [taps - 1 - ahead, ahead]
 

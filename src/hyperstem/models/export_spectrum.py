@@ -1,16 +1,16 @@
-"""Spectra as nodes of an ONNX graph, from products of matrices."""
+"""Spectra as nodes of an ONNX graph, computed by matrix products."""
 
 import numpy as np
 
 from hyperstem.models.onnx_graph import Graph
 
 SPECTRA = 16
-"""Spectra that are computed at a time."""
+"""How many spectra are computed at a time."""
 
 
 def cut_frames(graph: Graph, wave: str, length: int, hop: int, channels: int) -> str:
-    """SPECTRA overlapping frames (batch, channel, SPECTRA, length), `hop` apart, of a waveform of just that length."""
-    piece = int(np.gcd(length, hop))  # copied in the longest common pieces
+    """SPECTRA overlapping frames (batch, channel, SPECTRA, length), `hop` apart, of a waveform of matching length."""
+    piece = int(np.gcd(length, hop))  # copied in pieces as long as possible
     pieces = graph.op("Reshape", wave, graph.ints(0, channels, -1, piece))
     index = np.arange(SPECTRA)[:, None] * (hop // piece) + np.arange(length // piece)
     gathered = graph.op("Gather", pieces, graph.constant(index), axis=2)  # (batch, channel, SPECTRA, -1, piece)
@@ -32,8 +32,8 @@ def cut_all_frames(graph: Graph, wave: str, count: str, length: int, hop: int, c
 def power_spectrum(graph: Graph, frames: str, n_fft: int) -> tuple[str, np.ndarray]:
     """Power of windowed frames (..., n_fft), and the bin that each of its columns holds.
 
-    A Fourier transform of length rows * columns in two steps of matrix products (Cooley and Tukey, 1965): the operators
-    of the ONNX standard for it are slow, and a whole Fourier basis would be large.
+    A Fourier transform of length rows * columns in two steps of matrix products (Cooley and Tukey, 1965): ONNX's own
+    operators for it are slow, and a complete Fourier basis would be large.
     """
     rows = max(divisor for divisor in range(1, int(n_fft**0.5) + 1) if n_fft % divisor == 0)
     columns = n_fft // rows

@@ -55,8 +55,8 @@ def add_unet(graph: Graph, network: MetaUNet, stems: Sequence[int]) -> None:
     power = [graph.op("Add", _square(graph, re), _square(graph, im)) for re, im in zip(*parts, strict=True)]
     frames = graph.op("Shape", real, start=3)
     spare = graph.op("Mod", graph.op("Neg", frames), graph.ints(config.frame_multiple))
-    heard = _padded(graph, _features(graph, network, parts, power), spare)
-    bottleneck, beside = _encoder(graph, network.encoder, heard)
+    features = _padded(graph, _features(graph, network, parts, power), spare)
+    bottleneck, beside = _encoder(graph, network.encoder, features)
     raw = _extractor(graph, network.extractor, bottleneck, beside)
     masks = _masks(graph, raw, _sideness(graph, network, power, spare), config)
     masks = graph.op("Slice", masks, graph.ints(0), frames, graph.ints(3))
@@ -66,7 +66,7 @@ def add_unet(graph: Graph, network: MetaUNet, stems: Sequence[int]) -> None:
 
 
 def _padded(graph: Graph, x: str, spare: str) -> str:
-    """(batch, channel, bin or row, frame) with `spare` frames of zeros behind."""
+    """(batch, channel, bin or row, frame) padded with `spare` frames of zeros at the end."""
     return graph.op("Pad", x, graph.op("Concat", graph.ints(*[0] * 7), spare, axis=0))
 
 
@@ -94,11 +94,11 @@ def _features(graph: Graph, network: MetaUNet, parts: Sequence[list[str]], power
     return graph.op("Concat", *logs, *compressed, axis=1)
 
 
-def _encoder(graph: Graph, encoder: Encoder, heard: str) -> tuple[str, list[str]]:
-    """The bottleneck and the levels above it, the finest first."""
+def _encoder(graph: Graph, encoder: Encoder, features: str) -> tuple[str, list[str]]:
+    """The bottleneck, and the skip connections of the levels above it, finest first."""
     config, rows = encoder.config, []
     norm = Affine(encoder.norm, encoder.norm.weight, encoder.norm.bias)
-    cut = graph.split(heard, config.band_bins, 2)
+    cut = graph.split(features, config.band_bins, 2)
     for part, width, count, join in zip(cut, config.band_widths, config.band_rows, encoder.join, strict=True):
         part = graph.op("Reshape", part, graph.ints(0, bands.FEATURES, count, width, -1, config.patch))
         part = graph.op("Transpose", part, perm=[0, 1, 3, 5, 2, 4])
@@ -136,7 +136,7 @@ def _conv(
     groups: int = 1,
     strides: Sequence[int] = (1, 1),
 ) -> str:
-    """A convolution with zeros around; `kernel` is (out, in / groups, size, size)."""
+    """A zero-padded convolution; `kernel` is (out, in / groups, size, size)."""
     constants = [graph.floats(kernel)] + ([] if bias is None else [graph.floats(bias)])
     return graph.op("Conv", x, *constants, pads=[kernel.shape[-1] // 2] * 4, group=groups, strides=list(strides))
 
@@ -210,7 +210,7 @@ def _extractor(graph: Graph, extractor: Extractor, x: str, beside: Sequence[str]
 
 
 def _stem_conv(graph: Graph, x: str, layer: StemConv2d, norm: StemNorm2d | None = None, shifted: bool = True) -> str:
-    """A stem's convolution, and the norm behind it if there is one, with or without its shift."""
+    """The stems' convolution and the norm that follows it, if any, with or without its shift."""
     kernel = layer.kernel(None).expand(layer.stems, -1, -1, -1, -1).flatten(0, 1).numpy()
     bias = None if layer.bias is None else layer.bias(None).expand(layer.stems, -1).flatten().numpy()
     if norm is not None:
@@ -268,7 +268,7 @@ def _masks(graph: Graph, raw: str, sides: str, config: UNetConfig) -> str:
     """
     parts = graph.split(raw, [1] * NUMBERS, 2)
     weight, *corrections = (graph.op("Squeeze", part, graph.ints(2)) for part in parts)
-    # Softmax over the stems, written out: onnxruntime's would transpose, for they are not the last axis.
+    # Softmax over the stems, written out: onnxruntime's would transpose, because stems are not the last axis.
     weight = graph.op("Exp", graph.op("Sub", weight, graph.op("ReduceMax", weight, graph.ints(1), keepdims=1)))
     weight = graph.op("Div", weight, graph.op("ReduceSum", weight, graph.ints(1), keepdims=1))
     own = []
@@ -276,8 +276,8 @@ def _masks(graph: Graph, raw: str, sides: str, config: UNetConfig) -> str:
         common = graph.op("ReduceSum", graph.op("Mul", weight, part), graph.ints(1), keepdims=1)
         own.append(graph.op("Mul", weight, graph.op("Sub", part, common)))
     middle = graph.op("Add", weight, own[0]), own[1]
-    apart = [graph.op("Mul", part, sides) for part in own[2:]]
-    pairs = [graph.op(kind, *both) for both in zip(middle, apart, strict=True) for kind in ("Add", "Sub")]
+    side = [graph.op("Mul", part, sides) for part in own[2:]]
+    pairs = [graph.op(kind, *both) for both in zip(middle, side, strict=True) for kind in ("Add", "Sub")]
     masks = graph.op("Concat", *(graph.op("Unsqueeze", part, graph.ints(0)) for part in pairs), axis=0)
     masks = graph.op("Transpose", masks, perm=[0, 1, 2, 5, 3, 4])  # (4, batch, stem, column, patch, row)
     return graph.op("Reshape", masks, graph.ints(4, 0, 0, -1, config.rows))

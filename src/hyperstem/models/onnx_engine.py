@@ -14,7 +14,7 @@ from hyperstem.models.store import FORMAT, PLAIN, config_from_json
 
 
 class StageOutput(NamedTuple):
-    """What one stage gives; with two audio channels a channel axis stands before time."""
+    """The output of one stage; with two audio channels a channel axis precedes time."""
 
     stems: np.ndarray
     """Separated waveforms (batch, stem, time), float32."""
@@ -37,7 +37,7 @@ class Runtime:
         self._session, self.config, self.stems, self.stages = session, config, stems, config.stages
 
     def __call__(self, pyramid: Sequence[np.ndarray]) -> list[StageOutput]:
-        """Separates a mixture given at every stage's rate; the call signature of MetaTasNet.
+        """Separates a mixture given at every stage's rate; called like a MetaTasNet.
 
         Args:
             pyramid: one (batch, time_i) float32 array per stage, or (batch, channel, time_i) for a model with two audio
@@ -59,7 +59,7 @@ class Runtime:
         return outputs
 
     def separate(self, pyramid: Sequence[np.ndarray]) -> np.ndarray:
-        """The stems of the last stage whose rate is given; nothing else is decoded, unless that stage adds to it.
+        """The stems of the last stage whose rate is given; earlier stages are decoded only if that stage adds to them.
 
         Args:
             pyramid: (batch, channel, time_i) float32 per stage, from the first on.
@@ -75,7 +75,7 @@ class Runtime:
         return self._run([np.asarray(wave) for wave in pyramid], decode)[-1][0]
 
     def _run(self, waves: list[np.ndarray], decode: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Runs as many stages as `waves`.
+        """Runs one stage per wave.
 
         Returns:
             Per stage, the first `decode` waveforms (stems, then mixture; batch, decode, channel, time) and masked
@@ -102,10 +102,10 @@ def load(path: str | Path, threads: int | None = None) -> Runtime | UNetRuntime:
 
     Args:
         path: the file.
-        threads: how many threads one call uses; onnxruntime's choice (all cores) by default.
+        threads: how many threads one call uses; by default all cores.
 
     Raises:
-        ModelError: the file is missing, is no ONNX model, or was not written by hyperstem.
+        ModelError: the file is missing, is not an ONNX model, or was not written by hyperstem.
     """
     path = Path(path)
     if not path.is_file():
@@ -113,9 +113,9 @@ def load(path: str | Path, threads: int | None = None) -> Runtime | UNetRuntime:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
-    # Waiting threads sleep instead of spinning, so that decoding and writing get the cores in between.
+    # Waiting threads sleep instead of spinning, so that decoding and writing can use the cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_mem_pattern = False  # planned blocks cost half as much memory again, and save no time
+    options.enable_mem_pattern = False  # memory patterns take 50 % more memory and save no time
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base
@@ -139,7 +139,7 @@ def load(path: str | Path, threads: int | None = None) -> Runtime | UNetRuntime:
 
 
 def _inputs(config: NetworkConfig) -> set[str]:
-    """Names of a graph's inputs."""
+    """Names of the graph's inputs."""
     if isinstance(config, UNetConfig):
         return {"mixture"}
     return {"stages"} | {f"{name}{i}" for name in ("wave", "pick") for i in range(config.stages)}

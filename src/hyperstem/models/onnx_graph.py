@@ -8,19 +8,19 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 HALF_FROM = 256
-"""Constants of fewer numbers than this stay float32 in a file of half precision."""
+"""Constants with fewer elements than this stay float32 in a half-precision file."""
 
 
 RESULT_AXES = 4
-"""Axes of what a branch gives, so that an untaken one gives the same number of them."""
+"""Number of axes of a branch's results, whether it is taken or not."""
 
 
 class Graph:
-    """Collects nodes, constants, inputs and outputs; tensors are known by their names.
+    """Collects nodes, constants, inputs and outputs; tensors are referred to by name.
 
     Args:
-        name: of the graph; names of tensors begin with it, so that a branch's differ from those around it.
-        half: store larger float constants as float16; they are computed with in float32 all the same.
+        name: of the graph; tensor names begin with it, so that those of branches are unique.
+        half: store larger float constants as float16; computation stays in float32.
         plain: one path, without branches; nodes that no output needs are left out.
     """
 
@@ -43,11 +43,13 @@ class Graph:
         self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
     def when(self, condition: str, body: Callable[["Graph"], Sequence[str]]) -> list[str]:
-        """Computes `body` only if `condition` holds; otherwise its tensors (of four axes) are empty. Always, if plain.
+        """Computes `body` only if `condition` holds; otherwise its results are empty (with four axes).
+
+        A plain graph always computes it.
 
         Args:
             condition: a bool tensor of one element.
-            body: adds nodes to the branch that it is given (they may use this graph's tensors) and gives its results.
+            body: adds nodes to the branch that it is given (they may use this graph's tensors) and returns its results.
         """
         if self.plain:
             return list(body(self))
@@ -64,12 +66,12 @@ class Graph:
         return outputs
 
     def repeat(self, count: str, body: Callable[["Graph", str], str]) -> str:
-        """Computes `body` so many times; only one round's tensors are kept at a time.
+        """Computes `body` `count` times; only the tensors of one iteration are kept at a time.
 
         Args:
             count: an int64 tensor of one element.
-            body: adds nodes to the graph that it is given, the second argument being the name of the round's number
-                (from 0; int64, no axes), and gives its float32 result.
+            body: adds nodes to the graph that it is given, and returns its float32 result; the second argument is the
+                tensor with the number of the iteration (from 0; int64, no axes).
 
         Returns:
             The results, stacked along a new first axis.
@@ -88,19 +90,19 @@ class Graph:
         return f"{name}_results"
 
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        """Adds a node with one output and gives that output's name."""
+        """Adds a node with one output and returns that output's name."""
         output = name or f"{self.name}_{kind.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output
 
     def split(self, tensor: str, sizes: Sequence[int], axis: int) -> list[str]:
-        """Cuts `tensor` along `axis` into pieces of `sizes`."""
+        """Splits `tensor` along `axis` into pieces of `sizes`."""
         outputs = [f"{self.name}_split{len(self.nodes)}_{i}" for i in range(len(sizes))]
         self.nodes.append(helper.make_node("Split", [tensor, self.ints(*sizes)], outputs, axis=axis))
         return outputs
 
     def constant(self, value: np.ndarray | np.generic) -> str:
-        """A constant; equal ones are kept once."""
+        """A constant; equal ones are stored once."""
         array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:

@@ -1,4 +1,4 @@
-"""Runs an exported Meta-U-Net: spectra and masks around what onnxruntime computes; torch is not needed."""
+"""Runs an exported Meta-U-Net: onnxruntime computes masks, numpy the spectra; torch is not needed."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ class UNetRuntime:
         """Separates a mixture.
 
         Args:
-            pyramid: one (batch, 2, time) float32 array with a level near 1.
+            pyramid: one (batch, 2, time) float32 array of about unit variance.
 
         Returns:
             (batch, stem, 2, time) float32.

@@ -1,4 +1,4 @@
-"""A picture of what a network has learned: its embeddings, how alike they are, and its masks of a song."""
+"""A picture of what a network has learned: its embeddings, their similarity, and its masks for a song."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,11 +9,11 @@ from hyperstem.errors import ModelError
 from hyperstem.files import replacing
 
 MASK_S = 6.0
-"""How much of a song the masks show at most."""
+"""Most seconds of a song for which masks are drawn."""
 
 
 class StageMasks(NamedTuple):
-    """Masks of one stage for a stretch of a song."""
+    """Masks of one stage for an excerpt of a song."""
 
     title: str
     values: np.ndarray
@@ -28,7 +28,7 @@ def embeddings(network: Any) -> dict[str, np.ndarray]:
 
 
 def masks(network: Any, wave: np.ndarray, rate_hz: int) -> list[StageMasks]:
-    """The masks that a MetaTasNet makes of a song's first seconds.
+    """The masks of a MetaTasNet for the first seconds of a song.
 
     Args:
         network: in evaluation mode.
@@ -49,8 +49,8 @@ def masks(network: Any, wave: np.ndarray, rate_hz: int) -> list[StageMasks]:
     wave = wave[:, : round(MASK_S * rate_hz)]
     if config.audio_channels != wave.shape[0]:
         wave = np.repeat(wave.mean(axis=0, keepdims=True), config.audio_channels, axis=0)
-    heard = normalise(pyramid(wave, rate_hz, config.rates_hz)).waves
-    waves = [torch.from_numpy(np.ascontiguousarray(each if config.audio_channels > 1 else each[0])) for each in heard]
+    inputs = normalise(pyramid(wave, rate_hz, config.rates_hz)).waves
+    waves = [torch.from_numpy(np.ascontiguousarray(each if config.audio_channels > 1 else each[0])) for each in inputs]
     caught: list[Any] = []
     hooks = [
         stage.masking.register_forward_hook(lambda module, given, found: caught.append(found[0].numpy()))
@@ -68,7 +68,7 @@ def masks(network: Any, wave: np.ndarray, rate_hz: int) -> list[StageMasks]:
 
 
 def draw(path: Path, network: Any, wave: np.ndarray | None = None, rate_hz: int = 0) -> None:
-    """Draws embeddings and, of a song, masks.
+    """Draws the embeddings and, if a song is given, its masks.
 
     Args:
         path: the picture, ``.png``, ``.svg`` or ``.pdf``.
@@ -77,7 +77,7 @@ def draw(path: Path, network: Any, wave: np.ndarray | None = None, rate_hz: int 
         rate_hz: its sample rate.
 
     Raises:
-        ModelError: matplotlib is not installed, the ending is another, or there is nothing to draw.
+        ModelError: matplotlib is not installed, the extension is unknown, or there is nothing to draw.
     """
     try:
         from matplotlib.figure import Figure
@@ -101,7 +101,7 @@ def draw(path: Path, network: Any, wave: np.ndarray | None = None, rate_hz: int 
 
 
 def _draw_embeddings(figure: Any, name: str, values: np.ndarray, stems: tuple[str, ...]) -> None:
-    """The numbers of every stem, and the cosines between stems."""
+    """The embedding of every stem, and the cosine similarities between stems."""
     numbers, cosines = figure.subplots(1, 2, width_ratios=(2, 1))
     limit = np.abs(values).max()
     shown = numbers.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
@@ -118,7 +118,7 @@ def _draw_embeddings(figure: Any, name: str, values: np.ndarray, stems: tuple[st
 
 
 def _draw_masks(figure: Any, stage: StageMasks, stems: tuple[str, ...]) -> None:
-    """Every stem's mask; channels stand in the order of the stem that they mostly belong to."""
+    """Every stem's mask, with latent channels sorted by the stem whose mask is largest on average."""
     axes = figure.subplots(1, len(stems), sharey=True, squeeze=False)[0]
     order = np.argsort(stage.values.mean(axis=2).argmax(axis=0), kind="stable")
     shown = None

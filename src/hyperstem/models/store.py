@@ -1,4 +1,4 @@
-"""Models on disk: named models that come with the package, and weights as safetensors with the config inside.
+"""Models on disk: the named models of the package, and weights as safetensors with the config inside.
 
 A named model is a folder in ``hyperstem/models`` with ``model.onnx``, ``model.safetensors`` and ``card.json``; the card
 holds the SHA-256 of both files, and a file that differs is refused.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MODELS = Path(__file__).parent
 FORMAT = "hyperstem-1"
 PLAIN = f"{FORMAT}-plain"
-"""What the metadata of an ONNX file for other programs names as its format."""
+"""The format named in the metadata of an ONNX file for other programs."""
 
 
 class ModelFiles(NamedTuple):
@@ -37,7 +37,7 @@ class ModelFiles(NamedTuple):
     safetensors: Path | None
     """The trainable weights, if there are any."""
     card: dict[str, Any]
-    """The model card's facts; empty for a bare file."""
+    """Contents of the model card; empty for a bare file."""
 
 
 def names() -> list[str]:
@@ -92,7 +92,7 @@ def _from_folder(name: str, folder: Path) -> ModelFiles:
 
 
 def config_to_json(config: NetworkConfig) -> str:
-    """A model's config as the JSON that travels in model files."""
+    """A model's config as the JSON that model files hold."""
     return json.dumps(to_mapping(config))
 
 
@@ -100,7 +100,7 @@ def config_from_json(text: str, where: str) -> NetworkConfig:
     """The inverse of `config_to_json`; errors name `where`.
 
     Raises:
-        ModelError: `text` is no config.
+        ModelError: `text` is not a config.
     """
     try:
         return network_config(json.loads(text), where)
@@ -111,7 +111,7 @@ def config_from_json(text: str, where: str) -> NetworkConfig:
 def save(
     path: str | Path, network: "nn.Module | AnyNetwork", precision: Literal["float32", "float16"] = "float32"
 ) -> None:
-    """Writes a network's weights and config, whole or not at all.
+    """Writes a network's weights and config; the file appears complete or not at all.
 
     Args:
         path: the ``.safetensors`` file.
@@ -133,13 +133,13 @@ def save(
         config: Any = network.config
         save_file(tensors, temporary, metadata={"format": FORMAT, "config": config_to_json(config)})
         _order_header(temporary)
-        temporary.chmod(0o644)  # the library makes files that only their owner can read
+        temporary.chmod(0o644)  # safetensors creates files that only their owner can read
 
 
 def _order_header(path: Path) -> None:
-    """Writes a safetensors file's header again with its keys in order: the library's order of metadata is random.
+    """Rewrites a safetensors file's header with sorted keys: the library writes metadata in random order.
 
-    The header is JSON behind its length in eight bytes, padded with spaces; reordering does not change the length.
+    The header is eight bytes of length, then JSON padded with spaces; sorting does not change the length.
     """
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
@@ -160,8 +160,8 @@ def load(path: str | Path, build: "Callable[[NetworkConfig], Any] | None" = None
 
     Args:
         path: the file.
-        build: makes a network of your own from the config in the file; by default the network that the config
-            describes, a `MetaTasNet` or a `MetaUNet` of `hyperstem.network`.
+        build: builds a network of your own from the config in the file; by default the network that the config
+            describes, a `MetaTasNet` or a `MetaUNet` of `hyperstem.network`, is built.
 
     Raises:
         ModelError: the file is missing, damaged or foreign, or its tensors are not those of its config.

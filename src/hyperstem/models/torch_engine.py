@@ -1,4 +1,4 @@
-"""The network on torch: for a GPU, and for models without an ONNX file."""
+"""Runs the network with torch: on a GPU, or for models without an ONNX file."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from hyperstem.models import store
 
 
 class TorchEngine:
-    """Runs a MetaTasNet; the same calls as `hyperstem.models.onnx_engine.Runtime`."""
+    """Runs a network with torch; an `Engine` like `hyperstem.models.onnx_engine.Runtime`."""
 
     def __init__(self, path: Path, device: str) -> None:
         if device == "cuda" and not torch.cuda.is_available():
