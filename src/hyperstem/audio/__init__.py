@@ -1,6 +1,7 @@
 """Audio files: probe, read, stream and write. Arrays are float32 (channel, time), full scale 1.
 
-soundfile reads and writes the simple formats, PyAV all others. Encoder delays are cut as the container says.
+soundfile reads and writes the simple formats, PyAV all others. Encoder delay and padding are trimmed as the container
+says.
 """
 
 from hyperstem.audio.damage import Warn

@@ -1,4 +1,4 @@
-"""Chunks of WAV files: walking them, and those that say where a sound belongs in time.
+"""Chunks of WAV files: iterating over them, and those that place a sound in time.
 
 Source: Microsoft's RIFF, EBU Tech 3285 (bext), EBU Tech 3306 (RF64).
 """
@@ -19,21 +19,21 @@ _ONCE = struct.Struct("<II4sIII")
 
 
 class Marker(NamedTuple):
-    """A place in a sound with a name."""
+    """A named position in a sound."""
 
     at: int
-    """Sample."""
+    """In samples."""
     label: str = ""
     length: int = 0
-    """Samples; 0 for a point."""
+    """In samples; 0 for a point."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a sound belongs in time, and its markers, in samples."""
+    """The position of a sound in time, and its markers, in samples."""
 
     bext: bytes = b""
-    """The broadcast extension as it stands in the file; empty if there is none."""
+    """The raw broadcast extension (bext); empty if there is none."""
     markers: tuple[Marker, ...] = ()
 
     @property
@@ -42,8 +42,8 @@ class Placement:
         return int.from_bytes(self.bext[_REFERENCE], "little")
 
     def of_part(self, start_s: float, from_hz: int, to_hz: int) -> Self:
-        """That of the sound from `start_s` on, at another sample rate; what describes the whole recording, its
-        loudness and its identifier, goes."""
+        """The placement of the sound from `start_s` on, at another sample rate; loudness and identifier, which describe
+        the whole recording, are dropped."""
         start = round(start_s * from_hz)
         markers = tuple(
             Marker(round((at - start) * to_hz / from_hz), label, round(length * to_hz / from_hz))
@@ -56,7 +56,7 @@ class Placement:
         bext[_REFERENCE] = round((self.reference + start) * to_hz / from_hz).to_bytes(8, "little")
         bext[_UMID] = bytes(64)
         if int.from_bytes(bext[_VERSION], "little") >= 2:
-            bext[_LOUDNESS] = b"\xff\x7f" * 5  # not given
+            bext[_LOUDNESS] = b"\xff\x7f" * 5  # not specified
         return replace(self, bext=bytes(bext), markers=markers)
 
     def chunks(self) -> bytes:
@@ -81,7 +81,7 @@ def chunk(name: bytes, body: bytes) -> bytes:
 
 
 def walk(file: BinaryIO, at: int, size: int, form: str = "<4sI") -> Iterator[tuple[bytes, int, int]]:
-    """Name, first byte and length of each chunk; where lengths have 32 bits, chunks begin at even places."""
+    """Name, first byte and length of each chunk; where lengths have 32 bits, chunks begin at even offsets."""
     header = struct.calcsize(form)
     while at + header <= size:
         file.seek(at)
@@ -91,7 +91,7 @@ def walk(file: BinaryIO, at: int, size: int, form: str = "<4sI") -> Iterator[tup
 
 
 def read_placement(path: Path) -> Placement:
-    """Where a WAV file says that its sound belongs; nothing for other files.
+    """The placement that a WAV file gives; an empty one for other files.
 
     Raises:
         OSError: it cannot be read.

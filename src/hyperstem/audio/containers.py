@@ -1,4 +1,4 @@
-"""What the bytes of a file tell that no decoder says: files joined end to end, and headers that are out of date."""
+"""What the bytes of a file show but decoders do not report: concatenated files, and headers that are out of date."""
 
 import mmap
 import re
@@ -11,49 +11,49 @@ from hyperstem.audio.chunks import walk
 
 _MAGIC = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
 _UNKNOWN_SIZE = 0x7EFF0000
-"""Writers that cannot seek leave sizes from here up in the header."""
+"""Writers that cannot seek leave sizes of at least this in the header."""
 _MOST = 0xFFFFFFFF
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICS", b"3DI")
 _PADDING = 4096
-"""So many bytes after the sound that nothing explains are taken for padding, not for sound."""
+"""Up to this many unexplained bytes after the sound count as padding, not as sound."""
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _SHORT = 8
-"""Bytes before a chunk's contents where lengths have 32 bits; then chunks begin at even places."""
+"""Bytes before a chunk's contents where lengths have 32 bits; such chunks begin at even offsets."""
 
 
 def simple(head: bytes) -> bool:
-    """Whether soundfile may know the file that begins with `head`; the rest goes to PyAV at once."""
+    """Whether soundfile may support the file that begins with `head`; others go straight to PyAV."""
     return head.startswith(_MAGIC)
 
 
 class Extent(NamedTuple):
-    """What a WAV, AIFF, AU or CAF file says of the size of its sound, and what is there."""
+    """How much sound a WAV, AIFF, AU or CAF file claims to have, and how much it has."""
 
     present: int
-    """Bytes from the first of the sound to the end of the file."""
+    """Bytes from the start of the sound to the end of the file."""
     promised: int | None
-    """Bytes of sound by the header; None where it does not tell."""
+    """Bytes of sound according to the header; None if it does not say."""
     stale: bool = False
-    """The sound goes on beyond what the header says."""
+    """Whether the sound continues beyond what the header says."""
     end: int = 0
-    """Byte after the sound, by the header."""
+    """Offset of the end of the sound, according to the header."""
     patches: dict[int, bytes] = {}  # noqa: RUF012 (a constant)
-    """With these bytes in their places, the header says that all is sound;"""
+    """Bytes to write at these offsets, so that the header covers all of the sound."""
     prefix: bytes = b""
-    """with these before all others"""
+    """Bytes to put before all others, for the same purpose."""
     begin: int = 0
-    """and without what is before this byte."""
+    """Offset of the first byte to keep, for the same purpose."""
 
     @property
     def missing(self) -> float:
-        """How many times more sound the header promises than the file has; 0 if all is there."""
+        """Missing sound relative to the sound present; 0 if the file is complete."""
         return 0.0 if self.promised is None else max(0, self.promised - self.present) / max(1, self.present)
 
 
 def joined(path: Path, head: bytes) -> list[tuple[int, int]]:
-    """First byte of each of the files that were joined end to end and the one after its last; one in most files.
+    """Start and end offset of each of the files that were concatenated; most files are just one.
 
-    Ogg and frames of MP3 have rules of their own for that (`ogg.links`, `mpeg.survey`).
+    Ogg and MP3 frames have rules of their own for that (`ogg.links`, `mpeg.survey`).
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -71,7 +71,7 @@ def joined(path: Path, head: bytes) -> list[tuple[int, int]]:
 
 
 def _after_extents(file: BinaryIO, size: int) -> list[int]:
-    """Where files begin right behind a file that is made of chunks."""
+    """Offsets of files that directly follow a file made of chunks."""
     starts, at = [], 0
     while (end := _file_end(file, at, size)) is not None and end < size and _begins(file, end):
         starts.append(end)
@@ -80,7 +80,7 @@ def _after_extents(file: BinaryIO, size: int) -> list[int]:
 
 
 def _file_end(file: BinaryIO, at: int, size: int) -> int | None:
-    """The byte after a file of the chunked kinds, by its header; None where that does not tell."""
+    """The end of a chunked file according to its header; None if that does not say."""
     file.seek(at)
     head = file.read(24).ljust(24, b"\0")
     if head.startswith(b"riff"):
@@ -95,7 +95,7 @@ def _file_end(file: BinaryIO, at: int, size: int) -> int | None:
 
 
 def _begins(file: BinaryIO, at: int) -> bool:
-    """Whether a file of the chunked kinds begins here."""
+    """Whether a chunked file begins here."""
     file.seek(at)
     head = file.read(12)
     kinds = {b"RIFF": b"WAVE", b"RF64": b"WAVE", b"FORM": b"AIF"}
@@ -104,7 +104,7 @@ def _begins(file: BinaryIO, at: int) -> bool:
 
 
 def _film_starts(file: BinaryIO, size: int) -> list[int]:
-    """Where, among the boxes of an MP4, further files begin."""
+    """Offsets, among the boxes of an MP4, at which further files begin."""
     starts, seen, at = [], set(), 0
     while at + 8 <= size:
         file.seek(at)
@@ -119,7 +119,7 @@ def _film_starts(file: BinaryIO, size: int) -> list[int]:
 
 
 def extent(path: Path) -> Extent | None:
-    """How much sound a WAV, AIFF, AU, CAF or W64 file says it has and how much is there; None for other files."""
+    """How much sound a WAV, AIFF, AU, CAF or W64 file claims to have, and how much it has; None for other files."""
     with path.open("rb") as file:
         return _extent(file, 0, path.stat().st_size)
 
@@ -159,7 +159,7 @@ def _chunk_extent(file: BinaryIO, at: int, size: int, form: str, sound: bytes, l
 
 
 def _beyond_32_bits(extent: Extent, place: int, size: int) -> Extent:
-    """A WAV of more than 4 GiB whose header ought to be that of an RF64. Source: EBU Tech 3306."""
+    """Corrects a WAV of more than 4 GiB, which needs an RF64 header. Source: EBU Tech 3306."""
     if not extent.stale or extent.present <= _MOST:
         return extent
     head = b"RF64\xff\xff\xff\xffWAVEds64" + struct.pack("<IQQQI", 28, size, extent.present, 0, 0)
@@ -167,7 +167,7 @@ def _beyond_32_bits(extent: Extent, place: int, size: int) -> Extent:
 
 
 def _w64_extent(file: BinaryIO, at: int, size: int) -> Extent | None:
-    """The same for Sony Wave64, whose chunks have names and lengths of 24 bytes together and begin at every eighth."""
+    """The same for Sony Wave64, whose chunk headers have 24 bytes and begin at multiples of 8."""
     while at + 24 <= size:
         file.seek(at)
         name, length = struct.unpack("<4s12xQ", file.read(24))
@@ -179,7 +179,7 @@ def _w64_extent(file: BinaryIO, at: int, size: int) -> Extent | None:
 
 
 def _judged(file: BinaryIO, begin: int, promised: int, size: int, form: str, patches: dict[int, bytes]) -> Extent:
-    """Whether the promised size can be believed."""
+    """The extent, depending on whether the promised size is plausible."""
     present = max(0, size - begin)
     end = begin + promised
     wide = max(map(len, patches.values())) == 8
@@ -191,7 +191,7 @@ def _judged(file: BinaryIO, begin: int, promised: int, size: int, form: str, pat
 
 
 def _explained(file: BinaryIO, at: int, size: int, form: str) -> bool:
-    """Whether what stands from here to the end of the file is something else than sound: chunks, tags, padding."""
+    """Whether the rest of the file is something other than sound: chunks, tags or padding."""
     file.seek(at)
     rest = file.read(_PADDING + 1)
     if len(rest) <= _PADDING or rest.startswith(_TAGS) or _begins(file, at):
@@ -200,7 +200,7 @@ def _explained(file: BinaryIO, at: int, size: int, form: str) -> bool:
 
 
 def _chunk_follows(file: BinaryIO, at: int, size: int, form: str) -> bool:
-    """Whether a chunk with a readable name, which the file has whole, begins here or, padded, a byte later."""
+    """Whether a complete chunk with a readable name begins here or, after padding, a byte later."""
     firsts = {at, at + (at & 1 if struct.calcsize(form) == _SHORT else 0)}
     found = [first for start in firsts if (first := next(walk(file, start, size, form), None)) is not None]
     return any(all(32 <= byte < 127 for byte in name) and begin + length <= size for name, begin, length in found)

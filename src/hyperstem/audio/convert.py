@@ -1,4 +1,4 @@
-"""Brings sound that changes its rate or channels on the way to those that it began with."""
+"""Converts sound whose rate or channels change midway to those it began with."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +16,7 @@ _SPEAKERS = {
     7: ("FL", "FR", "FC", "LFE", "BC", "SL", "SR"),
     8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
 }
-"""The loudspeakers that so many channels are for where a file does not say, in the order of WAV."""
+"""Default loudspeakers for each number of channels, in WAV order, for files that do not say."""
 _LEFT = {"FL": 1.0, "BL": HALF_POWER, "SL": HALF_POWER, "WL": HALF_POWER, "TFL": HALF_POWER, "TBL": HALF_POWER}
 _LEFT |= {"FLC": 1.0, "DL": 1.0, "TSL": HALF_POWER, "SDL": HALF_POWER, "BFL": HALF_POWER}
 _BOTH = {"FC": HALF_POWER, "BC": 0.5, "TFC": 0.5, "TBC": 0.5, "TC": 0.5, "BFC": 0.5}
@@ -24,19 +24,19 @@ _SILENT = ("LFE", "LFE2")
 
 
 def speakers(channels: int) -> tuple[str, ...]:
-    """Names of the loudspeakers that so many channels are for, if a file does not say; empty if nothing is usual."""
+    """Default loudspeaker names for a number of channels; empty if there is no convention."""
     return _SPEAKERS.get(channels, ())
 
 
 def stereo_weights(channels: int, names: Sequence[str] = ()) -> np.ndarray:
     """Gains (2, channel) float32 of a downmix to left and right.
 
-    Front channels go through whole, the centre and the surround channels with half their power, low-frequency effects
-    not at all. One channel goes to both sides. Channels that no loudspeaker is known for go in turns.
+    Front channels keep their level, the centre and the surround channels are lowered by 3 dB, and low-frequency effects
+    are left out. A mono channel goes to both sides. Channels without a known loudspeaker go left and right in turn.
 
     Args:
         channels: of the sound.
-        names: of their loudspeakers, as FFmpeg has them; none for the usual ones.
+        names: of their loudspeakers, as in FFmpeg; empty for the defaults.
 
     Source: ITU-R BS.775-4, annex 4, table 2.
     """
@@ -62,7 +62,7 @@ def _gains(name: str) -> tuple[float, float]:
 
 
 def with_channels(wave: np.ndarray, channels: int, names: Sequence[str] = ()) -> np.ndarray:
-    """(channel, time) with so many channels: mixed down to one or two, repeated from one, or filled with silence."""
+    """(channel, time) with `channels` channels: a downmix to one or two, mono repeated, or padded with silence."""
     if len(wave) == channels:
         return wave
     if len(wave) == 1:
@@ -75,7 +75,7 @@ def with_channels(wave: np.ndarray, channels: int, names: Sequence[str] = ()) ->
 
 
 class Converter:
-    """Takes waves of any rate and channels, and gives them all one rate and as many channels."""
+    """Converts waves of any rate and channels to one rate and number of channels."""
 
     def __init__(self, rate_hz: int, channels: int) -> None:
         self.rate_hz, self.channels = rate_hz, channels
@@ -83,7 +83,7 @@ class Converter:
         self._resampler: soxr.ResampleStream | None = None
 
     def push(self, wave: np.ndarray, rate_hz: int, names: Sequence[str] = ()) -> Iterator[np.ndarray]:
-        """Adds (channel, time) float32 at some rate; what is ready comes out."""
+        """Adds (channel, time) float32 at any rate; yields what is ready."""
         if rate_hz != self._from_hz:
             yield from self.finish()
             self._from_hz = rate_hz
@@ -93,7 +93,7 @@ class Converter:
         yield wave if self._resampler is None else self._resampled(wave, last=False)
 
     def finish(self) -> Iterator[np.ndarray]:
-        """What was held back; the next wave starts anew."""
+        """Yields the remaining samples; the next wave starts afresh."""
         if self._resampler is not None:
             yield self._resampled(np.zeros((self.channels, 0), np.float32), last=True)
         self._resampler, self._from_hz = None, self.rate_hz

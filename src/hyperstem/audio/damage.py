@@ -1,4 +1,4 @@
-"""What was found wrong with a file while it was read: told in words, or, to those who are strict, an error."""
+"""Problems found in a file while it is read: reported as warnings, or raised as errors if reading is strict."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,42 +9,42 @@ Warn = Callable[[str], None]
 
 
 class Findings:
-    """Collects what is wrong with one file.
+    """Collects the problems of one file.
 
     Args:
-        path: of the file.
-        strict: sound that is lost is an error.
+        path: the file.
+        strict: lost sound is an error.
     """
 
     def __init__(self, path: Path, strict: bool = False) -> None:
         self.path, self.strict = path, strict
         self.offset_s = 0.0
-        """Where the part that is read begins, in files that were joined."""
+        """Start of the part that is being read, in concatenated files."""
         self.from_s = 0.0
-        """What is wrong before this does not matter."""
+        """Problems before this time are ignored."""
         self._notes: list[str] = []
         self._places: list[tuple[float, float]] = []
 
     def note(self, text: str) -> None:
-        """Something that costs no sound."""
+        """Notes a problem that loses no sound."""
         if text not in self._notes:
             self._notes.append(text)
 
     def fault(self, text: str) -> None:
-        """Something wrong that is not at one place.
+        """Notes a problem that has no single position.
 
         Raises:
-            AudioError: strict.
+            AudioError: reading is strict.
         """
         if self.strict:
             raise AudioError(f"{self.path} {text}; strict reading refuses it")
         self.note(text)
 
     def lost(self, at_s: float, lost_s: float) -> None:
-        """Sound that cannot be decoded.
+        """Notes sound that cannot be decoded.
 
         Raises:
-            AudioError: strict.
+            AudioError: reading is strict.
         """
         at_s += self.offset_s
         if at_s + lost_s < self.from_s:
@@ -56,25 +56,25 @@ class Findings:
         self._places.append((at_s, lost_s))
 
     def foreign(self, at_s: float, size: int) -> None:
-        """Bytes between the sound that are none of it.
+        """Notes foreign bytes within the sound.
 
         Raises:
-            AudioError: strict.
+            AudioError: reading is strict.
         """
         if at_s + self.offset_s >= self.from_s:
             self.fault(f"has {size} foreign bytes at {at_s + self.offset_s:.2f} s")
 
     def short(self, decoded_s: float, promised_s: float | None) -> None:
-        """The file ends earlier than it says.
+        """Notes that the file ends earlier than it says.
 
         Raises:
-            AudioError: strict.
+            AudioError: reading is strict.
         """
         of = "" if promised_s is None else f"of {promised_s:.2f} s "
         self.fault(f"is damaged or cut short: {decoded_s:.2f} s {of}can be decoded")
 
     def texts(self) -> list[str]:
-        """One line each, in the order found; places where sound is lost are one line together."""
+        """One line per problem, in the order found; all places where sound is lost share one line."""
         if not self._places:
             return list(self._notes)
         total_s = sum(lost_s for _, lost_s in self._places)

@@ -13,7 +13,7 @@ from hyperstem.audio.samples import interleaved_steps
 from hyperstem.errors import AudioError
 
 _OGG_CHUNK = 1 << 14
-"""libsndfile's Vorbis encoder keeps the whole of one write on its stack."""
+"""Most samples per write: libsndfile's Vorbis encoder keeps each write on its stack."""
 _VORBIS_ORDER = {
     1: [0],
     2: [0, 1],
@@ -24,12 +24,12 @@ _VORBIS_ORDER = {
     7: [0, 2, 1, 5, 6, 4, 3],
     8: [0, 2, 1, 6, 7, 4, 5, 3],
 }
-"""Which of so many channels, in the order of WAV, come first, second, ... in Vorbis: the centre before the right, the
-low frequencies last. Source: Vorbis I specification, 4.3.9."""
+"""Index in WAV order of each Vorbis channel, by number of channels: the centre comes before the right, low frequencies
+last. Source: Vorbis I specification, 4.3.9."""
 
 
 class _Sink:
-    """A file whose errors are kept for later: neither library brings them through its callbacks."""
+    """A file that keeps its errors for `check`: neither library passes them on from its callbacks."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -58,17 +58,17 @@ class _Sink:
         return 0
 
     def check(self) -> None:
-        """Raises what went wrong."""
+        """Raises the error that occurred, if any."""
         if self.error is not None:
             raise self.error
 
 
 _VORBIS_BITS = (64_000, 80_000, 96_000, 112_000, 128_000, 160_000, 192_000, 224_000, 256_000, 320_000, 500_000)
-"""What Vorbis takes on average for stereo at 44.1 kHz at qualities 0 to 10. Source: the settings of libvorbis."""
+"""Average bit rates of Vorbis for stereo at 44.1 kHz, qualities 0 to 10. Source: the settings of libvorbis."""
 
 
 def _vorbis_level(bitrate: int | None, rate_hz: int, channels: int) -> float:
-    """libsndfile's level, 0 for the best and 1 for the smallest, that takes about so many bits per second."""
+    """libsndfile's level, 0 for the best and 1 for the smallest, that comes closest to a bit rate."""
     if bitrate is None:
         return 0.3
     as_usual = bitrate * 2 / channels * max(1.0, 44_100 / rate_hz)
@@ -115,18 +115,18 @@ class SoundFileEncoder:
         self._sink.check()
 
     def finish(self) -> None:
-        """Writes what is held back."""
+        """Writes the remaining samples."""
         self._file.close()
         self._sink.check()
 
     def abandon(self) -> None:
-        """Lets go of the file without writing to it."""
+        """Closes the encoder without writing to the file."""
         self._sink.abandoned = True
         self._file.close()
 
 
 _LAME, _OPUS, _AAC = {"compression_level": "7"}, {"compression_level": "5"}, {"aac_coder": "fast"}
-"""Half the time of the defaults, which matters with four stems; at these bit rates it costs next to nothing."""
+"""Twice as fast as the defaults, which matters with four stems; at these bit rates it costs almost no quality."""
 _AV = {  # name: container, its options, codec, its options, bits per second of a stereo sound
     "mp3": ("mp3", {}, "libmp3lame", _LAME, 256_000),
     "opus": ("opus", {"fflags": "bitexact"}, "libopus", _OPUS, 160_000),
@@ -149,7 +149,7 @@ class AvEncoder:
     ) -> None:
         container, options, codec, codec_options, stereo_bits = _AV[name]
         if codec == "aac":
-            options = {"movie_timescale": str(rate_hz)}  # else the length is rounded to milliseconds
+            options = {"movie_timescale": str(rate_hz)}  # otherwise the length is rounded to milliseconds
         self._rate_hz, self._layout = rate_hz, "mono" if channels == 1 else "stereo"
         self._position = 0
         self._sink = _Sink(file)
@@ -165,7 +165,7 @@ class AvEncoder:
                 stream.time_base = Fraction(1, rate_hz)
                 if track:
                     stream.metadata["title"] = stream.metadata["handler_name"] = track
-                    first = track == tracks[0]  # what a program plays that knows nothing of stems
+                    first = track == tracks[0]  # played by programs that do not support stems
                     stream.disposition = av.stream.Disposition.default if first else av.stream.Disposition(0)
                 self._streams.append(stream)
             self._container.start_encoding()
@@ -173,7 +173,7 @@ class AvEncoder:
             raise AudioError(f"{name} at {rate_hz} Hz with {channels} channels: {error.strerror}") from None
 
     def write(self, *waves: np.ndarray) -> None:
-        """Appends one (channel, time) float array per track, equally long."""
+        """Appends one (channel, time) float array per track, all of the same length."""
         if waves[0].shape[1] == 0:
             return
         for stream, wave in zip(self._streams, waves, strict=True):
@@ -185,20 +185,20 @@ class AvEncoder:
         self._sink.check()
 
     def finish(self) -> None:
-        """Writes what is held back."""
+        """Writes the remaining samples."""
         for stream in self._streams:
             self._container.mux(stream.encode(None))
         self._container.close()
         self._sink.check()
 
     def abandon(self) -> None:
-        """Lets go of the file without writing to it."""
+        """Closes the encoder without writing to the file."""
         self._sink.abandoned = True
         with contextlib.suppress(av.error.FFmpegError, OSError):
             self._container.close()
 
 
 def _bit_rate(stereo_bits: int, rate_hz: int, channels: int) -> int:
-    """The format's bit rate, less for one channel and for low sample rates, which hold less."""
+    """The format's bit rate, reduced for mono and for low sample rates."""
     bits = min(stereo_bits, 8 * rate_hz)
     return bits if channels > 1 else bits * 5 // 8

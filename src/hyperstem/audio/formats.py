@@ -1,4 +1,4 @@
-"""The formats that can be written, and what each holds."""
+"""The formats that can be written, and what each supports."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,48 +15,48 @@ READABLE = frozenset(
         ".tta", ".vob", ".w64", ".wav", ".wave", ".webm", ".wma", ".wmv", ".wv",
     }
 )  # fmt: skip
-"""What is taken for sound inside folders, in lower case; files named one by one may be called anything."""
+"""Extensions of sound files in folders, in lower case; files given by name may have any."""
 MPEG_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 AAC_RATES_HZ = (*MPEG_RATES_HZ, 64000, 88200, 96000)
 
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write sound."""
+    """A file format for sound."""
 
     name: str
     subtypes: tuple[str, ...] = ()
-    """Sample formats; none where the encoder is lossy."""
+    """Sample formats; empty for lossy formats."""
     any_rate_to_hz: int = 0
-    """Every sample rate up to here, itself included, can be held,"""
+    """Every sample rate up to this one is supported;"""
     rates_hz: tuple[int, ...] = ()
-    """and these."""
+    """so are these."""
     channels: int = 64
     """Most channels."""
     bitrates: tuple[int, int] | None = None
-    """Least and most bits per second, where the encoder is lossy."""
+    """Lowest and highest bits per second of lossy formats."""
     multitrack: bool = False
     """One file holds the mixture and every stem."""
 
     @property
     def lossless(self) -> bool:
-        """Whether samples come back as they were written."""
+        """Whether samples are read back exactly as they were written."""
         return bool(self.subtypes)
 
     def rate_for(self, rate_hz: int) -> int:
-        """The lowest rate it can hold that loses nothing of `rate_hz`, or else its highest."""
+        """The lowest supported rate of at least `rate_hz`, or else the highest supported one."""
         if rate_hz <= self.any_rate_to_hz:
             return rate_hz
         return next((rate for rate in self.rates_hz if rate >= rate_hz), max((self.any_rate_to_hz, *self.rates_hz)))
 
     @property
     def rates(self) -> str:
-        """The sample rates it can hold, in words."""
+        """The supported sample rates, in words."""
         any_rate = [f"1 to {self.any_rate_to_hz}"] if self.any_rate_to_hz else []
         return ", ".join([*any_rate, *map(str, self.rates_hz)])
 
     def check_bitrate(self, bits_per_s: int) -> None:
-        """Refuses bit rates that the format cannot have.
+        """Refuses bit rates that the format does not support.
 
         Raises:
             ConfigError: naming the value and what is allowed.
@@ -68,7 +68,7 @@ class Format:
             raise ConfigError(f"{self.name} cannot have {bits_per_s / 1000:g}k bits per second; allowed are {allowed}")
 
     def check(self, rate_hz: int, channels: int, subtype: str) -> None:
-        """Refuses what the format cannot hold.
+        """Refuses what the format does not support.
 
         Raises:
             AudioError: naming the value and what is allowed.
@@ -113,10 +113,10 @@ def named_format(name: str) -> Format:
 
 
 def format_of(path: Path) -> Format:
-    """The format that the file's name ends with.
+    """The format of a file, by its extension.
 
     Raises:
-        AudioError: none is known by that ending.
+        AudioError: the extension is unknown.
     """
     name = path.name.lower()
     for key, item in FORMATS.items():

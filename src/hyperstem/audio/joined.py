@@ -1,4 +1,4 @@
-"""Files that were joined end to end, read as one: chained Ogg, and what people put together byte by byte."""
+"""Reads concatenated files as one: chained Ogg, and files that people joined byte by byte."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self
@@ -14,11 +14,11 @@ Opener = Callable[[], Source]
 
 
 class JoinedSource:
-    """The sounds of several files, one behind the other, at the rate and with the channels of the first.
+    """The sounds of several files, one after the other, at the rate and with the channels of the first.
 
     Args:
-        openers: give the files, in order; one that gives none is passed over, and told.
-        findings: what was found.
+        openers: open the files, in order; files that cannot be opened are skipped and noted.
+        findings: collects their problems.
     """
 
     def __init__(self, openers: Sequence[Opener], findings: Findings) -> None:
@@ -49,7 +49,7 @@ class JoinedSource:
             return None
 
     def seek(self, frame: int) -> None:
-        """Makes `frame` the next one read: what is before is decoded and dropped."""
+        """Makes `frame` the next one read: everything before is decoded and dropped."""
         self._skip = frame
 
     def blocks(self, frames: int) -> Iterator[np.ndarray]:
@@ -79,7 +79,7 @@ class JoinedSource:
             yield wave
 
     def close(self) -> None:
-        """Nothing is open between two reads."""
+        """Does nothing: no file stays open between reads."""
 
     def __enter__(self) -> Self:
         return self

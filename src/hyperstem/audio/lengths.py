@@ -1,4 +1,4 @@
-"""How long the sound of a file is by its headers, where they can be believed."""
+"""The length of a file's sound according to its headers, where they are reliable."""
 
 import contextlib
 from pathlib import Path
@@ -12,22 +12,22 @@ from hyperstem.audio.parts import Part
 from hyperstem.audio.view import FileView
 
 _TIMED = {"mov", "matroska", "asf", "flac", "wv", "ape", "tta"}
-"""Containers whose header holds the duration, not an estimate of it."""
+"""Containers whose header holds the exact duration, not an estimate."""
 TIMED_AS_ONE = {"matroska", "asf"}
-"""Those of them with one duration for all streams, such as the pictures of a video."""
+"""Those with one duration for all streams, including the pictures of a video."""
 _PADDING_SAMPLES = 2 * 1152 + 2 * 1105
-"""An encoder's delay and padding, which the length that an MP3 promises is less than its frames by."""
+"""Encoder delay and padding, by which the length in an MP3's header is shorter than its frames."""
 
 
 def opened(file: str | FileView, container: str | None = None) -> InputContainer:
-    """A file open in FFmpeg; `container` is FFmpeg's name of it, if it is known."""
+    """Opens a file in FFmpeg; `container` is FFmpeg's name of its format, if it is known."""
     return cast(InputContainer, av.open(file, format=container, metadata_errors="replace"))
 
 
 def promised(
     path: Path, part: Part, container: InputContainer, stream: av.AudioStream, findings: Findings
 ) -> int | None:
-    """Samples by the stream's header; None where it does not tell, or where there are more: then it is of a part."""
+    """Samples according to the stream's header; None if it does not say, or covers only a part of the sound."""
     rate_hz = stream.codec_context.sample_rate
     length = _length(container, stream, part.counted)
     stale = length is not None and (
@@ -55,7 +55,7 @@ def _length(container: InputContainer, stream: av.AudioStream, counted: bool) ->
 
 
 def _end_s(container: InputContainer, stream: av.AudioStream) -> float | None:
-    """Where the sound ends on the clock of all streams: by its own tag, or with the container if it is alone."""
+    """End of the sound on the clock of all streams: from its tag, or that of the container if it is the only stream."""
     tagged = _clock_s(stream.metadata.get("DURATION", ""))
     if tagged is None and len(container.streams) == 1 and container.duration:
         return container.duration / av.time_base
@@ -63,12 +63,12 @@ def _end_s(container: InputContainer, stream: av.AudioStream) -> float | None:
 
 
 def _start_s(stream: av.AudioStream) -> float:
-    """Where the stream begins on the clock of all streams."""
+    """Start of the stream on the clock of all streams."""
     return float((stream.start_time or 0) * (stream.time_base or 0))
 
 
 def _clock_s(text: str) -> float | None:
-    """Seconds of a Matroska tag, "00:03:25.120000000"; None if it is none."""
+    """Seconds of a Matroska tag such as "00:03:25.120000000"; None if it is not one."""
     try:
         hours, minutes, seconds_ = text.split(":")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds_)
@@ -77,7 +77,7 @@ def _clock_s(text: str) -> float | None:
 
 
 def flac_goes_on(path: Path, part: Part, frames: int) -> bool:
-    """Whether a FLAC file has sound beyond the length in its header."""
+    """Whether a FLAC file continues beyond the length in its header."""
     view = part.open(path)
     try:
         with contextlib.closing(view) if view else contextlib.nullcontext(), opened(view or str(path)) as container:

@@ -1,4 +1,4 @@
-"""Frames of MP3 (and layers I and II), ADTS AAC and AC-3 in files of their own: where they are, and what is between.
+"""Frames of raw MP3 (and layers I and II), ADTS AAC and AC-3 files: where they are, and what lies between them.
 
 Source: ISO 11172-3, ISO 13818-3 and -7, ETSI TS 102 366.
 """
@@ -17,23 +17,23 @@ _KBPS = {
     (2, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (2, 1): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""Bit rates of MPEG-1 (3), and of MPEG-2 and 2.5 (2), by the layer's number in the header: 3 is layer I."""
+"""Bit rates of MPEG-1 (3), and of MPEG-2 and 2.5 (2), by the layer field of the header: 3 is layer I."""
 _MPEG_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _ADTS_HZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 _AC3_HZ = (48_000, 44_100, 32_000)
 _AC3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 _HEADER_BYTES = 7
 _IN_A_ROW = 3
-"""So many frames in a row are no chance."""
+"""This many consecutive frames are no coincidence."""
 _SEARCH_BYTES = 1 << 16
-"""How far into a file its first frame may be."""
+"""How far into a file to search for its first frame."""
 _AAC, _AC3 = 32, 64
-"""Families beside those of the MPEG layers, which are below."""
+"""Families of AAC and AC-3; those of the MPEG layers are smaller numbers."""
 _COUNTERS = (b"Xing", b"Info", b"VBRI")
 
 
 class Frame(NamedTuple):
-    """What a frame's header says."""
+    """Contents of a frame's header."""
 
     length: int
     """In bytes, header included."""
@@ -42,55 +42,55 @@ class Frame(NamedTuple):
     kind: str
     """FFmpeg's name of the format: mp3, aac or ac3."""
     family: int
-    """Version and layer; the frames of a sound have one."""
+    """Version and layer; the same for all frames of a sound."""
 
 
 class Hole(NamedTuple):
-    """Bytes between frames that are no frames."""
+    """Bytes between frames that are not frames."""
 
     at_s: float
-    """Where, on the clock of the frames that are there."""
+    """Position on the clock of the frames present."""
     lost_s: float
-    """How much sound must have been there; 0 if the bytes are too few for a frame."""
+    """How much sound is missing; 0 if the bytes are too few for a frame."""
     size: int
 
 
 class Sound(NamedTuple):
-    """The frames of one sound; several are in files that were joined."""
+    """The frames of one sound; concatenated files have several."""
 
     kind: str
     stretches: tuple[tuple[int, int], ...]
-    """First byte and the one after the last, of frames without anything between them."""
+    """Start and end offsets of runs of contiguous frames."""
     holes: tuple[Hole, ...]
     frames_s: float
     """Length of all frames."""
     counted: bool
-    """A first frame says how many follow."""
+    """Whether a first frame says how many follow."""
 
     @property
     def length_s(self) -> float:
-        """Of all frames, and of those that are missing."""
+        """Length of all frames, including the missing ones."""
         return self.frames_s + sum(hole.lost_s for hole in self.holes)
 
     @property
     def clean(self) -> bool:
-        """Whether the frames are all there is."""
+        """Whether there is nothing but contiguous frames."""
         return len(self.stretches) == 1 and not self.holes
 
 
 class _Item(NamedTuple):
-    """What the walk comes by."""
+    """What `_walk` finds."""
 
     start: int
     end: int
     frame: Frame | None
-    """None for bytes that are no frame."""
+    """None for bytes that are not a frame."""
     broken: bool = False
-    """A frame begins here that is not whole."""
+    """Whether an incomplete frame begins here."""
 
 
 def survey(path: Path) -> tuple[Sound, ...]:
-    """The sounds in a file; none if it is of another kind, or has too few frames to be sure of it."""
+    """The sounds in a file; empty if it is of another kind, or has too few frames to be sure."""
     status = path.stat()
     return _survey(path, status.st_size, status.st_mtime_ns)
 
@@ -110,7 +110,7 @@ def _survey(path: Path, size: int, changed_ns: int) -> tuple[Sound, ...]:
 
 
 def _sounds(data: mmap.mmap, start: int) -> Iterator[Sound]:
-    """One after the other; a new one begins with a frame that counts those that follow."""
+    """The sounds in order; a new one begins with a frame that counts those that follow."""
     sound = _Collected()
     for item in _walk(data, start):
         counter = item.frame is not None and counts(data, item.start, item.end)
@@ -125,7 +125,7 @@ def _sounds(data: mmap.mmap, start: int) -> Iterator[Sound]:
 
 
 class _Collected:
-    """What has been seen of one sound, in memory that does not grow with it."""
+    """Collects the frames of one sound, in constant memory."""
 
     def __init__(self) -> None:
         self.frames = self._bytes = 0
@@ -134,10 +134,10 @@ class _Collected:
         self._kind = ""
         self._stretches: list[list[int]] = []
         self._gaps: list[tuple[float, int, bool]] = []
-        """Where, how many bytes, and whether a frame begins there."""
+        """Position, number of bytes, and whether a frame begins there."""
 
     def add(self, item: _Item, counter: bool) -> None:
-        """Takes in what comes next; a counter holds no sound."""
+        """Adds the next item; a counter frame holds no sound."""
         if item.frame is None:
             self._gaps.append((self._clock_s, item.end - item.start, item.broken))
             return
@@ -152,7 +152,7 @@ class _Collected:
             self._stretches.append([item.start, item.end])
 
     def finished(self) -> Sound:
-        """The sound, with what is missing reckoned from its usual frame."""
+        """The sound; missing sound is estimated from the size of its average frame."""
         usual_bytes, usual_s = self._bytes / self.frames, self._clock_s / self.frames
         holes = [
             Hole(at_s, max(int(broken), round(size / usual_bytes)) * usual_s, size) for at_s, size, broken in self._gaps
@@ -162,13 +162,13 @@ class _Collected:
 
 
 def _walk(data: mmap.mmap, start: int) -> Iterator[_Item]:
-    """Frames, and what is between them but tags; of what is after the last one, only a frame that is cut off."""
+    """Frames, and what lies between them except tags; after the last one, only a truncated frame."""
     size, at = len(data), start
     frame = parse(data, at)
     family = -1
     while at < size:
         if frame is not None and frame.family != family and not _in_a_row(data, at) and family >= 0:
-            frame = None  # chance
+            frame = None  # coincidence
         end = size + 1 if frame is None else at + frame.length
         following = parse(data, end) if end < size else None
         if frame is not None and (end == size or (following is not None and following.family == frame.family)):
@@ -193,7 +193,7 @@ def _walk(data: mmap.mmap, start: int) -> Iterator[_Item]:
 
 
 def _next_frame(data: mmap.mmap, at: int, limit: int) -> int | None:
-    """Where the next frame begins that others follow; None if nowhere before `limit`."""
+    """Offset of the next frame that is followed by others; None if there is none before `limit`."""
     places = dict.fromkeys((b"\xff", b"\x0bw"), -1)
     while at < limit:
         for sync, place in places.items():
@@ -208,7 +208,7 @@ def _next_frame(data: mmap.mmap, at: int, limit: int) -> int | None:
 
 
 def _in_a_row(data: mmap.mmap, at: int) -> bool:
-    """Whether frames of one family begin here and follow each other, up to the end if it is near."""
+    """Whether consecutive frames of one family begin here; fewer will do near the end."""
     family = None
     for number in range(_IN_A_ROW):
         if number and (at == len(data) or tag_end(data, at) > at):
@@ -222,7 +222,7 @@ def _in_a_row(data: mmap.mmap, at: int) -> bool:
 
 
 def tag_end(data: mmap.mmap | bytes, at: int) -> int:
-    """The byte after a tag (ID3, APE, Lyrics3) that begins here; `at` if none does."""
+    """The end of a tag (ID3, APE, Lyrics3) that begins here; `at` if none does."""
     head = data[at : at + 32]
     if head[:3] == b"ID3" and len(head) >= 10 and not any(byte & 0x80 for byte in head[6:10]):
         return at + 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
@@ -237,7 +237,7 @@ def tag_end(data: mmap.mmap | bytes, at: int) -> int:
 
 
 def _counted(data: mmap.mmap, at: int) -> bool:
-    """Whether a frame that counts others has the number of frames, and not of bytes alone."""
+    """Whether a counter frame holds the number of frames, not only of bytes."""
     for place in (at + 36, at + 21, at + 13):
         if data[place : place + 4] in _COUNTERS:
             return data[place : place + 4] == b"VBRI" or bool(data[place + 7] & 1)
@@ -245,12 +245,12 @@ def _counted(data: mmap.mmap, at: int) -> bool:
 
 
 def counts(data: mmap.mmap | bytes, at: int, end: int) -> bool:
-    """Whether a frame holds no sound, but says how many follow."""
+    """Whether this is a counter frame: it holds no sound, but says how many frames follow."""
     return any(data[place : place + 4] in _COUNTERS for place in (at + 36, at + 21, at + 13) if place + 4 <= end)
 
 
 def parse(data: mmap.mmap | bytes, at: int) -> Frame | None:
-    """The frame that begins here, if its header can be one."""
+    """The frame that begins here; None if this is not a valid header."""
     head = data[at : at + _HEADER_BYTES]
     if len(head) < _HEADER_BYTES:
         return None

@@ -1,4 +1,4 @@
-"""Ogg pages: which files stand one behind the other in one, and what of them is missing. Source: RFC 3533."""
+"""Ogg pages: the links of a chained file, and pages that are missing. Source: RFC 3533."""
 
 import os
 import struct
@@ -12,47 +12,47 @@ _HEADER = 27
 _MAGIC = b"OggS"
 _CONTINUED, _FIRST, _LAST = 1, 2, 4
 _GOES_ON = 255
-"""Last length in the table of a page whose last packet goes on in the next."""
+"""Last entry of the segment table of a page whose last packet continues on the next page."""
 _NO_PACKET_ENDS = -1
 _READ = 1 << 16
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class Page(NamedTuple):
-    """A whole page."""
+    """A complete page."""
 
     start: int
     end: int
-    """Byte after its last."""
+    """Offset after its last byte."""
     flags: int
     position: int
-    """Samples up to the end of its last whole packet, in the codec's counting; -1 if none ends here."""
+    """Granule position: samples up to the end of its last complete packet; -1 if none ends here."""
     serial: int
     number: int
     goes_on: bool
-    """Whether its last packet goes on in the next page of the stream."""
+    """Whether its last packet continues on the next page of the stream."""
 
     @property
     def first(self) -> bool:
-        """Whether a stream begins with it."""
+        """Whether it is the first page of its stream."""
         return bool(self.flags & _FIRST)
 
     @property
     def last(self) -> bool:
-        """Whether it says that its stream ends with it."""
+        """Whether it is marked as the last page of its stream."""
         return bool(self.flags & _LAST)
 
 
 class Link(NamedTuple):
-    """One of the files that a chained file is made of."""
+    """One of the files in a chained file."""
 
     start: int
     end: int
-    """Byte after its last page."""
+    """Offset after its last page."""
     closed: bool
-    """Every stream's last page, and no other, says that it is the last; libsndfile stops at the first that says so."""
+    """Whether every stream's last page, and no other, is marked as last; libsndfile stops at the first such mark."""
     whole: bool
-    """It ends with a page that says it is the last, or at least with a whole packet right at the file's end."""
+    """Whether it ends with a page marked as last, or at least with a complete packet at the very end of the file."""
     holes: int
     """Places where pages are missing or damaged."""
 
@@ -69,7 +69,7 @@ def _links(path: Path, size: int, changed_ns: int) -> tuple[Link, ...]:
             end = page.end
         if not gathered:
             return ()
-        cut = _find(file, end) < size  # another page that is not whole
+        cut = _find(file, end) < size  # one more page, incomplete
     ends = [each.start for each in gathered[1:]] + [size]
     found = [each.link(until) for each, until in zip(gathered, ends, strict=True)]
     if cut:
@@ -78,7 +78,7 @@ def _links(path: Path, size: int, changed_ns: int) -> tuple[Link, ...]:
 
 
 class _Gathered:
-    """What the pages of one link tell, in memory that does not grow with it."""
+    """Collects the pages of one link, in constant memory."""
 
     def __init__(self, first: Page) -> None:
         self.start, self.final = first.start, first
@@ -86,7 +86,7 @@ class _Gathered:
         self._holes, self._closed = 0, True
 
     def add(self, page: Page) -> None:
-        """Takes in the next page."""
+        """Adds the next page."""
         before = self._last.get(page.serial)
         if page.start != self._at or (before is not None and page.number != before.number + 1):
             self._holes += 1
@@ -96,23 +96,23 @@ class _Gathered:
         self._at = page.end
 
     def link(self, end: int) -> Link:
-        """The link, which ends before the byte at `end` at the latest."""
+        """The link, which ends at `end` at the latest."""
         whole = self.final.last or (self._at == end and not self.final.goes_on)
         closed = self._closed and all(page.last for page in self._last.values())
         return Link(self.start, self._at if whole else end, closed, whole, self._holes)
 
 
 def links(path: Path) -> tuple[Link, ...]:
-    """The files that stand one behind the other in an Ogg file: one in most, several in recordings of radio streams.
+    """The links of an Ogg file: one in most files, several in recordings of radio streams.
 
-    A new one begins where, after pages with sound, a page says that it is the first of a stream.
+    A new link begins where, after pages with sound, a page is marked as the first of a stream.
     """
     status = path.stat()
     return _links(path, status.st_size, status.st_mtime_ns)
 
 
 def _pages(file: BinaryIO, size: int) -> Iterator[Page]:
-    """The whole pages with a right checksum; whatever stands between them is passed over."""
+    """The complete pages with a valid checksum; anything between them is skipped."""
     at = 0
     while at < size:
         page = _page_at(file, at)
@@ -140,13 +140,13 @@ def _page_at(file: BinaryIO, at: int) -> Page | None:
 
 
 def _checksum(data: bytes) -> int:
-    """CRC-32 with the highest bit first, as Ogg has it; zlib's is the same with all bits mirrored."""
+    """CRC-32 with the most significant bit first, as in Ogg; zlib's is the same with all bits reversed."""
     mirrored = zlib.crc32(data.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int.from_bytes(mirrored.to_bytes(4, "little").translate(_MIRRORED), "big")
 
 
 def _find(file: BinaryIO, at: int) -> int:
-    """Where the next page may begin; the file's end if nowhere."""
+    """Offset at which the next page may begin; the end of the file if there is none."""
     file.seek(at)
     before = b""
     while block := file.read(_READ):

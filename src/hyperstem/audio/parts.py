@@ -1,4 +1,4 @@
-"""What a file consists of, found in its bytes before any decoder sees them."""
+"""Finds the parts of a file in its bytes, before any decoder reads them."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,39 +12,39 @@ _FRAMED = (b"ID3", b"\xff", b"\x0b\x77")
 
 
 class Part(NamedTuple):
-    """A file, or one of those that were joined in it."""
+    """A file, or one of several that were concatenated."""
 
     stretches: tuple[tuple[int, int], ...] | None = None
-    """First byte of each and the one after its last; None for the file as it is."""
+    """Start and end offset of each; None for the whole file."""
     patches: dict[int, bytes] = {}  # noqa: RUF012 (never changed)
-    """Place, and the bytes that should stand there."""
+    """Offset to corrected bytes."""
     prefix: bytes = b""
-    """What should stand before all."""
+    """Bytes to put before all others."""
     simple: bool = False
-    """soundfile may read it."""
+    """Whether soundfile may read it."""
     whole: bool = True
-    """Its end is there."""
+    """Whether its end is present."""
     format: str | None = None
-    """FFmpeg's name of the format, where it is known."""
+    """FFmpeg's name of the format, if it is known."""
     holes: tuple[Hole, ...] = ()
-    """Where, on the clock of what is left, sound is missing."""
+    """Missing sound, on the clock of what is left."""
     length_s: float | None = None
-    """Of the sound, if it could be counted."""
+    """Length of the sound, if it could be counted."""
     missing: float = 0.0
-    """How many times more sound its header promises than is there."""
+    """Missing sound relative to the sound present, according to its header."""
     counted: bool = False
-    """Its header says how many samples it has, and may be believed."""
+    """Whether its header gives a reliable number of samples."""
 
     def open(self, path: Path) -> FileView | None:
-        """Its bytes as a file; None for the file as it is."""
+        """Its bytes as a file; None if it is the whole file."""
         return None if self.stretches is None else FileView(path, self.stretches, self.patches, self.prefix)
 
 
 def parts(path: Path, head: bytes, findings: Findings) -> list[Part]:
-    """What the file that begins with `head` consists of: one part, or several that were joined.
+    """The parts of the file that begins with `head`: one, or several that were concatenated.
 
     Raises:
-        AudioError: something is missing, and `findings` are strict.
+        AudioError: something is missing, and reading is strict.
     """
     if head.startswith(b"OggS"):
         return _ogg(path, findings)
@@ -59,11 +59,11 @@ def parts(path: Path, head: bytes, findings: Findings) -> list[Part]:
     found = containers.joined(path, head)
     if len(found) == 1:
         return [Part(simple=simple, missing=0.0 if extent is None else extent.missing)]
-    _told_joined(len(found), findings)
+    _note_joined(len(found), findings)
     return [Part((each,), simple=simple) for each in found]
 
 
-def _told_joined(count: int, findings: Findings) -> None:
+def _note_joined(count: int, findings: Findings) -> None:
     findings.fault(f"is made of {count} files joined end to end; all of them are read")
 
 
@@ -87,7 +87,7 @@ def _ogg(path: Path, findings: Findings) -> list[Part]:
 
 def _framed(sounds: tuple[mpeg.Sound, ...], size: int, findings: Findings) -> list[Part]:
     if len(sounds) > 1:
-        _told_joined(len(sounds), findings)
+        _note_joined(len(sounds), findings)
     return [
         Part(
             None if len(sounds) == 1 and sound.clean and sound.stretches[0][1] == size else sound.stretches,

@@ -22,10 +22,10 @@ from hyperstem.errors import AudioError
 
 _LATE_SAMPLES = {"mp3": 1152, "mov": 4096, "flac": 0, "wv": 0, "tta": 0, "avi": 4096}
 _LATE_S = 0.25
-"""A file that ends this much before its header says so is cut short; where headers count samples, less will do."""
+"""A file that ends this much earlier than its header says is cut short; exact headers allow less."""
 _SOON_S = 1e-4
 _RETRIES = 32
-"""After so many errors with nothing between them, there is nothing more to be had."""
+"""After this many errors in a row, reading stops."""
 _SILENCE_FRAMES = 1 << 16
 
 
@@ -78,7 +78,7 @@ class AvSource:
         self._skip = 0
 
     def seek(self, frame: int) -> None:
-        """Makes `frame` the next one read: decoded from the start and dropped, since few codecs seek to the sample."""
+        """Makes `frame` the next one read: what comes before is decoded and dropped: few codecs seek precisely."""
         self._skip = frame
 
     def blocks(self, frames: int) -> Iterator[np.ndarray]:
@@ -98,8 +98,8 @@ class AvSource:
             yield np.concatenate(held, axis=1)
 
     def _waves(self) -> Iterator[np.ndarray]:
-        """(channel, time) arrays of one rate and as many channels, with silence where sound is missing, cut where the
-        container says that it ends."""
+        """(channel, time) arrays at one rate and number of channels, with silence where sound is missing, trimmed to
+        the end that the container gives."""
         rate_hz, channels = self.info.rate_hz, self.info.channels
         timeline = self._timeline()
         converter = Converter(rate_hz, channels)
@@ -111,7 +111,7 @@ class AvSource:
                 yield from _silence(channels, samples)
                 position += samples
             gap = timeline.gap(frame)
-            self._tell(gap, position)
+            self._note_gap(gap, position)
             yield from _silence(channels, gap.samples)
             position += gap.samples
             wave = self._within(_to_float(frame), position)
@@ -130,7 +130,7 @@ class AvSource:
         self._judge_end(position, timeline)
 
     def _missing(self, hole: Hole, position: int) -> int:
-        """Samples of a hole between frames."""
+        """Notes a hole between frames, and returns its length in samples."""
         at_s = position / self.info.rate_hz
         if hole.lost_s:
             self.findings.lost(at_s, hole.lost_s)
@@ -139,14 +139,14 @@ class AvSource:
         return round(hole.lost_s * self.info.rate_hz)
 
     def _within(self, wave: np.ndarray, position: int) -> np.ndarray:
-        """The wave, cut at the promised end: with frames missing, FFmpeg does not find the padding behind it."""
+        """The wave, trimmed to the promised end: if frames are missing, FFmpeg does not find the padding after it."""
         if not self._part.holes or self._promised is None:
             return wave
         return wave[:, : max(0, self._promised - position)]
 
-    def _tell(self, gap: Gap, position: int) -> None:
+    def _note_gap(self, gap: Gap, position: int) -> None:
         at_s, gap_s = position / self.info.rate_hz, gap.samples / self.info.rate_hz
-        if gap.samples and gap.lost and position == 0:  # streams cut out of longer ones begin so
+        if gap.samples and gap.lost and position == 0:  # as in excerpts of longer streams
             self.findings.note(f"begins with {gap_s:.3f} s that cannot be decoded; there is silence in their place")
         elif gap.samples and gap.lost:
             self.findings.lost(at_s, gap_s)
@@ -179,7 +179,7 @@ class AvSource:
         return Timeline(self._format, stream.codec_context.name, tick, stream.start_time, self.info.rate_hz)
 
     def _frames(self, timeline: Timeline) -> Iterator[tuple[av.AudioFrame, int | None]]:
-        """Decoded frames, each with the sample at which its packet says that it ends."""
+        """Decoded frames, each with the sample at which it ends according to its packet."""
         first = end = None
         timed = self._format == "mov"
         tick = (self._stream.time_base or 0) * self.info.rate_hz  # samples
@@ -201,7 +201,7 @@ class AvSource:
                 yield frame, end
 
     def _packets(self) -> Iterator[av.Packet]:
-        """The stream's packets, also those that come after an error of the container."""
+        """The stream's packets, including those after an error in the container."""
         failures = 0
         while failures < _RETRIES:
             try:
@@ -215,8 +215,8 @@ class AvSource:
     def _audible_end(self, packet_end: int | None, decoded_end: int) -> int:
         """Where the sound of an MP4 frame ends, before the encoder's padding.
 
-        The last packet's duration and the edit list both tell. Many writers round the edit list to milliseconds; then
-        the packet's duration is the better one.
+        Both the last packet's duration and the edit list give it. Many writers round the edit list to milliseconds;
+        then the packet's duration is more precise.
         """
         rate_hz = self.info.rate_hz
         end = decoded_end if packet_end is None else min(decoded_end, packet_end)
@@ -252,7 +252,7 @@ def _to_float(frame: av.AudioFrame) -> np.ndarray:
     channels = frame.layout.nb_channels
     if frame.format.is_planar:
         kind = format_dtypes[frame.format.name]
-        planes = frame.planes[:channels]  # of eight, PyAV takes what stands in memory after them for a ninth
+        planes = frame.planes[:channels]  # PyAV gives a ninth plane of garbage after eight channels
         array = np.stack([np.frombuffer(memoryview(plane), kind, frame.samples) for plane in planes])
     else:
         array = frame.to_ndarray().reshape(-1, channels).T

@@ -1,4 +1,4 @@
-"""Reading: soundfile for the simple formats, PyAV for all others, in flat memory."""
+"""Reading: soundfile for the simple formats, PyAV for all others, in constant memory."""
 
 import contextlib
 import math
@@ -21,7 +21,7 @@ from hyperstem.errors import AudioError
 
 BLOCK_FRAMES = 1 << 16
 LOUDEST = 1e15
-"""Largest sample (300 dBFS) that is taken for sound; the squares of what lies far above do not fit into float32."""
+"""Largest valid sample (300 dBFS); the squares of much larger ones overflow float32."""
 
 
 class AudioWarning(UserWarning):
@@ -48,9 +48,9 @@ def _open_part(path: Path, stream: Choice, findings: Findings, part: Part) -> So
         try:
             source = SoundFileSource(path, findings, part)
         except UnreadableError:
-            pass  # PyAV knows more codecs
+            pass  # PyAV supports more codecs
         else:
-            if source.info.format != "ogg" or source.info.channels <= 2:  # more have another order there
+            if source.info.format != "ogg" or source.info.channels <= 2:  # more are in Vorbis order
                 return source
             source.close()
     return AvSource(path, stream, findings, part)
@@ -58,7 +58,7 @@ def _open_part(path: Path, stream: Choice, findings: Findings, part: Part) -> So
 
 @contextlib.contextmanager
 def collected_warnings() -> Iterator[list[str]]:
-    """A list that, when the block ends, holds every `AudioWarning` given in it; for programs of one thread."""
+    """A list that, when the block ends, holds every `AudioWarning` issued in it; not thread-safe."""
     texts: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AudioWarning)
@@ -71,14 +71,14 @@ def collected_warnings() -> Iterator[list[str]]:
 
 
 def probe(path: str | Path, stream: Choice = None) -> AudioInfo:
-    """What the file says of itself, without decoding it.
+    """Rate, channels, length and tags of a file, without decoding it.
 
     Args:
         path: any file that soundfile or PyAV reads.
         stream: which sound stream: a number from 0, a language or title; None for the default one.
 
     Raises:
-        AudioError: it holds no sound that can be decoded.
+        AudioError: it has no sound that can be decoded.
         OSError: it cannot be opened.
     """
     with _open(path, stream) as source:
@@ -90,7 +90,7 @@ def sound_streams(path: str | Path) -> int:
     """Number of sound streams: 5 in a stem.mp4 (mixture, drums, bass, other, vocals), 1 in most files.
 
     Raises:
-        AudioError: the file holds none that can be decoded.
+        AudioError: the file has none that can be decoded.
     """
     with _open(path, None) as source:
         return getattr(source, "streams", 1)
@@ -112,8 +112,8 @@ def read(
         start_s: where to begin, in seconds.
         duration_s: how much to read at most; None reads to the end.
         stream: which sound stream: a number from 0, a language or title; None for the default one.
-        strict: refuse files of which sound is lost; else silence stands in its place, and `warn` is called.
-        warn: called with each thing that is wrong with the file; None makes each an `AudioWarning`.
+        strict: refuse files that have lost sound; otherwise silence replaces it, and `warn` is called.
+        warn: called with each problem found in the file; None issues an `AudioWarning` for each.
 
     Returns:
         The wave, (channel, time) float32 with full scale 1, and its sample rate.
@@ -140,12 +140,12 @@ def stream(
 
     Args:
         path: any file that soundfile or PyAV reads.
-        block_frames: about how many samples a block has; the last has fewer.
+        block_frames: approximate samples per block; the last may have fewer.
         start_s: where to begin, in seconds.
         duration_s: how much to read at most; None reads to the end.
         stream: which sound stream: a number from 0, a language or title; None for the default one.
-        strict: refuse files of which sound is lost; else silence stands in its place, and `warn` is called.
-        warn: called, at the end, with each thing that is wrong with the file; None makes each an `AudioWarning`.
+        strict: refuse files that have lost sound; otherwise silence replaces it, and `warn` is called.
+        warn: called, at the end, with each problem found in the file; None issues an `AudioWarning` for each.
 
     Yields:
         (channel, time) float32 with full scale 1, never empty; there is at least one.
@@ -179,7 +179,7 @@ class Sound:
         self.info = self._source.info
 
     def blocks(self, block_frames: int) -> Iterator[np.ndarray]:
-        """(channel, time) float32 blocks, called once."""
+        """(channel, time) float32 blocks; may be called once."""
         rate_hz, path = self.info.rate_hz, self._path
         start = round(self._start_s * rate_hz)
         left = None if self._duration_s is None else max(1, round(self._duration_s * rate_hz))
@@ -202,9 +202,9 @@ class Sound:
         if position == start:
             past = f" from {self._start_s:g} s on" if start else ""
             raise AudioError(f"{path} holds no samples{past}")
-        self._tell()
+        self._issue_warnings()
 
-    def _tell(self) -> None:
+    def _issue_warnings(self) -> None:
         for text in self._source.findings.texts():
             if self._warn is not None:
                 self._warn(text)

@@ -1,4 +1,4 @@
-"""What a library says went wrong, in words for people."""
+"""Explains the errors of FFmpeg and libsndfile in plain words."""
 
 _WORDS = {
     "Invalid data found when processing input": "its data are damaged or of an unknown kind",
@@ -10,7 +10,7 @@ _WORDS = {
 
 
 def in_words(text: str | None) -> str:
-    """FFmpeg's or libsndfile's text where it helps, else what can be said of every damaged file."""
+    """An explanation of FFmpeg's or libsndfile's error text; a general one if the text is unknown."""
     for known, words in _WORDS.items():
         if text and known.lower() in text.lower():
             return words

@@ -1,4 +1,4 @@
-"""Fixed-point samples: full scale 1 is 2**(bits - 1) steps, both ways."""
+"""Conversion to and from fixed-point samples: full scale 1 is 2**(bits - 1) steps."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import soundfile
 
 
 def to_steps(wave: np.ndarray, bits: int) -> np.ndarray:
-    """Float with full scale 1 as the nearest steps, clamped to what `bits` hold: int16 up to 16 bits, else int32."""
+    """Float with full scale 1 rounded to steps, clamped to the range of `bits`: int16 up to 16 bits, else int32."""
     full = float(1 << (bits - 1))
     steps = np.multiply(wave, full, dtype=np.float32 if wave.dtype == np.float32 else np.float64)
     np.rint(steps, out=steps)
@@ -20,7 +20,7 @@ def interleaved(wave: np.ndarray) -> np.ndarray:
     if wave.T.flags.c_contiguous:
         return wave.T
     result = np.empty(wave.shape[::-1], wave.dtype)
-    for channel in range(len(wave)):  # all at once, numpy goes through the few channels innermost: four times slower
+    for channel in range(len(wave)):  # at once, numpy would loop over channels innermost: four times slower
         result[:, channel] = wave[channel]
     return result
 
@@ -40,7 +40,7 @@ def interleaved_steps(wave: np.ndarray, bits: int) -> np.ndarray:
 
 def read_steps(path: Path, bits: int, start: int, count: int) -> np.ndarray:
     """(channel, count) int32 steps of a fixed-point file, from sample `start` on."""
-    with path.open("rb") as opened, soundfile.SoundFile(opened) as file:  # of names, it takes those in UTF-8 alone
+    with path.open("rb") as opened, soundfile.SoundFile(opened) as file:  # libsndfile only opens UTF-8 names
         file.seek(start)
         steps = np.asarray(file.read(count, dtype="int32", always_2d=True), np.int32)  # (time, channel)
-    return steps.T >> (32 - bits)  # libsndfile puts them into the top bits
+    return steps.T >> (32 - bits)  # libsndfile uses the most significant bits

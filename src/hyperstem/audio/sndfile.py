@@ -17,13 +17,13 @@ from hyperstem.audio.source import AudioInfo, seconds
 from hyperstem.errors import AudioError
 
 _UNKNOWN_FRAMES = 1 << 48
-"""Headers that do not say how long the sound is give numbers from here up."""
+"""Headers that do not give the length have at least this number."""
 _DECODED = ("flac", "ogg")
-"""Formats of which libsndfile may give less than there is."""
+"""Formats for which libsndfile may return less than the file has."""
 
 
 class UnreadableError(Exception):
-    """libsndfile does not know the file; PyAV may."""
+    """libsndfile does not support the file; PyAV may."""
 
 
 class SoundFileSource:
@@ -58,7 +58,7 @@ class SoundFileSource:
 
     @property
     def channels(self) -> int:
-        """Of the sound."""
+        """Channels of the sound."""
         return self.info.channels
 
     def seek(self, frame: int) -> None:
@@ -70,7 +70,7 @@ class SoundFileSource:
         self._position = frame
 
     def blocks(self, frames: int) -> Iterator[np.ndarray]:
-        """(channel, time) float32 blocks to the end; from where libsndfile gives up, PyAV goes on."""
+        """(channel, time) float32 blocks to the end; where libsndfile fails, PyAV continues."""
         try:
             while len(block := self._file.read(frames, dtype="float32", always_2d=True)):  # (time, channel)
                 self._position += len(block)

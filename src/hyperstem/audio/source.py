@@ -1,4 +1,4 @@
-"""What an open file is to whoever reads it."""
+"""The interface of an open sound file."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -10,19 +10,19 @@ from hyperstem.audio.damage import Findings
 
 
 class AudioInfo(NamedTuple):
-    """What a file says of itself."""
+    """Properties of a sound file."""
 
     rate_hz: int
     channels: int
     frames: int | None
-    """Samples per channel as the header says, in MP4 within a millisecond; None where only decoding tells."""
+    """Samples per channel according to the header, in MP4 to a millisecond; None if only decoding can find out."""
     duration_s: float | None
-    """Where `frames` is None, perhaps an estimate."""
+    """May be an estimate if `frames` is None."""
     tags: dict[str, str]
-    """title, artist, album, date, ...: those of `tags.NAMES` that are there."""
+    """title, artist, album, date, ...: those of `tags.NAMES` that are present."""
     format: str
     speakers: tuple[str, ...] = ()
-    """Names of the channels' loudspeakers as FFmpeg has them, FL, FR, FC, LFE, ...; empty if the file does not say."""
+    """Names of the channels' loudspeakers as in FFmpeg, FL, FR, FC, LFE, ...; empty if the file does not say."""
 
 
 class Source(Protocol):
@@ -38,7 +38,7 @@ class Source(Protocol):
         """(channel, time) float32 blocks of about `frames` samples to the end."""
 
     def close(self) -> None:
-        """Lets the file go."""
+        """Closes the file."""
 
     def __enter__(self) -> Self: ...
 

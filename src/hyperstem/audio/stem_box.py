@@ -1,4 +1,4 @@
-"""The box that makes an MP4 a Stem file for DJ programs: names and colours of the stems, and how to master their sum.
+"""The box that makes an MP4 a Stem file for DJ programs: names and colours of the stems, and mastering settings.
 
 Source: Native Instruments, Stem file format specification 1.0: JSON in ``moov/udta/stem``.
 """
@@ -14,7 +14,7 @@ from hyperstem.errors import AudioError
 _COLOURS = ("#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#0072B2", "#E69F00", "#999999")
 _HEADER = 8
 _LARGEST = 1 << 20
-_MASTERING = {  # both off: the stems add up to the mixture as they are
+_MASTERING = {  # both off: the stems sum to the mixture unprocessed
     "compressor": {
         "enabled": False,
         "input_gain": 0.5,
@@ -42,7 +42,7 @@ class Box(NamedTuple):
 
 
 def boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
-    """The boxes between two bytes of a file."""
+    """The boxes between two offsets of a file."""
     while start + _HEADER <= end:
         file.seek(start)
         length, name, long = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
@@ -55,8 +55,8 @@ def boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
 
 
 def find(file: BinaryIO, size: int, *names: bytes) -> list[Box]:
-    """The boxes on the way down: the first of the first name, in it the first of the second, ...; as far as there are
-    such."""
+    """The boxes along a path of names: the first of the first name, in it the first of the second, and so on, as far as
+    they exist."""
     found: list[Box] = []
     start, end = 0, size
     for name in names:
@@ -69,7 +69,7 @@ def find(file: BinaryIO, size: int, *names: bytes) -> list[Box]:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """What a Stem file says of its stems; None if the file is none.
+    """The contents of a Stem file's box; None if the file is not a Stem file.
 
     Raises:
         OSError: it cannot be read.
@@ -87,7 +87,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def stem_names(path: str | Path) -> tuple[str, ...]:
-    """Names of the stems of a Stem file, in the order of its streams after the first; empty if the file is none."""
+    """Names of the stems of a Stem file, in the order of its streams after the first; empty for other files."""
     stems = (read(Path(path)) or {}).get("stems")
     named = [stem.get("name") for stem in stems if isinstance(stem, dict)] if isinstance(stems, list) else []
     return tuple(name for name in named if isinstance(name, str))
@@ -101,7 +101,7 @@ def write(path: Path, stems: Sequence[str]) -> None:
         stems: names of the stems, in the order of the streams after the mixture.
 
     Raises:
-        AudioError: something stands behind ``moov``, whose place must not change.
+        AudioError: something follows ``moov``, whose offset must not change.
         OSError: the file cannot be written.
     """
     listed = [{"name": name.capitalize(), "color": _COLOURS[i % len(_COLOURS)]} for i, name in enumerate(stems)]

@@ -1,4 +1,4 @@
-"""Which of a file's sound streams is read."""
+"""Chooses which of a file's sound streams to read."""
 
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ _LANGUAGES = {
     "no": "nor nob nno", "pl": "pol", "pt": "por", "ro": "ron rum", "ru": "rus", "sv": "swe", "tr": "tur", "uk": "ukr",
     "zh": "zho chi",
 }  # fmt: skip
-"""Languages' short codes (ISO 639-1) and those that containers have (ISO 639-2)."""
+"""Short language codes (ISO 639-1), and those that containers use (ISO 639-2)."""
 
 
 def chosen(container: Any, wanted: Choice, path: Path) -> av.AudioStream:
-    """The stream that is asked for.
+    """The requested stream.
 
     Raises:
-        AudioError: there is none, or no sound at all.
+        AudioError: there is no such stream, or no sound at all.
     """
     streams = container.streams.audio
     if not streams:
@@ -49,6 +49,6 @@ def _codes() -> list[set[str]]:
 
 
 def _names(stream: av.AudioStream) -> set[str]:
-    """Language and titles, as they are compared."""
+    """Language and titles, normalised for comparison."""
     given = (stream.metadata.get(key, "") for key in ("language", "title", "handler_name"))
     return {name.casefold() for name in given if name and name != "und"}

@@ -1,4 +1,4 @@
-"""What files say of their sound beside it: tags, a cover, and, in WAV, where a DAW puts them."""
+"""Metadata of sound files: tags, a cover, and, in WAV, the position in time that DAWs use."""
 
 import contextlib
 import io
@@ -14,14 +14,14 @@ from hyperstem.audio.chunks import Placement, read_placement
 
 
 class _Names(NamedTuple):
-    """What one tag is called in each kind of file; empty where it has no name."""
+    """The name of one tag in each kind of file; empty where there is none."""
 
     vorbis: str
     id3: str
     mp4: str
     info: bytes = b""
     others: tuple[str, ...] = ()
-    """Further names, in lower case, that programs and FFmpeg give it."""
+    """Other names, in lower case, that programs and FFmpeg use."""
 
 
 _ITUNES = "----:com.apple.iTunes:"
@@ -42,7 +42,7 @@ _TABLE = {
     "isrc": _Names("isrc", "TSRC", _ITUNES + "ISRC", others=("wm/isrc",)),
 }
 NAMES = tuple(_TABLE)
-"""The tags that are carried over; others, such as loudness that is not that of a stem, are left behind."""
+"""The tags that are kept; others are dropped, such as the loudness, which is not that of a stem."""
 _BY_NAME = {
     name.lower(): tag for tag, names in _TABLE.items() for name in (tag, names.vorbis, names.id3, *names.others)
 }
@@ -55,31 +55,31 @@ _UTF8 = 3
 
 @dataclass(frozen=True)
 class Tags:
-    """What is said of a sound beside it."""
+    """Metadata of a sound."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
-    """Of `NAMES`."""
+    """Tag, one of `NAMES`, to text."""
     cover: bytes = b""
     """A JPEG or PNG."""
     placement: Placement = field(default_factory=Placement)
 
     @classmethod
     def of(cls, tags: "Mapping[str, str] | Tags | None") -> "Tags":
-        """The same, from texts alone or from nothing."""
+        """Tags from texts alone or from nothing; `Tags` are returned unchanged."""
         return tags if isinstance(tags, Tags) else cls(dict(tags or {}))
 
     def of_stem(self, stem: str) -> Self:
-        """Those of a stem, whose name is added to the title."""
+        """The tags of a stem: its name is added to the title."""
         title = self.texts.get("title")
         return replace(self, texts={**self.texts, "title": f"{title} ({stem})"}) if title else self
 
     def of_part(self, start_s: float, from_hz: int, to_hz: int) -> Self:
-        """Those of the sound from `start_s` on, at another sample rate."""
+        """The tags of the sound from `start_s` on, at another sample rate."""
         return replace(self, placement=self.placement.of_part(start_s, from_hz, to_hz))
 
 
 def from_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Tags by whatever names programs give them."""
+    """Tags from metadata with the names that any program uses."""
     found = {}
     for key, value in metadata.items():
         tag = _BY_NAME.get(re.sub(r"-[a-z]{3}$", "", key.lower()))
@@ -89,7 +89,7 @@ def from_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_tags(path: str | Path) -> Tags:
-    """Tags, cover and placement of any file; empty where there are none or they cannot be read."""
+    """Tags, cover and placement of any file; empty if there are none or they cannot be read."""
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             sounds = container.streams.audio
@@ -107,7 +107,7 @@ def read_tags(path: str | Path) -> Tags:
 
 
 def _mp4_bpm(path: str | Path) -> str:
-    """The beats per minute of an MP4, which FFmpeg passes over."""
+    """The beats per minute of an MP4, which FFmpeg ignores."""
     from mutagen import MutagenError, mp4
 
     with contextlib.suppress(MutagenError, OSError, ValueError, KeyError, IndexError):
@@ -135,7 +135,7 @@ def info_entries(tags: Tags) -> dict[bytes, str]:
 
 
 def id3_bytes(tags: Tags) -> bytes:
-    """An ID3 tag, for what a WAV's INFO list cannot hold; empty if there is nothing of the kind."""
+    """An ID3 tag, if there is something that a WAV's INFO list cannot hold; otherwise empty."""
     if not tags.cover and not any(tags.texts.get(tag) for tag, names in _TABLE.items() if not names.info):
         return b""
     file = io.BytesIO()
@@ -158,7 +158,7 @@ def _id3(tags: Tags) -> Any:
 
 
 def write_tags(path: Path, format: str, tags: Tags) -> None:
-    """Writes tags and cover into a finished file of one of our formats, as far as it can hold them; WAV has its own.
+    """Writes tags and cover into a finished file, as far as its format supports them; WAV files have theirs already.
 
     Raises:
         OSError: the disk is full, ...
@@ -217,7 +217,7 @@ def _write_mp4(path: Path, _: str, tags: Tags) -> None:
 
 
 def _mp4_value(name: str, text: str) -> Any:
-    """As MP4 holds it: numbers as such, left out where they are none."""
+    """The value as MP4 stores it: numeric tags as numbers, or None if they are not numeric."""
     numbers = [int(float(number)) for number in re.findall(r"\d+(?:\.\d+)?", text)[:2]]
     numbers = [number for number in numbers if number < 1 << 16]
     if name in ("trkn", "disk"):

@@ -1,4 +1,4 @@
-"""Finds the sound that is missing between decoded frames, by the timestamps that the container gives them."""
+"""Finds missing sound between decoded frames, from the timestamps in the container."""
 
 from collections import deque
 from typing import NamedTuple
@@ -8,26 +8,26 @@ import av
 _EXACT = {"ogg", "flac", "wv", "mov"}
 """Containers whose timestamps count samples: a gap of most of a frame is a loss."""
 _ROUNDED = {"matroska", "mpegts", "mpeg", "flv"}
-"""Those whose timestamps are rounded, and now and then corrected: a gap must be of this length."""
+"""Those whose timestamps are rounded and sometimes corrected: shorter gaps than `_ROUNDED_GAP_S` are ignored."""
 _ROUNDED_GAP_S = 0.1
 _LONGEST_GAP_S = 3600
-"""A jump of the timestamps beyond this is no gap."""
+"""A longer jump of the timestamps is not a gap."""
 _UNSENT_S = 0.5
-"""Opus sends nothing for silence; a gap up to this in a container for streams is no loss."""
+"""Opus sends nothing during silence; a gap of up to this in Matroska is not a loss."""
 _VORBIS_BLOCK = 1024
-"""Samples that a long window of Vorbis usually gives."""
+"""Usual samples per long window of Vorbis."""
 RAW = {"mp3", "aac", "ac3", "eac3", "dts", "mpegts", "mpeg", "loas", "amr"}
-"""Formats without a table of what they hold: packets are found by how they begin, and the rest is not sound."""
+"""Formats without an index: packets are found by their sync word, and the rest is not sound."""
 _SYNCHRONISED = {"mp1float", "mp2", "mp2float", "mp3", "mp3float", "aac"}
-"""Codecs whose packets, in these formats, begin with a byte of ones."""
+"""Codecs whose packets, in these formats, begin with the byte 0xFF."""
 
 
 class Gap(NamedTuple):
-    """Sound that is missing before a frame."""
+    """A gap before a frame."""
 
     samples: int
     lost: bool
-    """False where there was never any."""
+    """False if there never was any sound."""
 
 
 class Timeline:
@@ -37,7 +37,7 @@ class Timeline:
         container: FFmpeg's name of it.
         codec: FFmpeg's name of it.
         tick: samples per unit of the timestamps.
-        start: the stream's first timestamp, if the container tells.
+        start: the stream's first timestamp, if the container has one.
         rate_hz: of the sound.
     """
 
@@ -50,11 +50,11 @@ class Timeline:
         self._samples = 0
         self._longest = _VORBIS_BLOCK
         self._failed: list[int] = []
-        """Sizes of the packets since the last frame that could not be decoded."""
+        """Sizes of the packets since the last decoded frame that could not be decoded."""
         self.decoded = False
 
     def failed(self, packet: av.Packet) -> None:
-        """A packet could not be decoded."""
+        """Notes that a packet could not be decoded."""
         raw = self._container in RAW
         begin_bytes = bytes(packet)[:2]
         if not packet.size or (raw and not self.decoded and self._codec in _SYNCHRONISED and begin_bytes[0] != 0xFF):
@@ -63,18 +63,18 @@ class Timeline:
             begin = packet.pts if self._start is None else max(packet.pts, self._start)
             self._expected = begin * self._tick
         if raw and self.decoded and begin_bytes != self._begin:
-            if self._expected is not None:  # the timestamps count it, though it is no sound
+            if self._expected is not None:  # it is not sound, but advances the timestamps
                 self._expected += self._samples
             return
         self._failed.append(packet.size)
 
     def succeeded(self, packet: av.Packet) -> None:
-        """A packet was decoded."""
+        """Notes that a packet was decoded."""
         self._sizes.append(packet.size)
         self._begin = bytes(packet)[:2]
 
     def gap(self, frame: av.AudioFrame) -> Gap:
-        """What is missing before the frame that was decoded next."""
+        """The gap before the frame that was decoded next."""
         failed, self._failed, self.decoded = self._failed, [], True
         samples, self._samples = frame.samples, frame.samples
         if frame.pts is None:
@@ -95,8 +95,7 @@ class Timeline:
         return Gap(0, False)
 
     def _in_failed(self, failed: list[int], missing: float, samples: int) -> int:
-        """Samples of packets that could not be decoded; where packets are only found by how they begin, one may hold
-        what is left of several."""
+        """Samples of packets that could not be decoded; without an index, one packet may hold the remains of several."""
         least = max(0, round(missing)) if missing < _LONGEST_GAP_S * self._rate_hz else 0
         if missing <= 2 * self._tick:
             least = samples * len(failed) if self._container not in _EXACT else 0
@@ -107,7 +106,7 @@ class Timeline:
 
     def _is_unsteady(self, missing: float, samples: int) -> bool:
         """Whether a timestamp may be off by the overlap of a long and a short window, which FFmpeg miscounts in Vorbis.
-        Later ones are right again, so samples are counted meanwhile."""
+        Later timestamps are right again; until then samples are counted."""
         self._longest = max(self._longest, samples)
         return self._codec == "vorbis" and abs(missing) < 0.75 * self._longest
 
@@ -119,5 +118,5 @@ class Timeline:
         return self._container in _ROUNDED and missing >= max(2 * samples, _ROUNDED_GAP_S * self._rate_hz)
 
     def left(self) -> int:
-        """Samples of the packets at the end that could not be decoded."""
+        """Samples of packets at the end that could not be decoded."""
         return self._samples * len(self._failed)

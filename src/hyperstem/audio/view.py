@@ -1,4 +1,4 @@
-"""Parts of a file as a file of their own, with a few bytes of its header corrected."""
+"""Presents parts of a file as a file of their own, with corrected header bytes."""
 
 import io
 import os
@@ -9,13 +9,13 @@ from typing import Any
 
 
 class FileView(io.RawIOBase):
-    """Some stretches of a file, one behind the other, read only.
+    """A read-only file made of stretches of another, one after the other.
 
     Args:
         path: the file.
-        stretches: first byte of each and the one after its last.
-        patches: place, counted from the view's start, and the bytes that stand there instead.
-        prefix: bytes before all others.
+        stretches: start and end offset of each.
+        patches: offset from the view's start to the bytes that replace those there.
+        prefix: bytes to put before all others.
     """
 
     def __init__(
@@ -36,25 +36,25 @@ class FileView(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """Yes."""
+        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Always true."""
         return True
 
     def tell(self) -> int:
-        """The next byte that is read."""
+        """Offset of the next byte to read."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Makes another byte the next one."""
+        """Moves to an offset."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._starts[-1]}[whence]
         self._at = max(0, base + offset)
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fills `buffer` as far as there are bytes."""
+        """Fills `buffer` with as many bytes as there are."""
         view = memoryview(buffer).cast("B")
         filled = 0
         while filled < len(view) and (data := self._bytes(len(view) - filled)):
@@ -63,7 +63,7 @@ class FileView(io.RawIOBase):
         return filled
 
     def _bytes(self, count: int) -> bytes:
-        """Up to so many bytes of one stretch."""
+        """Up to `count` bytes, from one stretch."""
         begin = self._at
         if begin >= self._starts[-1]:
             return b""
@@ -83,7 +83,7 @@ class FileView(io.RawIOBase):
         return data
 
     def close(self) -> None:
-        """Lets the file go."""
+        """Closes the file."""
         if not self.closed:
             self._file.close()
         super().close()

@@ -1,4 +1,4 @@
-"""WAV headers, and an encoder: the same input gives the same bytes (no clock in them), and RF64 beyond 4 GiB.
+"""WAV headers, and an encoder: the same input gives the same bytes (no timestamps), and RF64 beyond 4 GiB.
 
 Source: Microsoft's RIFF and WAVEFORMATEXTENSIBLE, EBU Tech 3306 (RF64).
 """
@@ -60,7 +60,7 @@ class WavEncoder:
         self._frames += wave.shape[1]
 
     def abandon(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: no samples are buffered."""
 
     def finish(self) -> None:
         """Writes the sizes into the header."""
@@ -104,7 +104,7 @@ def find_samples(path: Path) -> Samples16:
     """The samples of a 16-bit WAV file.
 
     Raises:
-        AudioError: it is no 16-bit PCM WAV.
+        AudioError: it is not a 16-bit PCM WAV.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -122,10 +122,10 @@ def find_samples(path: Path) -> Samples16:
 
 
 def header16(channels: int, rate_hz: int, frames: int) -> bytes:
-    """The 44 bytes before 16-bit samples.
+    """The 44-byte header of a 16-bit WAV file.
 
     Raises:
-        ValueError: they are more than a WAV file holds.
+        ValueError: there are more samples than a WAV file can hold.
     """
     size = frames * channels * 2
     if size > _UNKNOWN - 36:

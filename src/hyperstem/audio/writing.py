@@ -1,4 +1,4 @@
-"""Writing: a file appears whole, under its name, when it is closed, or not at all."""
+"""Writing: a file appears, complete and under its name, when it is closed, or not at all."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -18,20 +18,20 @@ _STEM_CHANNELS = 2
 
 
 class Encoder(Protocol):
-    """Turns waves into bytes of an open file."""
+    """Encodes waves into an open file."""
 
     def write(self, *waves: np.ndarray) -> None:
         """Appends samples."""
 
     def finish(self) -> None:
-        """Writes what is held back; the file stays open."""
+        """Writes the remaining samples; the file stays open."""
 
     def abandon(self) -> None:
-        """Stops early; what is in the file does not matter any more."""
+        """Stops early; the file will be deleted."""
 
 
 class _AtomicWriter:
-    """Writes under a temporary name; `close` gives the file its own."""
+    """Writes under a temporary name; `close` renames the file."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -49,11 +49,11 @@ class _AtomicWriter:
         raise NotImplementedError
 
     def _label(self) -> None:
-        """Adds to the finished file, under its temporary name, what is not sound."""
+        """Adds metadata to the finished file, under its temporary name."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Completes the file under its temporary name; nothing can be written any more."""
+        """Completes the file under its temporary name; no more can be written."""
         if self._file is None or self._file.closed:
             return
         try:
@@ -66,7 +66,7 @@ class _AtomicWriter:
             raise
 
     def close(self) -> None:
-        """Finishes the file and puts it in its place."""
+        """Finishes the file and renames it to its final name."""
         if self._file is None:
             return
         self.finish()
@@ -78,7 +78,7 @@ class _AtomicWriter:
         self._file = None
 
     def abort(self) -> None:
-        """Takes back everything written, unless `close` has been called."""
+        """Deletes everything written, unless `close` has been called."""
         if self._file is None:
             return
         file, self._file = self._file, None
@@ -105,14 +105,14 @@ class Writer(_AtomicWriter):
         path: where the file appears at `close`; its folder must exist.
         rate_hz: sample rate.
         channels: of every block.
-        subtype: "pcm16", "pcm24" or "float", for formats without loss.
+        subtype: "pcm16", "pcm24" or "float", for lossless formats.
         tags: title, artist, ... as `AudioInfo.tags`, or those of `read_tags`.
-        format: else the path's ending decides.
-        bitrate: bits per second, for formats with loss; None takes the format's own.
+        format: by default the path's extension decides.
+        bitrate: bits per second of lossy formats; None uses the format's default.
 
     Raises:
-        ConfigError: the format cannot have this bit rate.
-        AudioError: the format cannot hold this.
+        ConfigError: the format does not support this bit rate.
+        AudioError: the format does not support the rate, channels or subtype.
     """
 
     def __init__(
@@ -161,15 +161,15 @@ class Writer(_AtomicWriter):
 
 
 class MultitrackWriter(_AtomicWriter):
-    """Writes a stem.mp4: the mixture and every stem, one sound stream each, in stereo, as DJ programs want them.
+    """Writes a stem.mp4: the mixture and every stem, one sound stream each, in stereo, as DJ programs expect.
 
     Args:
         path: where the file appears at `close`; its folder must exist.
         rate_hz: sample rate.
-        channels: of every sound, 1 or 2; one goes to both sides.
+        channels: of every sound, 1 or 2; mono goes to both sides.
         tracks: names of the sounds; the first is the mixture.
         tags: title, artist, ... as `AudioInfo.tags`, or those of `read_tags`.
-        bitrate: bits per second of each sound; None takes the format's own.
+        bitrate: bits per second of each sound; None uses the format's default.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class MultitrackWriter(_AtomicWriter):
         stem_box.write(self.temporary, self.tracks[1:])
 
     def write(self, waves: Sequence[np.ndarray]) -> None:
-        """Appends one (channel, time) float array per track, equally long."""
+        """Appends one (channel, time) float array per track, all of the same length."""
         assert self._encoder is not None
         self._encoder.write(*(with_channels(wave, _STEM_CHANNELS) for wave in waves))
         self.frames += waves[0].shape[1]
@@ -212,17 +212,17 @@ def write(
     subtype: str = "pcm16",
     tags: Mapping[str, str] | Tags | None = None,
 ) -> None:
-    """Writes a whole sound; the path's ending tells the format.
+    """Writes a whole sound; the path's extension determines the format.
 
     Args:
-        path: the file; it appears whole or not at all.
-        wave: (channel, time) float with full scale 1; fixed-point formats clamp what is beyond.
+        path: the file; it appears complete or not at all.
+        wave: (channel, time) float with full scale 1; fixed-point formats clamp larger values.
         rate_hz: its sample rate.
-        subtype: "pcm16", "pcm24" or "float", for formats without loss.
+        subtype: "pcm16", "pcm24" or "float", for lossless formats.
         tags: title, artist, ... as `AudioInfo.tags`, or those of `read_tags`.
 
     Raises:
-        AudioError: the format cannot hold this.
+        AudioError: the format does not support the rate, channels or subtype.
         OSError: the file cannot be written.
     """
     wave = np.atleast_2d(np.asarray(wave))
