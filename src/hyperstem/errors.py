@@ -1,4 +1,4 @@
-"""Errors a user can cause and mend: each message says what was given, what is allowed, and where."""
+"""Errors that a user can cause and fix: each message says what was given, what is allowed, and where."""
 
 
 class HyperstemError(ValueError):
@@ -14,11 +14,11 @@ class AudioError(HyperstemError):
 
 
 class ExistsError(AudioError):
-    """A file that is to be written exists already and may not be replaced."""
+    """An output file exists already and may not be replaced."""
 
 
 class ModelError(HyperstemError):
-    """A model file is missing, foreign, damaged, or does not fit its input."""
+    """A model file is missing, damaged, not one of ours, or does not match its input."""
 
 
 class DataError(HyperstemError):
@@ -26,4 +26,4 @@ class DataError(HyperstemError):
 
 
 class ClusterError(HyperstemError):
-    """A cluster cannot be reached or has no place to work, or an object store does not answer."""
+    """A cluster cannot be reached or has no free worker, or an object store does not answer."""

@@ -1,6 +1,6 @@
-"""What others add to hyperstem by name: layouts of recordings, and losses.
+"""Extensions that other packages add by name: layouts of recordings, and losses.
 
-A name is known once it was registered in this process, or is an entry point of an installed package:
+A name is known if it was registered in this process, or is an entry point of an installed package:
 
     [project.entry-points."hyperstem.losses"]
     log_cosh = "mypackage:log_cosh"
@@ -18,12 +18,12 @@ _registered: dict[str, dict[str, Any]] = {LAYOUTS: {}, LOSSES: {}}
 
 
 def register(group: str, name: str, thing: Any) -> None:
-    """Makes `thing` known by `name` in this process; a later one of the same name replaces it.
+    """Makes `thing` known by `name` in this process; registering the name again replaces it.
 
     Args:
         group: LAYOUTS or LOSSES.
-        name: how configs call it.
-        thing: what `hyperstem.data.tracks` says of layouts, `hyperstem.training.losses` of losses.
+        name: its name in configs.
+        thing: as `hyperstem.data.tracks` describes layouts, and `hyperstem.training.losses` losses.
     """
     _registered[group][name] = thing
 
@@ -34,10 +34,10 @@ def names(group: str) -> list[str]:
 
 
 def find(group: str, name: str) -> Any:
-    """What was added to a group by that name.
+    """The extension of that name in a group.
 
     Raises:
-        ConfigError: nothing was, or its package cannot be imported.
+        ConfigError: there is none, or its package cannot be imported.
     """
     if name in _registered[group]:
         return _registered[group][name]
@@ -57,16 +57,16 @@ def _installed(group: str) -> dict[str, EntryPoint]:
 
 
 def require_known(name: str, own: tuple[str, ...], group: str, what: str) -> None:
-    """Checks a name in a config.
+    """Checks that a name in a config is known.
 
     Args:
         name: what the config says.
-        own: the names that hyperstem itself knows.
-        group: of those that others add.
+        own: the built-in names.
+        group: the group of extensions.
         what: the setting, named in the error.
 
     Raises:
-        ConfigError: nobody knows the name.
+        ConfigError: the name is unknown.
     """
     if name not in own and name not in (added := names(group)):
         raise ConfigError(f"{what} is {name!r}; allowed are {', '.join(map(repr, (*own, *added)))}")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under a temporary name beside their own, which they then take."""
+"""Files that appear complete or not at all: they are written under a temporary name beside their own, then renamed."""
 
 import functools
 import hashlib
@@ -17,16 +17,16 @@ from pathlib import Path
 TEMPORARY = ".hyperstem-*.part"
 """Pattern of the temporary names."""
 LEFTOVER_S = 3600
-"""Age at which a temporary file of another machine counts as left behind; on this one its process decides."""
+"""Age at which a temporary file of another machine counts as left behind; on this machine, when its process ends."""
 _OWNER = re.compile(r"\.hyperstem-([0-9a-f]{8})-([0-9]+)-([0-9]+)-[0-9a-f]+\.part")
 _WINDOWS_LONGEST = 259 - 64
-"""Characters of a path, so that a temporary name in its folder fits as well."""
+"""Most characters of a path that leave room for a temporary name in the same folder."""
 _MOST_FOLDERS = 2000
-"""Folders that a search for leftovers looks into."""
+"""Most folders that a search for leftovers visits."""
 
 
 def temporary_beside(path: Path) -> Path:
-    """A free name in the same folder, short whatever `path` is called, that says which process it belongs to."""
+    """An unused name in the same folder: short, and naming the process that it belongs to."""
     pid = os.getpid()
     owner = f"{_machine()}-{pid}-{_started(pid)}-{secrets.token_hex(6)}"
     return path.with_name(TEMPORARY.replace("*", owner))
@@ -34,7 +34,7 @@ def temporary_beside(path: Path) -> Path:
 
 @functools.cache
 def _machine() -> str:
-    """Names the set of processes that this one can see: the machine since it was started, or a container on it."""
+    """Identifies the processes that this one can see: those since the machine booted, or of the same container."""
     parts = [platform.node()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
@@ -43,7 +43,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> int:
-    """When a process started, in ticks since the machine did; 0 where the system does not tell.
+    """When a process started, in ticks since the machine booted; 0 if the system does not say.
 
     Raises:
         ProcessLookupError: there is no such process.
@@ -60,7 +60,7 @@ def _started(pid: int) -> int:
 
 
 def _is_living(pid: int, started: int) -> bool:
-    """Whether this process, and not a later one of its number, still runs."""
+    """Whether this process, and not a later one with the same number, is still running."""
     if sys.platform == "win32":
         import ctypes
 
@@ -73,12 +73,12 @@ def _is_living(pid: int, started: int) -> bool:
         return _started(pid) == started
     except ProcessLookupError:
         return False
-    except OSError:  # it is another user's
+    except OSError:  # it belongs to another user
         return True
 
 
 def _is_left(path: Path) -> bool:
-    """Whether a temporary file's process has ended; of another machine's only the age is known."""
+    """Whether a temporary file's process has ended; files of other machines are judged by their age."""
     owner = _OWNER.fullmatch(path.name)
     if owner and owner[1] == _machine():
         return not _is_living(int(owner[2]), int(owner[3]))
@@ -86,7 +86,7 @@ def _is_left(path: Path) -> bool:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the temporary files in a folder that ended processes left there."""
+    """Removes the temporary files in a folder whose processes have ended."""
     with suppress(OSError):
         for path in folder.glob(TEMPORARY):
             with suppress(OSError):
@@ -95,7 +95,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def remove_leftovers_below(folder: Path) -> None:
-    """The same in the folders below it, the nearest first, up to a number that takes no time."""
+    """The same in the folder and those below it, nearest first, up to `_MOST_FOLDERS`."""
     waiting = deque([folder])
     for _ in range(_MOST_FOLDERS):
         if not waiting:
@@ -109,14 +109,14 @@ def remove_leftovers_below(folder: Path) -> None:
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """A path with ~ and ~name for home folders; as it is where there is no such user."""
+    """A path with ~ and ~name expanded to home folders; unchanged if there is no such user."""
     with suppress(RuntimeError):
         return Path(path).expanduser()
     return Path(path)
 
 
 def extended(path: str) -> str:
-    """An absolute path of Windows in the form that may be as long as it likes."""
+    """An absolute Windows path in its extended form, which may have any length."""
     if path.startswith("\\\\?\\"):
         return path
     return "\\\\?\\UNC" + path[1:] if path.startswith("\\\\") else "\\\\?\\" + path
@@ -130,11 +130,11 @@ def without_extension(path: str) -> str:
 
 
 def reachable(folder: Path, below: int, windows: bool = os.name == "nt") -> Path:
-    """A folder as it must be written for paths in it to be opened.
+    """A folder in the form that paths below it need to be opened.
 
     Args:
         folder: the folder.
-        below: the most characters that follow it.
+        below: the most characters that follow the folder.
         windows: whether paths longer than 260 characters need the extended form.
     """
     absolute = os.path.abspath(folder)  # noqa: PTH100 (links are not followed)
@@ -154,7 +154,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
+    """A temporary path beside `path`, which replaces it when the block succeeds and is deleted otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
@@ -165,6 +165,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8, whole or not at all."""
+    """Writes a text file in UTF-8, which appears complete or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,5 +1,5 @@
-"""Many jobs at once, in threads or in processes. Who stops early leaves nothing running: what waits is dropped, threads
-are waited for, processes are ended."""
+"""Runs many jobs at once, in threads or processes. Nothing keeps running if the caller stops early: waiting jobs are
+dropped, threads are joined, and processes are terminated."""
 
 import contextlib
 import multiprocessing
@@ -12,9 +12,9 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_LOOK_UP_S = 0.1
+_POLL_S = 0.1
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Numerical libraries read these as they load."""
+"""Environment variables that numerical libraries read when they are loaded."""
 
 
 def cores() -> int:
@@ -25,13 +25,13 @@ def cores() -> int:
 def in_threads(
     do: Callable[[Item], Result], items: Sequence[Item], jobs: int, stop: Callable[[], None] = lambda: None
 ) -> Iterator[Result]:
-    """Results in the order of `items`, each as soon as it and those before it are there.
+    """Results in the order of `items`, each as soon as it and all before it are ready.
 
     Args:
         do: called with each item; its first error is raised here.
-        items: what to do it to.
-        jobs: threads; one works in the caller's.
-        stop: called when the caller stops early, to end what is under way sooner.
+        items: the arguments for `do`.
+        jobs: number of threads; 1 runs everything in the calling thread.
+        stop: called when the caller stops early, to end running jobs sooner.
     """
     if jobs == 1 or len(items) < 2:
         yield from map(do, items)
@@ -40,9 +40,9 @@ def in_threads(
         futures = [pool.submit(do, item) for item in items]
         try:
             for future in futures:
-                # Python acts on signals in the main thread alone, and one that has reached another thread does not end
-                # this one's waiting: so it looks up from time to time.
-                while not wait([future], _LOOK_UP_S).done:
+                # Python handles signals only in the main thread, and a signal that another thread received does not
+                # interrupt this wait: so it polls.
+                while not wait([future], _POLL_S).done:
                     pass
                 yield future.result()
         except BaseException:
@@ -54,16 +54,16 @@ def in_threads(
 def in_processes(
     do: Callable[[Item], Result], items: Sequence[Item], jobs: int, threads: int | None = None
 ) -> Iterator[Result]:
-    """Results as they come.
+    """Results in the order in which they are ready.
 
     Args:
-        do: a function of a module; it, the items and the results are sent between processes.
-        items: what to do it to.
-        jobs: processes, each started afresh; one works in the caller's.
-        threads: most threads of numerical libraries in each process.
+        do: a function at the top level of a module; it, the items and the results are pickled.
+        items: the arguments for `do`.
+        jobs: number of processes, which are spawned; 1 runs everything in the calling process.
+        threads: most threads that numerical libraries may use in each process.
 
     Raises:
-        BrokenProcessPool: a process died, most often for want of memory.
+        BrokenProcessPool: a process died, most often because memory ran out.
     """
     if jobs == 1 or len(items) < 2:
         yield from map(do, items)
@@ -85,10 +85,10 @@ def in_processes(
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Holds Ctrl-C back while processes start: one that is interrupted in the middle of that prints an error.
+    """Delays Ctrl-C while processes start: a process interrupted during its start would print an error.
 
-    The processes inherit that SIGINT is blocked and never see it: it is this process that ends them. Here blocking it
-    is not enough, because a signal may reach any thread.
+    The processes inherit the blocked SIGINT and never receive it; this process terminates them. Here blocking is not
+    enough, because any thread may receive a signal.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
@@ -107,7 +107,7 @@ def _interrupts_held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _thread_limit(threads: int | None) -> Iterator[None]:
-    """Limits the threads of processes started inside."""
+    """Limits the threads of numerical libraries in processes started in the block."""
     before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
     if threads is not None:
         os.environ.update(dict.fromkeys(_THREAD_LIMITS, str(threads)))

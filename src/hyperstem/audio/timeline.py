@@ -95,7 +95,7 @@ class Timeline:
         return Gap(0, False)
 
     def _in_failed(self, failed: list[int], missing: float, samples: int) -> int:
-        """Samples of packets that could not be decoded; without an index, one packet may hold the remains of several."""
+        """Samples of packets that could not be decoded; without an index, one may hold the remains of several."""
         least = max(0, round(missing)) if missing < _LONGEST_GAP_S * self._rate_hz else 0
         if missing <= 2 * self._tick:
             least = samples * len(failed) if self._container not in _EXACT else 0

@@ -1,4 +1,4 @@
-"""The command line: one module a subcommand, each with ``HELP``, ``add_arguments(parser)`` and ``run(args) -> int``.
+"""The command line: one module per subcommand, each with ``HELP``, ``add_arguments(parser)`` and ``run(args) -> int``.
 
 The command modules import nothing heavy at their top; numpy, onnxruntime and torch are imported inside ``run``.
 """
@@ -15,7 +15,7 @@ from hyperstem.cli._usage import Parser, UsageError, did_you_mean
 from hyperstem.errors import HyperstemError
 
 _TRAINING = ("torch", "safetensors", "onnx")
-"""Packages that the base install does without."""
+"""Packages that the base install does not include."""
 
 
 def command_names() -> list[str]:
@@ -25,7 +25,7 @@ def command_names() -> list[str]:
 
 
 def build_parser(only: str | None = None) -> Parser:
-    """The whole parser, or, to start faster, one with just the subcommand `only` filled in."""
+    """The complete parser, or, to start faster, one with only the subcommand `only`."""
     parser = Parser(
         prog="hyperstem",
         usage="hyperstem SONG... [options]\n       hyperstem COMMAND ...",
@@ -43,7 +43,7 @@ def build_parser(only: str | None = None) -> Parser:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments; wrong ones end the program with one line and status 2."""
+    """Parses the arguments; wrong usage ends the program with one line and status 2."""
     argv = _with_command(list(argv))
     only = argv[0] if argv and argv[0] in command_names() else None
     parser = build_parser(only)
@@ -60,7 +60,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _with_command(argv: list[str]) -> list[str]:
-    """The arguments after a command: `separate` where none is named, and the first may be a song or an option of it."""
+    """The arguments with a command in front: `separate` if there is none and the first may be a song or an option."""
     if not argv or argv[0] in (*command_names(), "-h", "--help", "--version"):
         return argv
     first = argv[0]
@@ -100,12 +100,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("HYPERSTEM_DEBUG"):
             raise
-        print(f"hyperstem: {_unforeseen(error, args.command)}", file=sys.stderr)
+        print(f"hyperstem: {_unexpected(error, args.command)}", file=sys.stderr)
         return 1
 
 
-def _unforeseen(error: Exception, command: str) -> str:
-    """What to tell of an error that no part of the program has words for."""
+def _unexpected(error: Exception, command: str) -> str:
+    """The message for an unexpected error."""
     module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if module in _TRAINING:
         return f"{command} needs {module}, which is not installed: pip install 'hyperstem[train]'"

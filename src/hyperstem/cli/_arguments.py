@@ -1,4 +1,4 @@
-"""What arguments mean: numbers, lengths, paths and lists of names, for argparse and with one wording of errors."""
+"""Argument types for argparse: numbers, durations, paths and lists of names, with consistent error messages."""
 
 import argparse
 import math
@@ -43,9 +43,9 @@ def _allowed(least: float, most: float) -> str:
 positive = number(0, above=True)
 positive_int = whole(1)
 port = whole(0, (1 << 16) - 1)
-"""0 is any free one."""
+"""A TCP port; 0 is any free one."""
 seconds = number(0, 1e9)
-"""Of sound; more is longer than any."""
+"""A duration of sound, up to an arbitrary large limit."""
 
 
 def rate(text: str) -> int | None:
@@ -54,7 +54,7 @@ def rate(text: str) -> int | None:
 
 
 def bits_per_second(text: str) -> int:
-    """A bit rate: 320k, 320kbps, 320000, or 320, which no sound could have as bits."""
+    """A bit rate: 320k, 320kbps, 320000, or 320; numbers below 1000 are taken as kbit/s."""
     digits = text.lower().removesuffix("bps").removesuffix("bit/s").removesuffix("b")
     value = digits.removesuffix("k")
     if not (value.isdecimal() and value.isascii() and 0 < int(value) < 10_000_000):
@@ -71,10 +71,10 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def place(text: str) -> Path | str:
-    """A path, or a URL as it is."""
+    """A path, or a URL unchanged."""
     return text if re.match(r"[A-Za-z][A-Za-z0-9]*://", text) else path(text)
 
 
 def path(text: str) -> Path:
-    """A path, with ~ for the home folder, which shells leave as it is in --output=~/x."""
+    """A path, with ~ expanded to the home folder, which shells do not do in --output=~/x."""
     return user_path(text)

@@ -32,9 +32,9 @@ def run_catalogue(
     """Separates a catalogue; 0 all done, 1 some failed.
 
     Args:
-        args: of the command.
-        settings_of: gives how stems are written.
-        groups_of: gives which files are written, once the model's stems are known.
+        args: the arguments of the command.
+        settings_of: returns how to write stems.
+        groups_of: returns which files to write, given the model's stems.
     """
     if "-" in args.inputs:
         raise UsageError("a song on standard input is for one machine; --files-from - reads a list from it")
@@ -47,17 +47,17 @@ def run_catalogue(
     totals = Totals()
     with usage(), _only_ours() as out, contextlib.ExitStack() as stack:
         launch, job = _prepared(args, stack, settings_of, groups_of)
-        told = _Teller(args, totals, out)
+        reporter = _Reporter(args, totals, out)
         try:
             from hyperstem.cluster.launch import separate_catalogue
 
             with interrupted_once():
-                separate_catalogue(launch, job, told.report, totals)
+                separate_catalogue(launch, job, reporter.report, totals)
         except KeyboardInterrupt:
-            told.say("hyperstem: interrupted; unfinished files were removed", sys.stderr)
+            reporter.say("hyperstem: interrupted; unfinished files were removed", sys.stderr)
             return 130
         finally:
-            told.close()
+            reporter.close()
             if totals.elapsed_s and not args.quiet:
                 print(totals.table(), file=sys.stderr if args.json else out, flush=True)
     return 1 if totals.songs["failed"] else 0
@@ -66,7 +66,7 @@ def run_catalogue(
 def _prepared(
     args: argparse.Namespace, stack: contextlib.ExitStack, settings_of: Callable, groups_of: Callable
 ) -> tuple[Any, Any]:
-    """Which songs, and what is done with them. The model is loaded here too, so that what is wrong is told at once."""
+    """The songs, and what to do with them. The model is also loaded here, so that problems are reported at once."""
     from hyperstem.cluster.catalogue import absolute
     from hyperstem.cluster.launch import Launch
     from hyperstem.cluster.worker import Job
@@ -79,7 +79,7 @@ def _prepared(
 
         require_matplotlib()
     destination = absolute(str(args.output))
-    args.output = Path(destination)  # of a URL no path is used
+    args.output = Path(destination)  # of a URL, this path is never used
     settings = settings_of(args)
     if destination == str(args.output):
         batch.require_writable(args.output)
@@ -110,7 +110,7 @@ def _prepared(
 
 
 def _listed(args: argparse.Namespace, stack: contextlib.ExitStack) -> Iterator[str]:
-    """The songs of the list, as it is read."""
+    """The songs in the list, which is read lazily."""
     from hyperstem.separation.sources import read_names
 
     if not args.files_from:
@@ -121,14 +121,14 @@ def _listed(args: argparse.Namespace, stack: contextlib.ExitStack) -> Iterator[s
 
 @contextlib.contextmanager
 def _only_ours() -> Iterator[IO[str]]:
-    """Gives the standard output to print to; what Ray prints there meanwhile, which may tear records, is dropped."""
+    """Yields standard output for our records; drops what Ray prints there, which could break them."""
     out = sys.stdout
     with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):  # noqa: PTH123
         yield out
 
 
-class _Teller:
-    """Prints what becomes of each song, and from time to time how far the whole is: how many there are is not known."""
+class _Reporter:
+    """Prints the result of each song, and the overall progress at intervals; the number of songs is unknown."""
 
     def __init__(self, args: argparse.Namespace, totals: "Totals", out: IO[str]) -> None:
         self._args, self._totals, self._out = args, totals, out

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class DataSettings(NamedTuple):
-    """The tables of a config that decide the training data, with absolute folders."""
+    """The tables of a config that determine the training data, with absolute folders."""
 
     model: "NetworkConfig"
     data: "DataConfig"
@@ -32,7 +32,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_settings(args: argparse.Namespace) -> DataSettings:
-    """The settings that the arguments of `add_config_arguments` ask for.
+    """The settings given by the arguments of `add_config_arguments`.
 
     Raises:
         ConfigError: the file or a setting is wrong.

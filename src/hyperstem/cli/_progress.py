@@ -1,4 +1,4 @@
-"""Progress over one song or many on standard error: a bar, a line now and then, or records for programs."""
+"""Progress over one song or many on standard error: a bar, a line at intervals, or JSON records for programs."""
 
 import contextlib
 import json
@@ -14,13 +14,13 @@ from hyperstem.files import TEMPORARY
 MODES = ("auto", "bar", "lines", "json", "none")
 _BAR_EVERY_S, _RECORD_EVERY_S, _LINE_EVERY_S = 0.1, 0.5, 10.0
 _LINES_SLOW_DOWN = 0.2
-"""After an hour, a line every so many hours: long runs do not fill their logs."""
+"""Least time between two lines, as a fraction of the time elapsed: long runs do not fill their logs."""
 _WIDEST_NAME = 30
 _USUAL_SIZE = (80, 24)
 
 
 def duration(seconds: float) -> str:
-    """A length of time in words."""
+    """A duration as text."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -37,14 +37,14 @@ def shown(source: Path) -> str:
 
 
 def _has_size() -> bool:
-    """Whether the terminal tells its size, which in some containers it does not: tqdm would show nothing there."""
+    """Whether the terminal reports its size; in some containers it does not, and tqdm would show nothing there."""
     with contextlib.suppress(OSError, ValueError):
         return all(os.get_terminal_size(sys.stderr.fileno()))
     return False
 
 
 class _State(NamedTuple):
-    """How far the whole is."""
+    """The overall progress."""
 
     done_s: float
     total_s: float
@@ -52,7 +52,7 @@ class _State(NamedTuple):
 
 
 class SongProgress:
-    """Shows how many seconds of sound are done.
+    """Shows the seconds of sound done so far.
 
     Args:
         songs: how many there are.
@@ -67,7 +67,7 @@ class SongProgress:
         self._finished_s = 0.0
         self._separated = 0
         self._begun = self._shown = time.monotonic()
-        self._told: dict[Path, float] = {}
+        self._recorded: dict[Path, float] = {}
         self._bar: Any = None
 
     def __enter__(self) -> Self:
@@ -92,7 +92,7 @@ class SongProgress:
             self._bar.close()
 
     def update(self, done_s: float, total_s: float | None, task: Any) -> None:
-        """One song has come to `done_s` of `total_s`."""
+        """Updates one song: `done_s` of `total_s` are done."""
         if self._mode == "none":
             return
         now = time.monotonic()
@@ -104,16 +104,16 @@ class SongProgress:
                 _LINE_EVERY_S, _LINES_SLOW_DOWN * (now - self._begun)
             ):
                 self._line()
-            elif self._mode == "json" and now - self._told.get(task.source, -1e9) > _RECORD_EVERY_S:
-                self._told[task.source] = now
+            elif self._mode == "json" and now - self._recorded.get(task.source, -1e9) > _RECORD_EVERY_S:
+                self._recorded[task.source] = now
                 self._record(task.source, done_s, total_s)
 
     def finished(self, source: Path, seconds: float) -> None:
-        """One song is done, or has failed."""
+        """Notes that one song is done or has failed."""
         with self._lock:
             self._done_songs += 1
             self._running.pop(source, None)
-            self._told.pop(source, None)
+            self._recorded.pop(source, None)
             self._finished_s += seconds
             self._separated += seconds > 0
             if self._mode == "bar":
@@ -122,7 +122,7 @@ class SongProgress:
                 self._record(source, seconds, seconds)
 
     def _state(self) -> _State:
-        """Songs not yet begun are taken to be as long as the mean of those known."""
+        """The overall progress; songs not yet begun are assumed to have the mean length of those known."""
         running = [(done, max(done, total or 2 * done)) for done, total in self._running.values()]
         known = self._finished_s + sum(total for _, total in running)
         waiting = max(0, self._songs - self._done_songs - len(running))
@@ -161,7 +161,7 @@ class SongProgress:
         print(json.dumps(record), file=sys.stderr, flush=True)
 
     def say(self, text: str, file: IO[str]) -> None:
-        """Prints a line without tearing the bar."""
+        """Prints a line without breaking the bar."""
         with self._lock:
             if self._bar is not None:
                 self._bar.clear()

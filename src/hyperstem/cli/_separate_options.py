@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_stems(group: argparse._MutuallyExclusiveGroup) -> None:
     add = group.add_argument
     add("--only", "--stems", dest="stems", type=names, metavar="NAMES", help="write only these, e.g. vocals,drums")
-    add("--without", type=names, metavar="NAMES", help="write one file: the song without these, e.g. drums")
+    add("--without", type=names, metavar="NAMES", help="write a single file: the song without these, e.g. drums")
     add("--karaoke", action="store_true", help="write two files: vocals, and accompaniment, which is the rest")
 
 
@@ -47,7 +47,7 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
         "--clip",
         default="scale",
         choices=("scale", "clamp", "error"),
-        help="peaks above full scale, except in float files: one gain for all stems, cut off, or fail "
+        help="peaks above full scale: one gain for all stems, clamp, or fail; float files keep them "
         "(default: %(default)s)",
     )
     add("--rate", type=rate, metavar="HZ|input", help="sample rate (default: input)")
@@ -56,7 +56,7 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     add("--plot", action="store_true", help="also draw picture.png: waveforms and spectrograms (needs hyperstem[plot])")
     existing = group.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    existing.add_argument("--skip-existing", action="store_true", help="pass over songs that are done")
+    existing.add_argument("--skip-existing", action="store_true", help="skip songs that are done")
 
 
 def _add_network(group: argparse._ArgumentGroup) -> None:
@@ -66,7 +66,7 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
         "--quality",
         default="full",
         choices=QUALITIES,
-        help="run one, two or all stages of the network, if it has so many (default: %(default)s)",
+        help="run one, two or all stages of the network, if it has that many (default: %(default)s)",
     )
     add(
         "--segment",
@@ -78,36 +78,40 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
         "--overlap",
         type=number(0, 0.9),
         metavar="0..0.9",
-        help="part of a segment cross-faded with the next (default: 0.1)",
+        help="fraction of a segment crossfaded with the next (default: 0.1)",
     )
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where it runs (default: %(default)s)")
-    add("--threads", type=positive_int, metavar="N", help="processor threads (default: all cores, 8 at most)")
+    add("--threads", type=positive_int, metavar="N", help="CPU threads (default: all cores, 8 at most)")
 
 
 def _add_songs(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--files-from", metavar="LIST", help="also the songs that a file names, one a line; - for standard input")
+    add(
+        "--files-from",
+        metavar="LIST",
+        help="also the songs listed in a file, one per line; - for standard input",
+    )
     add(
         "--root",
         type=place,
         metavar="DIR",
-        help="songs below it keep their folders below it (default: the folder given, or the current one for a list)",
+        help="songs keep their folders relative to it (default: the folder given; for a list the current one)",
     )
     add(
         "--stream",
         type=_stream,
         metavar="N|LANG",
-        help="sound stream of films and the like: a number from 0, a language or title (default: the file's default)",
+        help="sound stream of files with several: a number from 0, a language or title (default: the file's default)",
     )
     add(
         "--strict",
         action="store_true",
-        help="refuse damaged files, of which what can be decoded is separated otherwise",
+        help="refuse damaged files (default: separate what can be decoded)",
     )
     add("--start", type=seconds, default=0.0, metavar="S", help="begin here, in seconds")
     add("--duration", type=number(0, 1e9, above=True), metavar="S", help="separate this many seconds")
     add("--jobs", type=positive_int, metavar="N", help="songs separated at once (default: 1, with --ray all it can)")
-    add("--shard", metavar="I/N", help="only part I of N equal parts, for machines that share the songs")
+    add("--shard", metavar="I/N", help="only part I of N equal parts, to split the songs among machines")
     add("--json", action="store_true", help="print one JSON record per song on standard output")
     add("--progress", choices=MODES, help="on standard error; auto is a bar on a terminal and lines elsewhere")
     add("--quiet", action="store_true", help="print failures only")
@@ -126,4 +130,4 @@ def _add_cluster(group: argparse._ArgumentGroup) -> None:
         metavar="ADDRESS",
         help="on Ray: on this machine, or a cluster at HOST:PORT or auto; songs and DIR may be URLs (s3://, gs://, az://)",
     )
-    add("--records", choices=("jsonl", "parquet"), help="of what became of every song (default: jsonl)")
+    add("--records", choices=("jsonl", "parquet"), help="format of the records of all songs (default: jsonl)")

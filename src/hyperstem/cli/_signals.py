@@ -1,4 +1,4 @@
-"""Signals that end a program in order."""
+"""Signals that end a program cleanly."""
 
 import contextlib
 import signal
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def interrupted_once() -> Iterator[None]:
-    """Ctrl-C, a polite kill (SIGTERM) and a closing terminal (SIGHUP) interrupt.
+    """Ctrl-C, SIGTERM and a closing terminal (SIGHUP) raise KeyboardInterrupt in the block.
 
-    A second one does nothing until the process ends: it must not cut the clean-up short. What is ignored, as under
-    nohup, stays so.
+    A second signal is ignored until the process ends: it must not interrupt the clean-up. Signals that were ignored, as
+    under nohup, stay ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

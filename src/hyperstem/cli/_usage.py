@@ -12,15 +12,15 @@ from hyperstem.errors import ConfigError, HyperstemError
 
 
 class UsageError(HyperstemError):
-    """What was typed cannot be meant."""
+    """The command line is wrong."""
 
 
 @contextmanager
 def usage(*errors: type[HyperstemError]) -> Iterator[None]:
-    """Settings that the block refuses were typed, so that they are wrong usage.
+    """Reports settings that the block refuses as wrong usage, because the user typed them.
 
     Raises:
-        UsageError: in place of a ConfigError, or of the errors named.
+        UsageError: instead of a ConfigError, or of `errors`.
     """
     try:
         yield
@@ -34,14 +34,14 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program."""
+        """Ends the program with one line and status 2."""
         message = re.sub(r"^argument ([^ ]+): (is )?", lambda found: found[1] + (" is " if found[2] else ": "), message)
         line = " ".join(message.splitlines())
         print(f"hyperstem: {line} (usage: {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
     def refuse(self, words: list[str]) -> NoReturn:
-        """Ends the program because of words that no argument takes."""
+        """Ends the program because of unknown arguments."""
         word = words[0].partition("=")[0]
         if not word.startswith("-"):
             self.error(f"{word!r} is one argument too many")
@@ -49,6 +49,6 @@ class Parser(argparse.ArgumentParser):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at what is most like a word, if there is something like it."""
+    """A hint at the most similar known word, if there is one."""
     alike = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
     return f"; did you mean {alike[0]}?" if alike else ""

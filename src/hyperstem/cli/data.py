@@ -1,4 +1,4 @@
-"""Look at training data: ``stats`` prints minutes per stem and source, and writes examples to hear.
+"""Look at training data: ``stats`` prints minutes per stem and source, and writes examples to listen to.
 
 A stem's minutes are those in which it sounds by itself; the data must have been prepared.
 """

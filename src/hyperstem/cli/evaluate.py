@@ -1,9 +1,9 @@
 """Score a model, or a folder of separated stems, on songs whose true stems are known.
 
 DATASET is MUSDB18 or MUSDB18-HQ (with train/ and test/), MoisesDB, or any folder of <song>/<stem>.<suffix>. Songs that
-are scored already are not scored again, so a stopped evaluation goes on where it was. Scores are BSS Eval v4 (museval's
-numbers), SI-SDR, plain SDR (also by frequency band and of attacks) and the level of stems that rest; the mixture, an
-oracle mask and the paper's published numbers stand beside them.
+are scored already are not scored again, so a stopped evaluation continues where it was. Scores are BSS Eval v4
+(museval's numbers), SI-SDR, plain SDR (also by frequency band and of attacks) and the level of silent stems; the
+mixture, an oracle mask and the paper's published numbers are shown for comparison.
 """
 
 import argparse
@@ -18,7 +18,7 @@ HELP = "score a model, or somebody's stems, on songs with known stems"
 
 
 class _Estimates(argparse.Action):
-    """--estimates takes the model's place: MODEL and DATASET are then not both needed."""
+    """--estimates replaces the model: then MODEL and DATASET are not both needed."""
 
     positionals: tuple[argparse.Action, ...] = ()
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         action=_Estimates,
-        help="score the stems in DIR/[subset/]<song>/<stem>.<suffix> in place of a model's",
+        help="score the stems in DIR/[subset/]<song>/<stem>.<suffix> instead of a model's",
     )
     assert isinstance(estimates, _Estimates)
     estimates.positionals = (model, dataset)
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("test", "validation", "train", "all"),
         help="songs to take (default: test, or all where there are no subsets)",
     )
-    add("--jobs", type=whole(0), default=0, metavar="N", help="processes (default: one a processor core)")
+    add("--jobs", type=whole(0), default=0, metavar="N", help="processes (default: one per CPU core)")
     add(
         "-o",
         "--output",
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fast",
         help="compute BSS Eval here, or call museval itself, which is slower (default: fast)",
     )
-    add("--strict", action="store_true", help="refuse damaged files, of which what can be decoded is scored otherwise")
+    add("--strict", action="store_true", help="refuse damaged files (default: score what can be decoded)")
     add("--json", action="store_true", help="print the summary as JSON")
 
 

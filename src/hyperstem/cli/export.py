@@ -13,13 +13,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``hyperstem export``."""
     parser.add_argument("model", help="a model's name, or a .safetensors file")
     parser.add_argument("output", type=Path, help="the .onnx file to write")
-    parser.add_argument("--stages", type=positive_int, help="write only the first so many stages")
+    parser.add_argument("--stages", type=positive_int, help="write only the first K stages", metavar="K")
     parser.add_argument("--stems", type=names, metavar="NAMES", help="decode only these stems, separated by commas")
     parser.add_argument(
         "--precision",
         choices=["float32", "float16"],
         default="float32",
-        help="how weights are stored; either way they are computed with in float32 (default: float32)",
+        help="how weights are stored; computation is in float32 either way (default: float32)",
     )
     parser.add_argument(
         "--plain",

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints what was asked for."""
+    """Prints the list, or one model."""
     import json
 
     if args.action == "list":
@@ -69,7 +69,7 @@ def _plot(model: str, picture: Path, song: Path | None) -> None:
 
 
 def _all_facts() -> tuple[list[dict], int]:
-    """What is known of every model; a damaged one is told of and left out."""
+    """The facts of every model; damaged ones are reported and left out."""
     import sys
 
     from hyperstem.errors import ModelError
@@ -94,7 +94,7 @@ def _line(fact: dict) -> str:
 
 
 def _facts(name: str) -> dict:
-    """What the model's files and card say."""
+    """Facts from the model's files and card."""
     from hyperstem.models import store
     from hyperstem.models.engines import is_trained
 
@@ -137,8 +137,8 @@ def _table(facts: dict) -> str:
         "trained": "yes" if facts["trained"] else "no",
     }
     rows |= {f"sha256 {name}": digest for name, digest in facts["files"].items()}
-    told = ("sha256", "name", "stems", "trained")
-    rows |= {key: _text(value) for key, value in facts["card"].items() if key not in told}
+    listed = ("sha256", "name", "stems", "trained")
+    rows |= {key: _text(value) for key, value in facts["card"].items() if key not in listed}
     width = max(map(len, rows))
     return "\n".join(f"{key:<{width}}  {value}" for key, value in rows.items())
 

@@ -1,7 +1,7 @@
 """Decode training recordings once, to memory-mapped 16-bit files at the model's top rate.
 
-What is there already and unchanged is kept, so it may be interrupted and run again. A song that cannot be read is
-named, and the rest goes on; the exit status is then 1.
+Recordings that are prepared already and unchanged are kept, so it may be interrupted and run again. A song that cannot
+be read is reported and skipped; the exit status is then 1.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Separate songs into stems: a folder per song with one file per stem, which sum to the song."""
+"""Separate songs into stems: a folder per song with one file per stem; the stems sum to the song."""
 
 import argparse
 import contextlib
@@ -63,13 +63,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _take_back_song(args: argparse.Namespace) -> None:
-    """A song that follows --ray is no address."""
+    """Moves a song that follows --ray, where an address could stand, back to the songs."""
     if args.ray and not re.fullmatch(r"local|auto|[^/\\]+:[0-9]+", args.ray):
         args.inputs, args.ray = [args.ray, *args.inputs], "local"
 
 
 def _check_usage(args: argparse.Namespace) -> None:
-    """Whatever can be refused without loading anything."""
+    """Checks everything that can be checked without loading anything."""
     if not args.ray:
         for name in ("output", "root"):
             if isinstance(getattr(args, name), str):
@@ -109,7 +109,7 @@ def _settings(args: argparse.Namespace) -> "BatchSettings":
 
 
 def _groups(args: argparse.Namespace, stems: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
-    """Name and stems of each file that is written; None writes every stem."""
+    """Name and stems of each output file; None writes every stem."""
     if args.karaoke:
         if "vocals" not in stems:
             raise UsageError(f"--karaoke needs a model with vocals; this one separates {', '.join(stems)}")
@@ -127,7 +127,7 @@ def _groups(args: argparse.Namespace, stems: tuple[str, ...]) -> tuple[tuple[str
 
 
 def _found(args: argparse.Namespace, stack: contextlib.ExitStack) -> "Found":
-    """The songs that the arguments name; those from standard input vanish with the stack."""
+    """The songs that the arguments name; a copy of standard input is deleted with the stack."""
     from hyperstem.separation import sources
 
     given = list(dict.fromkeys(args.inputs))
@@ -147,7 +147,7 @@ def _found(args: argparse.Namespace, stack: contextlib.ExitStack) -> "Found":
 
 @contextlib.contextmanager
 def _standard_input(folder: Path) -> Iterator[Path]:
-    """A file in the output folder with what standard input holds, for sound is read more than once."""
+    """A file in the output folder with a copy of standard input, because songs are read more than once."""
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe a song into it")
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
@@ -214,7 +214,7 @@ def _print_result(args: argparse.Namespace, progress: SongProgress, result: "Res
 
 
 def _line(result: "Result") -> str:
-    """What became of one song."""
+    """The result of one song."""
     if result.output is None:
         return f"{result.source}: skipped, its files are there"
     folder = next(iter(result.output.paths.values())).parent
@@ -224,7 +224,7 @@ def _line(result: "Result") -> str:
 
 
 def _summary(results: Sequence["Result"], folder: Path, elapsed_s: float) -> str:
-    """What became of all."""
+    """The result of all songs."""
     counts = Counter(result.status for result in results)
     states = ", ".join(f"{counts[state]} {state}" for state in ("done", "skipped", "failed") if counts[state])
     music = duration(sum(result.seconds for result in results))

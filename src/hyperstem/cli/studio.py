@@ -1,8 +1,8 @@
 """Open the studio: a local web page that separates songs and plays their stems in a mixer.
 
-It listens on this computer only, unless --host opens it to others, who need a token then: that in --token-file, that in
-the environment variable HYPERSTEM_TOKEN, or one that is made and printed. Songs and their stems are kept in --folder
-until they are too old or the disk quota is reached. The page /docs describes the job API for scripts.
+It listens on this computer only, unless --host opens it to others, who then need a token: the one in --token-file or
+in the environment variable HYPERSTEM_TOKEN, or else one that is generated and printed. Songs and their stems are kept
+in --folder until they are too old or the disk quota is reached. The page /docs describes the job API for scripts.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _no_token(_: str) -> str:
-    """Refuses a token among the arguments."""
+    """Refuses a token on the command line."""
     raise argparse.ArgumentTypeError(
         "a token given like this can be read by everybody on this computer; put it into the environment variable "
         "HYPERSTEM_TOKEN or a --token-file, or leave it out and one is made"
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> "tuple[StudioSettings, bool]":
-    """The settings, and whether their token was made here."""
+    """The settings, and whether their token was generated here."""
     from hyperstem.web import tokens
     from hyperstem.web.settings import StudioSettings, default_folder, is_loopback
 

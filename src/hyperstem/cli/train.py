@@ -1,7 +1,7 @@
-"""Train a network as a TOML file says.
+"""Train a network as described by a TOML file.
 
-Weights are kept in RUN/best.safetensors and RUN/last.safetensors, the whole state in RUN/checkpoint, figures in
-RUN/log.jsonl. Ctrl-C and SIGTERM save the state and stop; --resume goes on. For several processes use
+Weights are kept in RUN/best.safetensors and RUN/last.safetensors, the complete state in RUN/checkpoint, metrics
+in RUN/log.jsonl. Ctrl-C and SIGTERM save the state and stop; --resume continues. For several processes use
 torchrun --nproc-per-node N -m hyperstem train CONFIG.
 """
 
@@ -19,7 +19,7 @@ from hyperstem.cli._arguments import positive, positive_int
 if TYPE_CHECKING:
     from hyperstem.training.progress import Progress
 
-HELP = "train a network, or go on with a run"
+HELP = "train a network, or resume a run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,12 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, metavar="RUN", help="folder of the run (default: runs/NAME of CONFIG)"
     )
     resume = parser.add_mutually_exclusive_group()
-    resume.add_argument("--resume", action="store_true", help="go on from RUN/checkpoint")
+    resume.add_argument("--resume", action="store_true", help="continue from RUN/checkpoint")
     resume.add_argument(
-        "--resume-if-any", action="store_true", help="the same if there is one, else begin: for what restarts by itself"
+        "--resume-if-any",
+        action="store_true",
+        help="the same if there is one, otherwise begin: for jobs that restart",
     )
     parser.add_argument("--steps", type=positive_int, metavar="N", help="stop at N steps since the run's start")
-    parser.add_argument("--minutes", type=positive, metavar="M", help="stop this call after so many minutes")
+    parser.add_argument("--minutes", type=positive, metavar="M", help="stop this call after M minutes")
     parser.add_argument(
         "--set",
         action="append",
@@ -47,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains; gives 130 after Ctrl-C, else 0."""
+    """Trains; returns 130 after Ctrl-C, otherwise 0."""
     from hyperstem.training.run import train
     from hyperstem.training.settings import read
 
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C ends at once."""
+    """Records SIGTERM and Ctrl-C instead of ending; a second Ctrl-C ends the program at once."""
     received: list[int] = []
 
     def note(number: int, _: Any) -> None:
