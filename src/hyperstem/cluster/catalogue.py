@@ -1,4 +1,4 @@
-"""Lists the songs of a catalogue one after the other, however many there are: folders, prefixes, lists, manifests."""
+"""Lists the songs of a catalogue of any size, one by one: from folders, prefixes, lists and manifests."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from hyperstem.separation import manifest
 from hyperstem.separation.batch import line, reason_of
 
 MANIFESTS = (".jsonl", ".ndjson", ".parquet")
-"""Endings of files that list songs; a source with one of them is read as such."""
+"""Extensions of manifests, files that list songs."""
 COLUMNS = ("file", "folder", "seconds", "size")
-"""What a manifest may say of a song; all but the first may be missing, and others are passed over."""
+"""The columns of a manifest; all but the first are optional, and others are ignored."""
 _LOSSLESS = (".wav", ".wave", ".flac", ".aif", ".aiff", ".w64", ".rf64", ".caf", ".ape", ".wv", ".tta")
 _BYTES_PER_S = {True: 120_000, False: 24_000}
 _UNKNOWN_S = 240.0
@@ -30,11 +30,11 @@ class Listed(NamedTuple):
     folder: str = ""
     """Its folder in the catalogue, which its stems keep."""
     seconds: float = _UNKNOWN_S
-    """Its length, or a guess by its size."""
+    """Its length, or an estimate from its size."""
 
 
 class Unlisted(NamedTuple):
-    """A place where songs were looked for in vain."""
+    """A place that could not be listed."""
 
     place: str
     error: str
@@ -42,12 +42,12 @@ class Unlisted(NamedTuple):
 
 
 def songs(sources: Iterable[str], root: str | None = None, skip: str = "") -> Iterator[Listed | Unlisted]:
-    """All songs at the given places, in an order that is the same each time.
+    """All songs at the given places, always in the same order.
 
     Args:
-        sources: files, folders, manifests (``.jsonl``, ``.parquet``), URLs of songs or prefixes of them.
-        root: songs below it keep their folders below it; None lets them keep those below the source.
-        skip: a folder or prefix that is not searched: the one that stems are written to.
+        sources: files, folders, manifests (``.jsonl``, ``.parquet``), URLs of songs, or prefixes.
+        root: songs keep their folders relative to it; None keeps those relative to the source.
+        skip: a folder or prefix that is not searched, namely the destination of the stems.
     """
     for source in sources:
         try:
@@ -59,7 +59,7 @@ def songs(sources: Iterable[str], root: str | None = None, skip: str = "") -> It
 
 
 def absolute(place: str) -> str:
-    """A place as every machine of the cluster may be given it."""
+    """A place in a form that is valid on every machine of the cluster."""
     return place if objects.is_url(place) else os.path.abspath(Path(place).expanduser())  # noqa: PTH100 (keeps links)
 
 
@@ -79,7 +79,7 @@ def _source(source: str, root: str | None, skip: str) -> Iterator[Listed | Unlis
 
 
 def _url(url: str, root: str | None, skip: str) -> Iterator[Listed]:
-    """The song of this name, or the songs below it."""
+    """The song at this URL, or the songs below it."""
     for entry in objects.entries(url):
         inside = entry.url != url
         name = objects.file_name(entry.url)
@@ -92,7 +92,7 @@ def _url(url: str, root: str | None, skip: str) -> Iterator[Listed]:
 
 
 def _folder(folder: Path, root: str, skip: str) -> Iterator[Listed | Unlisted]:
-    """Songs in and under a folder, as `find_sources` finds them: nothing hidden, nothing that was written here."""
+    """Songs in and below a folder, as `find_sources` finds them: no hidden files, no output of ours."""
     if str(folder) == skip or manifest.is_ours(folder / manifest.MANIFEST):
         return
     try:
@@ -115,7 +115,7 @@ def _local(path: Path, size: int, root: str) -> Listed:
 
 
 def _own_folder(place: str, root: str) -> str:
-    """The folder below `root`; outside of it the whole one, so that songs of one name stay apart."""
+    """The folder relative to `root`, or the complete one outside of it, so that songs of one name do not collide."""
     if objects.is_url(place):
         folder, top = objects.folder(place), objects.folder(objects.join(root, "")) if objects.is_url(root) else ""
         if objects.is_url(root) and objects.bucket(place) != objects.bucket(root):
@@ -129,12 +129,12 @@ def _own_folder(place: str, root: str) -> str:
 
 
 def _seconds(name: str, size: int | None) -> float:
-    """A song's length, guessed by its size: which songs are longest is all that counts."""
+    """A song's length, estimated from its size: it only serves to find the longest songs."""
     return _UNKNOWN_S if size is None else size / _BYTES_PER_S[name.lower().endswith(_LOSSLESS)]
 
 
 def _manifest(place: str, root: str | None) -> Iterator[Listed | Unlisted]:
-    """The songs that a manifest lists; one that lies at a URL is fetched first."""
+    """The songs that a manifest lists; one at a URL is downloaded first."""
     top = place.rpartition("/")[0]
     with tempfile.TemporaryDirectory(prefix="hyperstem-") as folder:
         path = Path(place)
@@ -150,7 +150,7 @@ def _manifest(place: str, root: str | None) -> Iterator[Listed | Unlisted]:
 
 
 def _row(row: Any, top: str, root: str) -> Listed:
-    """One song of a manifest. The file itself is not looked at: that is the worker's part."""
+    """One song of a manifest. The file itself is not checked: the worker does that."""
     name = row.get("file") if isinstance(row, Mapping) else None
     if not isinstance(name, str) or not name:
         raise DataError(f'no song in {str(row)[:80]!r}; a row has a "file", its path or URL')

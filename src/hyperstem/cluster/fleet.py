@@ -1,4 +1,4 @@
-"""Workers on Ray: as many actors as the cluster's cores or cards allow, each on a machine that is known."""
+"""Workers on Ray: as many actors as the cluster's cores or GPUs allow, each on a known machine."""
 
 import contextlib
 import logging
@@ -23,18 +23,18 @@ from hyperstem.errors import ClusterError, ConfigError
 from hyperstem.parallel import cores
 
 DEPTH = 2
-"""Songs under way in a worker: one is fetched or sent while another is separated."""
+"""Songs in progress per worker: one is downloaded or uploaded while another is separated."""
 _STORE_BYTES = 100 << 20
-"""Ray's object store: only records pass through it."""
+"""Size of Ray's object store, which only holds records."""
 _LOOK_S = 2.0
-"""Machines come and go; they are counted so often."""
+"""Interval at which machines, which come and go, are counted."""
 _STOP_S = 15.0
 _LONGEST_FOLDER = 40
 _REACH_S = 10.0
 
 
 class Ended(NamedTuple):
-    """A turn that has come to its end."""
+    """A turn that has ended."""
 
     turn: Turn
     node: str
@@ -49,18 +49,18 @@ class Member:
     actor: Any
     node: str
     loading: Any
-    """Until it is known whether the model is there."""
+    """The call that loads the model, until it has returned; then None."""
     turns: dict[Any, Turn] = field(default_factory=dict)
 
     @property
-    def able(self) -> bool:
-        """Whether it can take a song more."""
+    def available(self) -> bool:
+        """Whether it can take another song."""
         alone = any(turn.alone for turn in self.turns.values())
         return self.loading is None and not alone and len(self.turns) < DEPTH
 
 
 def require_ray() -> None:
-    """Says how to install Ray where it is missing.
+    """Checks that Ray is installed.
 
     Raises:
         ConfigError: it is missing.
@@ -70,12 +70,12 @@ def require_ray() -> None:
 
 
 class Fleet:
-    """Starts Ray on this machine or joins a cluster, and keeps workers there until it is closed.
+    """Starts Ray on this machine or joins a cluster, and manages workers there until it is closed.
 
     Args:
         address: "local", "auto" (the cluster that this machine belongs to) or HOST:PORT.
-        job: what the workers do.
-        most: workers in all; None for as many as there is room for. A cluster that can grow is asked to.
+        job: the work of the workers.
+        most: most workers in total; None for as many as there is room for. A cluster that can scale is asked to.
 
     Raises:
         ClusterError: there is no such cluster.
@@ -88,7 +88,7 @@ class Fleet:
         self._bad: dict[str, str] = {}
         self._looked, self._counted = -math.inf, time.monotonic()
         self.core_s = 0.0
-        """Seconds of cores that workers have held."""
+        """Core-seconds that workers have used."""
         with _handlers_kept():
             self._folder = _start(address)
         self._asked = bool(most) and address != "local"
@@ -96,10 +96,10 @@ class Fleet:
             _ask_for((most or 0) * job.threads)
 
     def adjust(self, waiting: int) -> None:
-        """Makes the workers as many as there are room and songs for; those of lost machines are let go.
+        """Adjusts the number of workers to the room and the songs there are, and drops those of lost machines.
 
         Raises:
-            ClusterError: the model can be loaded nowhere.
+            ClusterError: no machine can load the model.
         """
         now = time.monotonic()
         self.core_s += (now - self._counted) * len(self._members) * self._job.threads
@@ -124,7 +124,7 @@ class Fleet:
             self._members.append(self._started(node))
 
     def _rooms(self) -> dict[str, int]:
-        """How many workers each living machine has room for."""
+        """Number of workers that each live machine has room for."""
         import ray
 
         cards = self._job.device == "cuda"
@@ -158,12 +158,12 @@ class Fleet:
 
     @property
     def busy(self) -> bool:
-        """Whether a song is under way."""
+        """Whether a song is in progress."""
         return any(member.turns for member in self._members)
 
     @property
     def nodes(self) -> set[str]:
-        """Machines with workers that have their model."""
+        """Machines with workers that have loaded the model."""
         return {member.node for member in self._members if member.loading is None}
 
     def submit(self, member: Member, turn: Turn) -> None:
@@ -171,7 +171,7 @@ class Fleet:
         member.turns[member.actor.separate.remote(turn.song)] = turn
 
     def wait(self, timeout_s: float) -> list[Ended]:
-        """What has come to an end; waits for something to."""
+        """Waits until some turns have ended, or until the timeout, and returns them."""
         import ray
 
         awaited = {ref: member for member in self._members for ref in member.turns}
@@ -202,7 +202,7 @@ class Fleet:
         return [Ended(turn, member.node, value)] if turn else []
 
     def _lost(self, member: Member) -> list[Ended]:
-        """All its songs: a worker of which one call failed is not asked again."""
+        """All songs of a worker: it is not used again after a failed call."""
         turns, member.turns = list(member.turns.values()), {}
         self._drop(member)
         return [Ended(turn, member.node, None) for turn in turns]
@@ -210,14 +210,14 @@ class Fleet:
     def _drop(self, member: Member) -> None:
         import ray
 
-        self._looked = -math.inf  # another may take its place at once
+        self._looked = -math.inf  # so that another one may replace it at once
         if member in self._members:
             self._members.remove(member)
         with contextlib.suppress(Exception):
             ray.kill(member.actor)
 
     def close(self) -> None:
-        """Ends the workers, so that unfinished files vanish, and Ray where it was started here."""
+        """Ends the workers, which remove unfinished files, and Ray if it was started here."""
         import ray
 
         with contextlib.suppress(Exception):
@@ -229,7 +229,7 @@ class Fleet:
         for member in list(self._members):
             self._drop(member)
         if self._asked:
-            _ask_for(0)  # it may shrink again
+            _ask_for(0)  # the cluster may shrink again
         ray.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -242,8 +242,8 @@ class Fleet:
 
 
 def _start(address: str) -> Path | None:
-    """Starts or joins Ray; gives the folder for its files if it was started here."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would tell its makers
+    """Starts or joins Ray; returns the folder of its files if it was started here."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no telemetry
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
@@ -273,10 +273,10 @@ def _start(address: str) -> Path | None:
 
 
 def _reach(address: str) -> None:
-    """Fails at once where nothing listens: Ray would try for many minutes.
+    """Fails at once if nothing listens at the address: Ray would retry for many minutes.
 
     Raises:
-        OSError: nothing does.
+        OSError: the address cannot be reached.
     """
     host, found, port = address.rpartition(":")
     if found:
@@ -284,7 +284,7 @@ def _reach(address: str) -> None:
 
 
 def _short_folder() -> Path:
-    """A temporary folder of a short name, for the names of its sockets may have 107 bytes."""
+    """A temporary folder with a short name, because names of sockets in it are limited to 107 bytes."""
     folder = Path(tempfile.mkdtemp(prefix="hyperstem-"))
     if len(str(folder)) > _LONGEST_FOLDER:
         folder.rmdir()
@@ -294,7 +294,7 @@ def _short_folder() -> Path:
 
 @contextlib.contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """Ray puts a handler of its own on SIGTERM; the caller's comes back."""
+    """Restores the caller's SIGTERM handler, which Ray replaces."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -304,7 +304,7 @@ def _handlers_kept() -> Iterator[None]:
 
 
 def _ask_for(cores: int) -> None:
-    """Tells a cluster that can grow how large it should be."""
+    """Requests a number of cores from a cluster that can scale."""
     from ray.autoscaler.sdk import request_resources
 
     with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""Puts a run over a catalogue together: what to separate, where to, and on which machines."""
+"""Sets up a run over a catalogue: what to separate, where to, and on which machines."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -24,30 +24,30 @@ class Launch:
     stems: tuple[str, ...]
     """Names of the model's stems."""
     listed: Iterable[str] = ()
-    """More of them, from a list, which is read as it is needed."""
+    """More of them, from a list, which is read lazily."""
     root: str | None = None
-    """Songs below it keep their folders below it; None is the source, and the current folder for what is listed."""
+    """Songs keep their folders relative to it; None is the source, or the current folder for songs from the list."""
     shard: Shard = WHOLE
     address: str = "local"
     """"local", "auto" or HOST:PORT: see `Fleet`."""
     workers: int | None = None
-    """At most; None for as many as there is room for."""
+    """Most workers; None for as many as there is room for."""
     kind: records.Kind = "jsonl"
-    """How records are written."""
+    """File format of the records."""
 
 
 def separate_catalogue(launch: Launch, job: Job, report: Callable[[dict[str, Any]], None], totals: Totals) -> None:
-    """Separates all songs of a catalogue; what earlier runs into the same destination did is passed over.
+    """Separates all songs of a catalogue; songs done by earlier runs into the same destination are skipped.
 
     Args:
-        launch: which songs, and where.
-        job: what is done with each.
+        launch: which songs, and on which machines.
+        job: what to do with each.
         report: called with each song's record.
-        totals: count what becomes of them, also if the run breaks off.
+        totals: counts the results, also if the run is aborted.
 
     Raises:
         ConfigError: the template cannot name many songs, or a URL cannot be read or written.
-        ClusterError: there is no cluster, no worker, or no space.
+        ClusterError: there is no cluster, no worker, or no disk space.
         OSError: records cannot be read or written.
     """
     if objects.is_url(job.destination):

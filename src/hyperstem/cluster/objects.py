@@ -1,6 +1,6 @@
 """Songs and stems at URLs: object stores (``s3://``, ``gs://``, ``az://``) by obstore, and reading from the web.
 
-An object appears whole or not at all, because the stores themselves know no other way to write one.
+An object appears complete or not at all: object stores have no other way to write one.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _PART_BYTES = 1 << 20
 
 
 class TransferError(OSError):
-    """A server does not answer, or not as it should; another time it may."""
+    """A server does not answer, or not correctly; a retry may succeed."""
 
     def __init__(self, text: str, url: str) -> None:
         super().__init__(None, text, url)
@@ -38,7 +38,7 @@ class Entry(NamedTuple):
     url: str
     size: int | None
     stamp: str
-    """Changes when the object changes; empty where the server does not say."""
+    """Changes when the object changes; empty if the server does not say."""
 
 
 def scheme(place: str) -> str:
@@ -48,15 +48,15 @@ def scheme(place: str) -> str:
 
 
 def is_url(place: str) -> bool:
-    """Whether a place is a URL, and so not a path of this machine."""
+    """Whether a place is a URL, not a local path."""
     return bool(scheme(place))
 
 
 def check(place: str, writable: bool = False) -> None:
-    """Refuses URLs that nothing here can read, or write.
+    """Refuses URLs that cannot be read, or written.
 
     Raises:
-        ConfigError: the scheme is not known, or there is no bucket, or obstore is not installed.
+        ConfigError: the scheme is unknown, there is no bucket, or obstore is not installed.
     """
     kind = scheme(place)
     allowed = STORES if writable else (*STORES, *WEB)
@@ -75,7 +75,7 @@ def bucket(url: str) -> str:
 
 
 def join(place: str, *parts: str) -> str:
-    """A place below another one."""
+    """A place below another."""
     return "/".join([place.rstrip("/"), *parts])
 
 
@@ -83,15 +83,15 @@ def entries(url: str) -> Iterator[Entry]:
     """What a URL names: the object itself, or else all objects below it, in pages and in the store's order.
 
     Raises:
-        OSError: nothing is there, or the store does not answer.
+        OSError: nothing exists there, or the store does not answer.
     """
     if scheme(url) in WEB:
-        yield Entry(url, None, "")  # a list has millions: they are asked when they are fetched
+        yield Entry(url, None, "")  # not checked until it is downloaded: lists may have millions
         return
     import obstore
 
     root, path = _split(url)
-    with _told(url):
+    with _one_line_errors(url):
         if path and not path.endswith("/"):
             try:
                 meta = obstore.head(_store(root), path)
@@ -110,20 +110,20 @@ def entries(url: str) -> Iterator[Entry]:
 
 
 def stat(url: str) -> Entry:
-    """Size and stamp of one object as it now is.
+    """Current size and stamp of one object.
 
     Raises:
-        OSError: it is not there, or the server does not answer.
+        OSError: it does not exist, or the server does not answer.
     """
     if scheme(url) in WEB:
-        with _opened(url) as page:  # signed addresses allow no other question than for all of it
+        with _opened(url) as page:  # signed URLs do not allow HEAD requests
             length = page.headers.get("Content-Length") or ""
             stamp = page.headers.get("ETag") or page.headers.get("Last-Modified") or ""
         return Entry(url, int(length) if length.isdecimal() else None, stamp)
     import obstore
 
     root, path = _split(url)
-    with _told(url):
+    with _one_line_errors(url):
         return _entry(root, obstore.head(_store(root), path))
 
 
@@ -132,7 +132,7 @@ def exists(url: str) -> bool:
     import obstore
 
     root, path = _split(url)
-    with _told(url):
+    with _one_line_errors(url):
         try:
             obstore.head(_store(root), path)
         except FileNotFoundError:
@@ -149,7 +149,7 @@ def read(url: str) -> bytes | None:
     import obstore
 
     root, path = _split(url)
-    with _told(url):
+    with _one_line_errors(url):
         try:
             return bytes(obstore.get(_store(root), path).bytes())
         except FileNotFoundError:
@@ -160,7 +160,7 @@ def download(url: str, path: Path) -> None:
     """Copies an object to a file.
 
     Raises:
-        OSError: it is not there, did not arrive whole, or cannot be written.
+        OSError: it does not exist, did not arrive completely, or cannot be written.
     """
     if scheme(url) in WEB:
         _download_web(url, path)
@@ -168,7 +168,7 @@ def download(url: str, path: Path) -> None:
     import obstore
 
     root, name = _split(url)
-    with _told(url), path.open("wb") as file:
+    with _one_line_errors(url), path.open("wb") as file:
         found = obstore.get(_store(root), name)
         for part in found.stream(min_chunk_size=_PART_BYTES):
             file.write(part)
@@ -177,33 +177,33 @@ def download(url: str, path: Path) -> None:
 
 
 def upload(path: Path, url: str) -> None:
-    """Copies a file to an object, which is there when all of it is.
+    """Copies a file to an object, which appears once it is complete.
 
     Raises:
-        OSError: the store does not take it.
+        OSError: the store does not accept it.
     """
     import obstore
 
     root, name = _split(url)
-    with _told(url):
+    with _one_line_errors(url):
         obstore.put(_store(root), name, path)
 
 
 def write(data: bytes, url: str) -> None:
-    """Makes or replaces a small object.
+    """Creates or replaces a small object.
 
     Raises:
-        OSError: the store does not take it.
+        OSError: the store does not accept it.
     """
     import obstore
 
     root, name = _split(url)
-    with _told(url):
+    with _one_line_errors(url):
         obstore.put(_store(root), name, data)
 
 
 def delete(url: str) -> None:
-    """Removes an object, if it is there.
+    """Removes an object, if it exists.
 
     Raises:
         OSError: the store does not answer.
@@ -211,7 +211,7 @@ def delete(url: str) -> None:
     import obstore
 
     root, name = _split(url)
-    with _told(url):
+    with _one_line_errors(url):
         try:
             obstore.delete(_store(root), name)
         except FileNotFoundError:
@@ -244,8 +244,8 @@ def _entry(root: str, meta: Any) -> Entry:
 
 
 @contextlib.contextmanager
-def _told(url: str) -> Iterator[None]:
-    """Turns the client's errors, whose texts are pages long, into errors of one line."""
+def _one_line_errors(url: str) -> Iterator[None]:
+    """Turns the client's errors, whose messages are pages long, into errors of one line."""
     from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
     try:
@@ -258,7 +258,7 @@ def _told(url: str) -> Iterator[None]:
         raise (error if error.errno else FileNotFoundError(errno.ENOENT, "no such object", url)) from None
     except HyperstemError:
         raise
-    except ValueError as error:  # a name that no store can hold
+    except ValueError as error:  # a name that stores do not allow
         raise ClusterError(f"{url}: {_first_line(error)}") from None
 
 
@@ -300,13 +300,13 @@ def _check_size(url: str, path: Path, size: int | None) -> None:
 
 
 def file_name(url: str) -> str:
-    """The last part of a URL, as a file may be called."""
+    """The last part of a URL, as a valid file name."""
     path = urllib.parse.unquote(urllib.parse.urlsplit(url).path) if scheme(url) in WEB else _split(url)[1]
     return path.rstrip("/").rpartition("/")[2].replace("\\", "_").replace("\0", "_") or "song"
 
 
 def folder(url: str) -> str:
-    """The part of a URL's path before its last, as "a/b"."""
+    """The folder in a URL's path, such as "a/b"."""
     path = urllib.parse.unquote(urllib.parse.urlsplit(url).path) if scheme(url) in WEB else _split(url)[1]
     parts = [part for part in path.split("/")[:-1] if part not in ("", ".", "..")]
     return "/".join(parts)

@@ -1,5 +1,5 @@
-"""A record a song, in parts beside the stems: JSON lines or Parquet. Each part appears whole, and earlier ones are read
-again, so that a run goes on where another ended."""
+"""One record per song, in parts beside the stems: JSON lines or Parquet. Each part appears complete, and later runs
+read them, so that a run continues where another ended."""
 
 import json
 import secrets
@@ -13,11 +13,11 @@ from hyperstem.cluster import objects
 from hyperstem.files import replacing
 
 FOLDER = "_records"
-"""Where parts lie below the destination."""
+"""Folder of the parts below the destination."""
 PART_RECORDS = 1000
-"""Records of one part."""
+"""Records per part."""
 _EVERY_S = 10.0
-"""A part that is not yet full is written anew so often; a run that is killed loses no more of its records than this."""
+"""Interval at which an incomplete part is rewritten; a run that is killed loses at most the records since."""
 Kind = Literal["jsonl", "parquet"]
 
 
@@ -26,7 +26,7 @@ class Records:
 
     Args:
         destination: the folder or URL of the stems.
-        kind: how parts are written.
+        kind: file format of the parts.
     """
 
     def __init__(self, destination: str, kind: Kind = "jsonl") -> None:
@@ -36,7 +36,7 @@ class Records:
         self._part, self._rows, self._written, self._at = 1, [], 0, time.monotonic()
 
     def add(self, record: dict[str, Any]) -> None:
-        """Appends a record; from time to time the part is written.
+        """Appends a record; writes the part at intervals.
 
         Raises:
             OSError: it cannot be written.
@@ -73,7 +73,7 @@ def place(destination: str) -> str:
 
 
 def earlier(destination: str) -> Iterator[dict[str, Any]]:
-    """All records of earlier runs into a destination. What cannot be read is passed over, since manifests decide.
+    """All records of earlier runs into a destination. Unreadable ones are ignored, because manifests decide.
 
     Raises:
         OSError: the store does not answer.
@@ -147,7 +147,7 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
 
 
 def _value(value: Any) -> Any:
-    """As Arrow takes it: maps as pairs, and no bytes that are not UTF-8."""
+    """The value as Arrow accepts it: maps as pairs, and only valid UTF-8."""
     if isinstance(value, dict):
         return [(_value(key), _value(item)) for key, item in value.items()]
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What a run must know of all songs at once, on disk: names that are taken, songs seen, songs done by earlier runs."""
+"""What a run must know of all songs at once, on disk: names in use, songs seen, songs done by earlier runs."""
 
 import hashlib
 import json
@@ -25,22 +25,22 @@ CREATE TABLE earlier (place TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT) WITHOUT R
 
 
 class Song(NamedTuple):
-    """One song of the catalogue with the name that its stems get."""
+    """One song of the catalogue, with the name of its stems."""
 
     place: str
     """Absolute path or URL."""
     folder: str
     track: str
     seconds: float
-    """Its length, or a guess."""
+    """Its length, or an estimate."""
     stamp: str = ""
-    """Of the file when an earlier run separated it."""
+    """Stamp of the file when an earlier run separated it."""
     sha256: str = ""
-    """Of the file with that stamp."""
+    """SHA-256 of the file with that stamp."""
 
 
 class Register:
-    """Names the songs of a catalogue; what it knows of them lies in a temporary file.
+    """Names the songs of a catalogue; its table is a temporary file.
 
     Args:
         settings: how stems are written.
@@ -59,7 +59,7 @@ class Register:
         self._table.executescript(_TABLES)
 
     def remember(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Takes what earlier runs recorded of songs that they separated."""
+        """Adds the records of songs that earlier runs separated."""
         found = ([record.get(name) for name in ("file", "stamp", "source_sha256")] for record in records)
         rows = (
             [_text(str(text)) for text in row] for row in found if all(isinstance(text, str) and text for text in row)
@@ -67,8 +67,8 @@ class Register:
         self._table.executemany("INSERT OR REPLACE INTO earlier VALUES (?, ?, ?)", rows)
 
     def named(self, listing: Iterable[Listed | Unlisted], shard: Shard) -> Iterator[Song | Unlisted]:
-        """The shard's songs, each once. Songs that would have one name get -2, -3, ... in the listing's order, whoever
-        separates them; what cannot be listed is told by every shard."""
+        """The shard's songs, each once. Songs whose names would collide get -2, -3, ... in the order listed, the same
+        in every shard; every shard reports what cannot be listed."""
         for item in listing:
             if isinstance(item, Unlisted):
                 yield item
@@ -86,7 +86,7 @@ class Register:
         return row or ("", "")
 
     def _name(self, item: Listed) -> tuple[str, str]:
-        """A track's name that is free, and that of its manifest below the output folder."""
+        """An unused track name, and the name of its manifest below the output folder."""
         source = Path(objects.file_name(item.place) if objects.is_url(item.place) else item.place)
         plain = names.track_name(source)
         first = self._key(source, plain, item.folder)
@@ -116,5 +116,5 @@ class Register:
 
 
 def _text(place: str) -> str:
-    """Names of files may be any bytes, the table's texts may not."""
+    """Text for the table: file names may be any bytes, but the table needs valid Unicode."""
     return place if place.isascii() else json.dumps(place)

@@ -1,4 +1,4 @@
-"""Separates a catalogue on a fleet of workers: hands out songs, tries again where that can help, and keeps count."""
+"""Separates a catalogue on a fleet of workers: assigns songs, retries failures that may pass, and counts results."""
 
 import time
 from collections import Counter, defaultdict
@@ -15,17 +15,17 @@ from hyperstem.cluster.schedule import RETRIED, Window
 from hyperstem.errors import ClusterError
 
 PATIENCE_S = 300.0
-"""How long songs wait for the first machine, or the next one when all are lost."""
+"""How long songs wait for a machine at the start, or after all are lost."""
 _PAUSE_S = 60.0
-"""A machine whose disk is full gets no songs for so long."""
+"""How long a machine whose disk is full gets no songs."""
 _FULL_SONGS = 2
-"""One song may be too large for a disk; when this many in a row are, the disk is full."""
+"""After this many songs without enough space, a disk counts as full; a single song may just be too large."""
 _TICK_S = 1.0
 
 
 @dataclass
 class Totals:
-    """What became of a catalogue."""
+    """The results of a catalogue."""
 
     songs: Counter[str] = field(default_factory=Counter)
     """By status: done, skipped, failed."""
@@ -35,7 +35,7 @@ class Totals:
     """Length of the songs done."""
     elapsed_s: float = 0.0
     core_s: float = 0.0
-    """Time that workers held cores."""
+    """Core-seconds that workers used."""
 
     def add(self, record: dict[str, Any]) -> None:
         """Counts one record."""
@@ -45,7 +45,7 @@ class Totals:
             self.reasons[record.get("reason") or "other"] += 1
 
     def table(self) -> str:
-        """As people read it."""
+        """The totals as a table of text."""
         rows = [
             ("songs done", f"{self.songs['done']}"),
             ("skipped, done before", f"{self.songs['skipped']}"),
@@ -61,7 +61,7 @@ class Totals:
 
 
 def outside(songs: Iterable[Song | Unlisted], destination: str) -> Iterator[Song | Unlisted]:
-    """The songs, but those in the destination, where other songs' stems might replace them."""
+    """The songs, except those in the destination, where stems of other songs might replace them."""
     inside = objects.join(destination, "")
     for song in songs:
         if isinstance(song, Song) and song.place.startswith(inside):
@@ -79,14 +79,14 @@ def separate(
     report: Callable[[dict[str, Any]], None],
     totals: Totals,
 ) -> None:
-    """Separates every song; one that fails does not stop the others.
+    """Separates every song; a failure does not stop the others.
 
     Args:
         fleet: the workers.
         songs: the catalogue, listed as it is needed.
-        records: take what became of each song.
+        records: collects the result of each song.
         report: called with each record.
-        totals: count what becomes of them, also if the run breaks off.
+        totals: counts the results, also if the run is aborted.
 
     Raises:
         ClusterError: there are no workers, or the disks of all machines are full.
@@ -113,9 +113,9 @@ class _Run:
     ) -> None:
         self._fleet, self.window, self._records, self._report, self._totals = fleet, window, records, report, totals
         self._full: defaultdict[str, set[str]] = defaultdict(set)
-        """Songs for which a machine's disk had no space, since it was last enough."""
+        """Per machine, songs that its disk had no space for since the last song that it had."""
         self._paused: dict[str, float] = {}
-        """When such machines get songs again."""
+        """Per machine with a full disk, when it gets songs again."""
         self._alive = time.monotonic()
 
     def run(self) -> None:
@@ -123,20 +123,20 @@ class _Run:
         while True:
             self.window.fill(self._unlisted)
             self._fleet.adjust(self.window.waiting)
-            self._hand_out()
+            self._assign()
             if self.window.empty and not self._fleet.busy:
                 return
             for ended in self._fleet.wait(_TICK_S):
                 self._settle(ended)
             self._check()
 
-    def _hand_out(self) -> None:
-        """Gives every worker what it can take, one song each before a second."""
+    def _assign(self) -> None:
+        """Assigns songs to available workers: one to each before any gets a second."""
         now = time.monotonic()
         nodes = {node for node in self._fleet.nodes if self._paused.get(node, 0.0) <= now}
         for depth in (0, 1):
             for member in self._fleet.members:
-                if not member.able or member.node not in nodes or len(member.turns) > depth:
+                if not member.available or member.node not in nodes or len(member.turns) > depth:
                     continue
                 turn = self.window.take(member.node, nodes, idle=not member.turns)
                 if turn is not None:
@@ -152,7 +152,7 @@ class _Run:
             self._pause_if_full(ended.node, record["file"])
         elif record["status"] == "done":
             self._full.pop(ended.node, None)
-        again = ended.turn.again(ended.node, lost=ended.record is None) if self._may_help(reason) else None
+        again = ended.turn.again(ended.node, lost=ended.record is None) if self._may_succeed(reason) else None
         if again is not None:
             self.window.put(again)
         else:
@@ -163,8 +163,8 @@ class _Run:
         if len(self._full[node]) >= _FULL_SONGS:
             self._paused[node] = time.monotonic() + _PAUSE_S
 
-    def _may_help(self, reason: str) -> bool:
-        """Whether another try may end otherwise. Where there is one machine, what is missing there is missing."""
+    def _may_succeed(self, reason: str) -> bool:
+        """Whether a retry may succeed. With a single machine, missing files stay missing."""
         return reason in RETRIED and not (reason == "missing" and len(self._fleet.nodes) < 2)
 
     def _unlisted(self, item: Unlisted) -> None:
@@ -176,7 +176,7 @@ class _Run:
         self._report(record)
 
     def _check(self) -> None:
-        """Ends a run that cannot go on."""
+        """Aborts a run that cannot continue."""
         now = time.monotonic()
         if self._fleet.nodes or self._fleet.busy:
             self._alive = now

@@ -1,4 +1,4 @@
-"""What comes next: songs wait in a window, the longest first, and those whose failure may pass wait again."""
+"""Decides which song is next: songs wait in a window, longest first, and failed ones that may succeed wait again."""
 
 import bisect
 import queue
@@ -11,27 +11,27 @@ from hyperstem.cluster.catalogue import Unlisted
 from hyperstem.cluster.register import Song
 
 WINDOW = 1024
-"""Songs that are looked over for the longest; the rest of the catalogue is not listed yet."""
+"""Songs among which the longest is chosen; the rest of the catalogue is not listed yet."""
 TRIES = 4
-"""Turns that a song gets in all."""
+"""Most turns of a song."""
 RETRIED = ("transfer", "system", "disk full", "out of memory", "missing", "worker lost")
-"""Failures that another try, at best on another machine, may mend."""
+"""Failures for which a retry, preferably on another machine, may succeed."""
 _FIRST_WAIT_S = 0.5
 
 
 class Turn(NamedTuple):
-    """A song and what has been tried with it."""
+    """A song and its previous attempts."""
 
     song: Song
     tries: int = 0
     alone: bool = False
-    """A worker died of it or of its neighbour: nothing runs beside it again, so that what kills workers fails alone."""
+    """Whether a worker died while it ran: then it runs alone, so that a song that kills workers harms no other."""
     avoid: frozenset[str] = frozenset()
     """Machines on which it failed."""
     not_before: float = 0.0
 
     def again(self, node: str, lost: bool) -> "Turn | None":
-        """The next turn, later and if possible elsewhere; None if there were enough."""
+        """The next turn, later and if possible on another machine; None if there are no more."""
         if self.tries + 1 >= TRIES:
             return None
         wait_s = _FIRST_WAIT_S * 2**self.tries
@@ -40,11 +40,11 @@ class Turn(NamedTuple):
 
 
 class Window:
-    """The next songs of a catalogue, which a thread goes on listing.
+    """The next songs of a catalogue, which a thread lists in the background.
 
     Args:
         songs: the catalogue.
-        size: songs that wait here at most, those that wait again not counted.
+        size: most songs that wait here, not counting retries.
     """
 
     def __init__(self, songs: Iterable[Song | Unlisted], size: int = WINDOW) -> None:
@@ -75,7 +75,7 @@ class Window:
         return None
 
     def fill(self, unlisted: Callable[[Unlisted], None], wait_s: float = 0.0) -> None:
-        """Takes in what has been listed meanwhile.
+        """Adds the songs listed since the last call.
 
         Args:
             unlisted: called with what could not be listed.
@@ -107,8 +107,8 @@ class Window:
 
         Args:
             node: the machine that asks.
-            nodes: all machines: a song comes back to where it failed only if it has failed on all of them.
-            idle: the worker has nothing else under way.
+            nodes: all machines; a song returns to a machine where it failed only if it has failed on all of them.
+            idle: the worker has no other song in progress.
         """
         now = time.monotonic()
         for at in range(len(self._turns) - 1, -1, -1):
@@ -119,12 +119,12 @@ class Window:
 
     @property
     def waiting(self) -> int:
-        """Songs that are known to wait."""
+        """Number of songs waiting."""
         return len(self._turns)
 
     @property
     def empty(self) -> bool:
-        """Whether the catalogue has come to its end and nothing waits."""
+        """Whether the catalogue is exhausted and no song waits."""
         return self._ended and not self._turns
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""One worker: a loaded model that separates song after song, fetched from and sent to wherever they lie."""
+"""One worker: a loaded model that separates song after song, and downloads and uploads files at URLs."""
 
 import contextlib
 import json
@@ -22,20 +22,20 @@ from hyperstem.separation.separator import Cancelled, Quality, Separator
 from hyperstem.separation.tasks import BatchSettings, Result, Task, task_of
 
 _UPLOADS = 4
-"""Files sent at once."""
+"""Files uploaded at once."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all workers of a run do."""
+    """The work of all workers of a run."""
 
     model: str
     settings: BatchSettings
-    """How stems are written. The folder is the destination, if that is a path."""
+    """How to write stems. The folder is the destination, if that is a path."""
     destination: str
     """Absolute path or URL."""
     model_sha256: str = ""
-    """What the model must be on every machine; empty to take what is there."""
+    """SHA-256 that the model must have on every machine; empty to accept any."""
     quality: Quality = "full"
     device: str = "auto"
     threads: int = 1
@@ -44,7 +44,7 @@ class Job:
 
 
 class Worker:
-    """Separates songs; several may be under way at once, so that one is fetched while another is separated."""
+    """Separates songs; several may be in progress, so that one is downloaded while another is separated."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -52,7 +52,7 @@ class Worker:
         self._separator: Separator | None = None
 
     def load(self) -> str:
-        """Loads the model; gives what is wrong, or nothing."""
+        """Loads the model; returns the error, or an empty text."""
         job = self._job
         try:
             separator = Separator.load(job.model, job.quality, job.device, job.threads, job.segment_s, job.overlap)
@@ -65,15 +65,15 @@ class Worker:
         return ""
 
     def stop(self) -> None:
-        """Ends songs under way; their unfinished files vanish."""
+        """Stops the songs in progress and removes their unfinished files."""
         self._cancel.set()
 
     def separate(self, song: Song) -> dict[str, Any] | None:
         """Separates one song.
 
         Returns:
-            Its record, as ``--json`` prints it, with what tells the file's version and where it was done; None if
-            the worker was stopped meanwhile.
+            Its record, as ``--json`` prints it, with the file's stamp and the machine's name; None if the worker was
+            stopped.
         """
         try:
             with self._scratch(song) as scratch:
@@ -82,7 +82,7 @@ class Worker:
             return None
         except (HyperstemError, OSError, MemoryError) as error:
             record = _failure(song, batch.line(song.place, error), _reason(error))
-        except Exception as error:  # a mistake of ours in one song leaves the others their turn
+        except Exception as error:  # a bug that one song hits must not stop the others
             record = _failure(song, f"{song.place}: internal error: {type(error).__name__}: {error}", "internal error")
         return record | {"host": platform.node()}
 
@@ -113,7 +113,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _scratch(self, song: Song) -> Iterator[Path]:
-        """A folder for what is fetched or not yet sent, made where one is needed; it vanishes."""
+        """A temporary folder for downloads and for stems not yet uploaded, created if it is needed."""
         folder = temporary_beside(Path(tempfile.gettempdir(), "x"))
         if objects.is_url(song.place) or objects.is_url(self._job.destination):
             folder.mkdir()
@@ -124,7 +124,7 @@ class Worker:
 
 
 class _Target:
-    """Where one song's stems go: straight to a folder, or by way of `scratch` to URLs."""
+    """The destination of one song's stems: directly a folder, or URLs by way of `scratch`."""
 
     def __init__(self, job: Job, song: Song, scratch: Path, separator: Separator) -> None:
         self._job, self._song, self._separator = job, song, separator
@@ -140,7 +140,7 @@ class _Target:
         return task_of(source, self._song.track, self._song.folder, self.settings, self._separator.stems)
 
     def is_done(self, digest: str) -> bool:
-        """Whether the stems are there already, made of the file with this SHA-256 as is asked for now."""
+        """Whether the stems exist already, made from the file with this SHA-256 with the current settings."""
         work, picture = batch.work(self._separator, self._plan, self.settings), self.settings.plot
         self._old = self._read_manifest() if self.remote else manifest.read(self._plan.manifest)
         if not self.remote:
@@ -150,10 +150,10 @@ class _Target:
         return all(objects.exists(self._url(path)) for path in self._files(self._plan))
 
     def check(self) -> None:
-        """Refuses to replace objects that no manifest of ours explains.
+        """Refuses to replace objects that are not listed in a manifest of ours.
 
         Raises:
-            ExistsError: there is one.
+            ExistsError: there is such an object.
         """
         if self._old:
             return
@@ -162,7 +162,7 @@ class _Target:
                 raise ExistsError(f"{self._url(path)} exists, and no manifest says what it was made of")
 
     def send(self, task: Task) -> None:
-        """Puts the finished files in their places, so that `is_done` holds only if all of them are new."""
+        """Uploads the finished files, in an order such that `is_done` is true only if all of them are new."""
         if not self.remote:
             return
         files = self._files(task)
@@ -173,11 +173,11 @@ class _Target:
             list(pool.map(lambda path: objects.upload(path, self._url(path)), files))
 
     def skipped(self) -> dict[str, Any]:
-        """The record of a song for which `is_done` held."""
+        """The record of a song for which `is_done` was true."""
         return self.record(Result(Path(self._song.place), "skipped", task=self._plan, facts=self._old))
 
     def record(self, result: Result) -> dict[str, Any]:
-        """A song's record, with the places that it has and that its files have in the end."""
+        """A song's record, with the final places of the song and its files."""
         record = result.record() | {"file": self._song.place}
         if self.remote:
             record["stems"] = {name: self._url(Path(path)) for name, path in record["stems"].items()}
@@ -199,7 +199,7 @@ class _Target:
 
 
 def _fetched(place: str, scratch: Path) -> Path:
-    """The song as a file of this machine."""
+    """The song as a local file."""
     if not objects.is_url(place):
         return Path(place)
     name = Path(objects.file_name(place))
@@ -209,10 +209,10 @@ def _fetched(place: str, scratch: Path) -> Path:
 
 
 def _stamp(place: str) -> str:
-    """Changes when the song changes; empty where that is not known.
+    """A stamp that changes when the song changes; empty if that is unknown.
 
     Raises:
-        OSError: the song is not there.
+        OSError: the song does not exist.
     """
     if objects.is_url(place):
         return objects.stat(place).stamp
