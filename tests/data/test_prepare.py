@@ -201,7 +201,9 @@ def test_validation_recordings_must_not_train(tmp_path):
 
 def test_recordings_shared_with_validation_are_seen_where_stems_have_no_file(tmp_path):
     for song, seed in (("songs/a", 1), ("held/b", 2)):
-        write_song(tmp_path / song, {"drums": noise(seed), "vocals": noise(3), "bass": np.zeros((2, 4000), np.float32)})
+        write_song(tmp_path / song, {"drums": noise(seed), "bass": np.zeros((2, 4000), np.float32)})
+    write(tmp_path / "songs" / "a" / "vocals.wav", noise(3))
+    shutil.copy(tmp_path / "songs" / "a" / "vocals.wav", tmp_path / "held" / "b")  # written again, it has a new date
     source, held = (SourceConfig(name, "folders", name, missing="silence") for name in ("songs", "held"))
     data = prepared(tmp_path, source, validation=(held,))
     with pytest.raises(DataError, match="trains on 'a', which validates as 'b'"):  # they share the vocals

@@ -44,7 +44,7 @@ def test_saved_stems_are_files_of_their_names(stems, tmp_path):
         wave, rate_hz = audio.read(output.paths[name])
         assert rate_hz == 44_100
         np.testing.assert_allclose(wave, stems[name], atol=1e-4)
-    assert audio.probe(output.paths["vocals"]).tags.get("title") == "A Song"
+    assert audio.probe(output.paths["vocals"]).tags.get("title") == "A Song (vocals)"
 
 
 def test_peaks_above_full_scale_bring_all_stems_down_by_one_gain(tmp_path):

@@ -1,6 +1,5 @@
 """What the bytes of a file show but decoders do not report: concatenated files, and headers that are out of date."""
 
-import mmap
 import re
 import struct
 from itertools import pairwise
@@ -17,6 +16,9 @@ _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICS", b"3DI")
 _PADDING = 4096
 """Up to this many unexplained bytes after the sound count as padding, not as sound."""
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+_FLAC_START_BYTES = 8
+_BLOCK_BYTES = 1 << 20
+"""Read at once where a whole file is searched."""
 _SHORT = 8
 """Bytes before a chunk's contents where lengths have 32 bits; such chunks begin at even offsets."""
 
@@ -62,12 +64,22 @@ def joined(path: Path, head: bytes) -> list[tuple[int, int]]:
         elif head[4:8] == b"ftyp":
             starts = _film_starts(file, size)
         elif head.startswith(b"fLaC"):
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                starts = [match.start() for match in _FLAC_START.finditer(data)]
+            starts = _flac_starts(file)
         else:
             starts = []
     edges = [0, *sorted({start for start in starts if start}), size]
     return list(pairwise(edges))
+
+
+def _flac_starts(file: BinaryIO) -> list[int]:
+    """Where FLAC streams begin, found block by block: a mapped file would count as memory."""
+    starts, at, before = [], 0, b""
+    file.seek(0)
+    while block := file.read(_BLOCK_BYTES):
+        data = before + block
+        starts += [at - len(before) + match.start() for match in _FLAC_START.finditer(data)]
+        at, before = at + len(block), data[-(_FLAC_START_BYTES - 1) :]
+    return starts
 
 
 def _after_extents(file: BinaryIO, size: int) -> list[int]:

@@ -23,6 +23,8 @@ _ADTS_HZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_0
 _AC3_HZ = (48_000, 44_100, 32_000)
 _AC3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 _HEADER_BYTES = 7
+_RELEASE_BYTES = 1 << 24
+"""Of a mapped file, what has been read counts as memory until it is given back; done in steps of so many bytes."""
 _IN_A_ROW = 3
 """This many consecutive frames are no coincidence."""
 _SEARCH_BYTES = 1 << 16
@@ -165,8 +167,10 @@ def _walk(data: mmap.mmap, start: int) -> Iterator[_Item]:
     """Frames, and what lies between them except tags; after the last one, only a truncated frame."""
     size, at = len(data), start
     frame = parse(data, at)
-    family = -1
+    family, released = -1, 0
     while at < size:
+        if at - released >= _RELEASE_BYTES:
+            released = _release(data, released, at)
         if frame is not None and frame.family != family and not _in_a_row(data, at) and family >= 0:
             frame = None  # coincidence
         end = size + 1 if frame is None else at + frame.length
@@ -190,6 +194,14 @@ def _walk(data: mmap.mmap, start: int) -> Iterator[_Item]:
                 end = after
                 yield _Item(at, end, None, broken=frame is not None)
         at, frame = end, following or parse(data, end)
+
+
+def _release(data: mmap.mmap, start: int, end: int) -> int:
+    """Gives back the memory of a stretch that has been read, as far as whole pages go; where the next one begins."""
+    end -= end % mmap.PAGESIZE
+    if hasattr(data, "madvise"):  # not on Windows
+        data.madvise(mmap.MADV_DONTNEED, start, end - start)
+    return end
 
 
 def _next_frame(data: mmap.mmap, at: int, limit: int) -> int | None:

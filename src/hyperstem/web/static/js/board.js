@@ -162,7 +162,7 @@ export class Board extends EventTarget {
 
   /** A lane has scrolled: by a hand, and all follow it, or by itself, and it goes back. */
   #scrolled(lane, left) {
-    if (Math.abs(left - this.left) < 1.5) return;
+    if (Math.round(left) === Math.round(this.left)) return;
     const now = performance.now();
     if (now - this.handAt < HAND_MS) {
       this.handAt = now; // a flung lane goes on for a while

@@ -188,7 +188,7 @@ export class Lane extends EventTarget {
 
   setTime(seconds) { this.surfer.setTime(seconds); }
   get scroll() { return this.surfer.getScroll(); }
-  set scroll(pixels) { if (Math.abs(this.surfer.getScroll() - pixels) >= 1) this.surfer.setScroll(pixels); }
+  set scroll(pixels) { if (Math.round(this.surfer.getScroll()) !== Math.round(pixels)) this.surfer.setScroll(Math.round(pixels)); }
 
   /** Lets a drag over the waveform make a loop. */
   enableLoops() { this.regions.enableDragSelection({ color: this.regionColor }, 6); }
