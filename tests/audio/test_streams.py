@@ -4,9 +4,10 @@ import av
 import numpy as np
 import pytest
 
-from hyperstem import audio
+import hyperstem
+from hyperstem import Separator, audio
 from hyperstem.errors import AudioError
-from separation_standin import noise
+from separation_standin import noise, separator
 
 
 def film(path, marked: int | None = None):
@@ -58,3 +59,12 @@ def test_a_stream_of_a_wav(tmp_path):
     assert audio.read(tmp_path / "a.wav", stream=0)[0].shape == (1, 100)
     with pytest.raises(AudioError, match="no sound stream 1; it has 1"):
         audio.read(tmp_path / "a.wav", stream=1)
+
+
+def test_separating_takes_the_stream_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(Separator, "load", lambda *_: separator(2))
+    path = film(tmp_path / "a.mkv", 0)
+    levels = [sum(hyperstem.separate(path, stream=stream).values()).std() for stream in (None, 2, "ger")]
+    np.testing.assert_allclose(levels, [0.01, 0.03, 0.02], rtol=0.05)
+    with pytest.raises(AudioError, match="has no sound stream"):
+        hyperstem.separate(path, stream="fr")

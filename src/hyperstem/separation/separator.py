@@ -267,13 +267,22 @@ class Separator:
         return Separated(piece, waves[..., : segment.sound])
 
 
-def separate(path: Sound, model: str | Path = "default", quality: Quality = "full") -> Stems:
+def separate(
+    path: Sound,
+    model: str | Path = "default",
+    quality: Quality = "full",
+    *,
+    stream: audio.Choice = None,
+    strict: bool = False,
+) -> Stems:
     """Separates a file into memory.
 
     Args:
         path: any file that soundfile or PyAV reads: its path, its contents as bytes, or the open file.
         model: a named model, its folder, or a model file.
         quality: "preview", "standard" or "full": runs one, two or all stages.
+        stream: which sound stream: a number from 0, a language or title; None for the default one.
+        strict: refuse damaged files instead of separating what can be decoded.
 
     Returns:
         Stem name to float32 (channel, time) at the file's rate, with `Stems.save`.
@@ -283,8 +292,8 @@ def separate(path: Sound, model: str | Path = "default", quality: Quality = "ful
         ModelError: no such model, or a damaged one.
     """
     with as_file(path) as file:
-        audio.probe(file)
-        return Separator.load(model, quality).separate_file(file)
+        audio.probe(file, stream)
+        return Separator.load(model, quality).separate_file(file, stream=stream, strict=strict)
 
 
 def _cut(config: NetworkConfig, stages: int, segment_s: float, overlap: float) -> Cut:
