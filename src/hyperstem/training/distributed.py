@@ -9,9 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed import distributed_c10d
 
 from hyperstem.errors import ConfigError
 
+JOINING = timedelta(seconds=100)
+"""How long processes wait to find each other; after a restart they sometimes miss, and the next restart mends it."""
 PATIENCE = timedelta(hours=12)
 """How long a process waits for another: the leading one validates while the others wait."""
 
@@ -83,7 +86,8 @@ def launched(device: torch.device) -> Iterator[World]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group(backends(device), timeout=PATIENCE)
+    dist.init_process_group(backends(device), timeout=JOINING)
+    distributed_c10d._set_pg_timeout(PATIENCE)  # (there is no public name for it)
     try:
         yield here
         dist.barrier()  # not after an error: the others may wait elsewhere, until torchrun ends them
