@@ -14,7 +14,7 @@ from torch.distributed import distributed_c10d
 from hyperstem.errors import ConfigError
 
 JOINING = timedelta(seconds=100)
-"""How long processes wait to find each other; after a restart they sometimes miss, and the next restart mends it."""
+"""How long processes wait to find each other."""
 PATIENCE = timedelta(hours=12)
 """How long a process waits for another: the leading one validates while the others wait."""
 
@@ -41,7 +41,11 @@ def world() -> World:
 
 def restarted() -> bool:
     """Whether torchrun started this process anew after one of its processes was lost (``--max-restarts``)."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -86,7 +90,9 @@ def launched(device: torch.device) -> Iterator[World]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group(backends(device), timeout=JOINING)
+    store, rank, size = next(dist.rendezvous("env://", timeout=JOINING))
+    store = dist.PrefixStore(f"restart {_restarts()}", store)  # torchrun's store outlives a restart, and so do its keys
+    dist.init_process_group(backends(device), store=store, rank=rank, world_size=size, timeout=JOINING)
     distributed_c10d._set_pg_timeout(PATIENCE)  # (there is no public name for it)
     try:
         yield here
