@@ -129,7 +129,7 @@ def test_sizes_that_do_not_fit_together_are_refused(change: dict, said: str) -> 
         small_sizes(**change)
 
 
-def test_the_default_sizes_hear_all_bins() -> None:
+def test_the_default_sizes_cover_all_bins() -> None:
     sizes = from_mapping(UNetConfig, {"network": "meta-unet"}, "here")
     assert sum(sizes.band_bins) == sizes.n_fft // 2
     assert sizes.rows % 8 == 0

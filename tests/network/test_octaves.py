@@ -7,7 +7,7 @@ import torch
 from hyperstem.config import STEMS, LossConfig
 from hyperstem.dsp.resample import normalise, pyramid
 from hyperstem.network import build
-from hyperstem.network.octaves import TAPS, carried, doubled, doubling_filter, octaves
+from hyperstem.network.octaves import TAPS, lower_band, octaves, upsampled, upsampling_filter
 from hyperstem.training.losses import Objective, si_snr
 from networks import SMALL, worst
 
@@ -16,7 +16,7 @@ def test_the_filter_passes_the_band_and_stops_its_image():
     response = np.zeros(4 * TAPS)
     response[2 * TAPS] = 1
     offsets = np.arange(TAPS) - (TAPS // 2 - 0.5)
-    response[(2 * TAPS + 2 * offsets).astype(int)] += doubling_filter()[1]
+    response[(2 * TAPS + 2 * offsets).astype(int)] += upsampling_filter()[1]
     level_db = 20 * np.log10(np.abs(np.fft.rfft(response, 1 << 14)) / 2)
     edge = len(level_db) // 2
     assert np.abs(level_db[: round(0.9 * edge)]).max() < 0.01
@@ -24,22 +24,22 @@ def test_the_filter_passes_the_band_and_stops_its_image():
 
 
 @pytest.mark.parametrize("shape", [(3, 50), (1,), (2, 2, 700)])
-def test_doubling_keeps_every_sample(shape):
+def test_upsampling_keeps_every_sample(shape):
     waves = torch.randn(shape)
-    twice = doubled(waves)
+    twice = upsampled(waves)
     assert twice.shape == (*shape[:-1], 2 * shape[-1])
     assert torch.equal(twice[..., ::2], waves)
 
 
-def test_doubling_outside_training_leaves_training_alone():
+def test_upsampling_outside_training_leaves_training_alone():
     waves = torch.randn(1, 30, requires_grad=True)
     with torch.inference_mode():
-        doubled(waves)
-    doubled(waves).sum().backward()
+        upsampled(waves)
+    upsampled(waves).sum().backward()
     assert waves.grad is not None
 
 
-def test_carried_stems_are_those_of_the_song_at_the_new_rate_and_level():
+def test_the_lower_band_has_the_rate_and_level_of_the_next_stage():
     rng = np.random.default_rng(0)
     low = rng.standard_normal((1, 4, 2, 4000))
     low[..., :200] = low[..., -200:] = 0
@@ -49,7 +49,7 @@ def test_carried_stems_are_those_of_the_song_at_the_new_rate_and_level():
     mixture = normalise(pyramid(stems.sum(1) + high, 16000, (8000, 16000)))
     below = stems[..., ::2] / mixture.scales[0][:, None]
     lower, upper = (torch.from_numpy(wave) for wave in mixture.waves)
-    result = carried(torch.from_numpy(below.astype(np.float32)), lower, upper)
+    result = lower_band(torch.from_numpy(below.astype(np.float32)), lower, upper)
     expected = stems / mixture.scales[1][:, None]
     assert worst(result[..., 400:-400], expected[..., 400:-400]) < 0.01
 
@@ -82,15 +82,15 @@ def test_an_octave_holds_what_lies_above_the_rate_below():
 def test_a_stage_adds_its_octave_to_what_the_one_before_gives():
     network, mixtures = by_octaves(), noise(2)
     own, both = network.training_outputs(mixtures), network(mixtures)
-    torch.testing.assert_close(both[1].stems, own[1].stems + carried(own[0].stems, *mixtures))
-    torch.testing.assert_close(both[1].mixture, own[1].mixture + carried(own[0].mixture, *mixtures))
+    torch.testing.assert_close(both[1].stems, own[1].stems + lower_band(own[0].stems, *mixtures))
+    torch.testing.assert_close(both[1].mixture, own[1].mixture + lower_band(own[0].mixture, *mixtures))
     assert torch.equal(both[1].latent, own[1].latent)
 
 
 @torch.no_grad()
 def test_a_quiet_octave_is_separated_like_a_loud_one():
     network, mixtures = by_octaves(), noise(2)
-    below = carried(mixtures[0], *mixtures)
+    below = lower_band(mixtures[0], *mixtures)
     octave = 100 * (mixtures[1] - below)
 
     def own(gain):
@@ -104,9 +104,9 @@ def test_each_stage_is_scored_in_its_octave():
     network, stems = by_octaves(), noise(2, 4)
     mixtures = [wave.sum(1) for wave in stems]
     parts = Objective()(network, mixtures, stems, torch.ones(2, 4)).parts
-    outputs, aims = network.training_outputs(mixtures), octaves(mixtures, stems)
+    outputs, targets = network.training_outputs(mixtures), octaves(mixtures, stems)
     for stage in range(2):
-        expected = si_snr(outputs[stage].stems, aims[stage]).mean(0)
+        expected = si_snr(outputs[stage].stems, targets[stage]).mean(0)
         given = torch.stack([parts[f"stage{stage}/si_snr/{stem}"] for stem in STEMS])
         torch.testing.assert_close(given, expected.detach(), rtol=1e-3, atol=1e-3)
 
@@ -114,7 +114,7 @@ def test_each_stage_is_scored_in_its_octave():
 def test_a_stem_without_anything_in_an_octave_counts_as_silent_there():
     network, stems = by_octaves(), noise(2, 4)
     mixtures = [wave.sum(1) for wave in stems]
-    stems[1][:, 2] = carried(stems[0][:, 2:3], *mixtures)[:, 0]
+    stems[1][:, 2] = lower_band(stems[0][:, 2:3], *mixtures)[:, 0]
     parts = Objective(LossConfig(silence=1.0, dissimilarity=0.0, similarity=0.0))(
         network, mixtures, stems, torch.ones(2, 4)
     ).parts
@@ -124,5 +124,5 @@ def test_a_stem_without_anything_in_an_octave_counts_as_silent_there():
 
 
 @torch.no_grad()
-def test_silence_below_gives_silence():
-    assert not carried(torch.randn(1, 2, 100), torch.zeros(1, 100), torch.randn(1, 200)).any()
+def test_a_silent_lower_mixture_gives_silence():
+    assert not lower_band(torch.randn(1, 2, 100), torch.zeros(1, 100), torch.randn(1, 200)).any()

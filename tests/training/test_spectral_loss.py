@@ -23,7 +23,7 @@ def test_errors_are_those_of_the_stems_that_the_masks_give() -> None:
     mixture, known = moments(spectra, network.config)
     with torch.no_grad():
         found = energies(network, mixture, known)
-        mask = bands.masks(network.raw(mixture), network.sideness(mixture))
+        mask = bands.masks(network.mask_coefficients(mixture), bands.stereo_width(mixture, network.config))
     estimates = bands.apply_masks(mask, mixture, network.widths)
     wrong = (estimates - spectra).square().sum((2, 3, 4, 5))
     torch.testing.assert_close(found.wrong.sum((2, 3)), wrong, rtol=1e-3, atol=1e-2)
@@ -83,7 +83,7 @@ def test_stems_known_as_a_sum_are_scored_as_one() -> None:
     mixture, known = moments(spectra, network.config)
     with torch.no_grad():
         found = energies(network, mixture, known, merge)
-        mask = bands.masks(network.raw(mixture), network.sideness(mixture))
+        mask = bands.masks(network.mask_coefficients(mixture), bands.stereo_width(mixture, network.config))
     estimates = bands.apply_masks(mask, mixture, network.widths)
     wrong = (estimates[:, 2] + estimates[:, 3] - spectra[:, 2]).square().sum()
     torch.testing.assert_close(found.wrong[:, 2].sum(), wrong, rtol=1e-3, atol=1e-2)

@@ -222,7 +222,7 @@ class ModelConfig(Checked):
         return max(whole, self.least_frames)
 
     def check_pyramid(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[object], finite: Sequence[bool]) -> int:
-        """Checks a mixture's waveforms, one per stage from stage 0 on, and gives the number of latent frames.
+        """Checks a mixture's waveforms, one per stage from stage 0 on, and returns the number of latent frames.
 
         Args:
             shapes: (batch, time) each, with several channels (batch, channel, time).
@@ -230,7 +230,7 @@ class ModelConfig(Checked):
             finite: whether all samples are.
 
         Raises:
-            ConfigError: wrong number of rates, shapes, lengths or batch sizes, or samples that are no finite numbers.
+            ConfigError: wrong number of rates, shapes, lengths or batch sizes, or samples that are not finite.
         """
         channels = (self.audio_channels,) if self.audio_channels > 1 else ()
         expected = f"(batch, {self.audio_channels}, time)" if channels else "(batch, time)"

@@ -1,6 +1,7 @@
 """Sizes of a band-split U-Net."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -37,7 +38,7 @@ class UNetConfig(Checked):
     blocks: Annotated[tuple[int, ...], Limits(0)] = (0, 1, 1)
     """Residual blocks of encoder and extractors at each level above the bottleneck; 0 is a single convolution."""
     column_strides: Annotated[tuple[int, ...], Limits(1, 2)] = (2, 1, 2)
-    """By how much each level but the last shortens time."""
+    """Factor by which each level above the bottleneck shortens time."""
     mixed_rows: tuple[bool, ...] = (False, True, True)
     """Whether the encoder's blocks at a level also mix all rows with each other."""
     core: Count = 2
@@ -92,6 +93,19 @@ class UNetConfig(Checked):
         """Rates that the network works at."""
         return 1
 
+    def check_pyramid(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[object], finite: Sequence[bool]) -> int:
+        """Checks a mixture's waveform and returns its number of STFT frames; see `ModelConfig.check_pyramid`.
+
+        Raises:
+            ConfigError: wrong number of rates or shape, or samples that are not finite.
+        """
+        given = ", ".join(map(str, shapes)) or "none"
+        fits = len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][1] == 2 and 0 not in shapes[0]
+        require(fits, f"waveforms of shape {given}; expected one of shape (batch, 2, time)")
+        require("float" in str(dtypes[0]), f"the waveform is {dtypes[0]}; expected floating-point samples")
+        require(finite[0], "the waveform has samples that are not finite (NaN or infinity)")
+        return shapes[0][-1] // self.hop + 1
+
     def first_stages(self, count: int) -> Self:
         """The same model; it has one stage.
 
@@ -125,6 +139,11 @@ class UNetConfig(Checked):
     def rows(self) -> int:
         """Rows of level 0."""
         return sum(self.band_rows)
+
+    @property
+    def row_widths(self) -> tuple[int, ...]:
+        """Bins of each row."""
+        return tuple(width for rows, width in zip(self.band_rows, self.band_widths, strict=True) for _ in range(rows))
 
     @property
     def frame_multiple(self) -> int:

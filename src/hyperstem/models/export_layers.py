@@ -13,7 +13,7 @@ from hyperstem.network.decoder import Decoder
 from hyperstem.network.encoder import Encoder, frame_padding
 from hyperstem.network.layers import NORM_EPS, StemConv, StemNorm
 from hyperstem.network.masking import Block, Masking
-from hyperstem.network.octaves import FAINT_OCTAVE, POWER_EPS, TAPS, doubling_filter
+from hyperstem.network.octaves import OCTAVE_FLOOR, POWER_EPS, TAPS, upsampling_filter
 from hyperstem.network.spectrogram import POWER_FLOOR, Spectrogram
 
 
@@ -52,7 +52,7 @@ class StageGraph(NamedTuple):
             own = branch.op("Mul", own, branch.op("Unsqueeze", level, branch.ints(3)))
             waves, lower = self.before
             picked = [branch.op("Shape", waves, start=1, end=2)]
-            return [branch.op("Add", own, _from_below(branch, self, waves, lower, picked))]
+            return [branch.op("Add", own, _lower_band(branch, self, waves, lower, picked))]
 
         asked = graph.op("Greater", graph.op("Shape", self.pick), graph.ints(0))
         return graph.when(asked, decode)[0], masked
@@ -60,9 +60,9 @@ class StageGraph(NamedTuple):
 
 def _octave(graph: Graph, sizes: StageGraph, lower: str) -> tuple[str, str]:
     """The mixture's octave at this stage, divided by its RMS level, and that level (batch, 1, 1)."""
-    octave = graph.op("Sub", sizes.wave, _from_below(graph, sizes, lower, lower, []))
+    octave = graph.op("Sub", sizes.wave, _lower_band(graph, sizes, lower, lower, []))
     power = graph.op("ReduceMean", graph.op("Mul", octave, octave), graph.ints(1, 2), keepdims=1)
-    level = graph.op("Sqrt", graph.op("Add", power, graph.floats(FAINT_OCTAVE)))
+    level = graph.op("Sqrt", graph.op("Add", power, graph.floats(OCTAVE_FLOOR)))
     return graph.op("Div", octave, level), level
 
 
@@ -309,7 +309,7 @@ def _decoder(graph: Graph, sizes: StageGraph, decoder: Decoder, latent: str) -> 
     return graph.op("Slice", wave, graph.ints(0), sizes.time, graph.ints(3))
 
 
-def _from_below(graph: Graph, sizes: StageGraph, waves: str, lower: str, stems: list[str]) -> str:
+def _lower_band(graph: Graph, sizes: StageGraph, waves: str, lower: str, stems: list[str]) -> str:
     """Waveforms (batch, [stem,] channel, time) of the stage before, at this one's rate; see `network.octaves`.
 
     Args:
@@ -325,7 +325,7 @@ def _from_below(graph: Graph, sizes: StageGraph, waves: str, lower: str, stems: 
 
 def _upsampled(graph: Graph, sizes: StageGraph, waves: str, stems: list[str]) -> str:
     """(batch, [stem,] channel, time) upsampled by 2, trimmed or padded to this stage's time."""
-    kernels = graph.floats(doubling_filter()[:, None])  # (even and odd, 1, tap)
+    kernels = graph.floats(upsampling_filter()[:, None])  # (even and odd, 1, tap)
     rows = graph.op("Reshape", waves, graph.op("Concat", graph.ints(-1, 1), graph.op("Shape", waves, start=-1), axis=0))
     phases = graph.op("Conv", rows, kernels, pads=[TAPS // 2 - 1, TAPS // 2])  # (row, 2, time)
     channels = graph.ints(sizes.config.audio_channels)

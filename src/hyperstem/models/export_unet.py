@@ -13,24 +13,21 @@ from torch import Tensor, nn
 from hyperstem.config import UNetConfig
 from hyperstem.models.onnx_graph import Graph
 from hyperstem.network import bands
-from hyperstem.network.meta_unet import (
-    NUMBERS,
+from hyperstem.network.bands import MASK_COEFFICIENTS
+from hyperstem.network.meta_unet import Encoder, Extractor, MetaUNet, UpBlock
+from hyperstem.network.unet_layers import (
     Block,
     ConvNorm,
-    Encoder,
-    Extractor,
-    MetaUNet,
-    MixRows,
-    Rise,
+    RowMixer,
     StemBlock,
     StemConv2d,
     StemConvNorm,
     StemNorm2d,
-    TimeMemory,
+    TimeLSTM,
 )
 
 SMALL = 1e-12 / 4
-"""Power that keeps `bands.sideness` from dividing by zero; here middle and side are halves of sums."""
+"""Power that keeps `bands.stereo_width` from dividing by zero; here middle and side are halves of sums."""
 GATES = (0, 3, 1, 2)
 """torch keeps an LSTM's gates as input, forget, cell, output; ONNX as input, output, forget, cell."""
 
@@ -119,7 +116,7 @@ def _encoder(graph: Graph, encoder: Encoder, features: str) -> tuple[str, list[s
 
 def _layer(graph: Graph, x: str, layer: nn.Module) -> str:
     """A layer of the encoder."""
-    if isinstance(layer, TimeMemory):
+    if isinstance(layer, TimeLSTM):
         return _memory(graph, x, layer)
     if isinstance(layer, ConvNorm):
         return _conv_norm(graph, x, layer)
@@ -161,7 +158,7 @@ def _block(graph: Graph, x: str, block: Block) -> str:
     return graph.op("Relu", y if block.mix is None else graph.op("Add", y, _mix_rows(graph, x, block.mix)))
 
 
-def _mix_rows(graph: Graph, x: str, mix: MixRows) -> str:
+def _mix_rows(graph: Graph, x: str, mix: RowMixer) -> str:
     x = _affine(graph, graph.op("MatMul", graph.floats(mix.narrow.weight.numpy()), x), mix.narrow_norm)
     x = graph.op("MatMul", graph.floats(mix.wide.weight.numpy()), graph.op("Relu", x))
     return _affine(graph, x, mix.wide_norm)
@@ -173,7 +170,7 @@ def _affine(graph: Graph, x: str, norm: nn.BatchNorm2d) -> str:
     return graph.op("Add", graph.op("Mul", x, scale), shift)
 
 
-def _memory(graph: Graph, x: str, layer: TimeMemory) -> str:
+def _memory(graph: Graph, x: str, layer: TimeLSTM) -> str:
     """A bidirectional LSTM along the columns of every row; (batch, channel, row, column) in and out."""
     lstm, units = layer.lstm, layer.lstm.hidden_size
 
@@ -198,7 +195,7 @@ def _memory(graph: Graph, x: str, layer: TimeMemory) -> str:
 
 
 def _extractor(graph: Graph, extractor: Extractor, x: str, beside: Sequence[str]) -> str:
-    """(batch, stem, NUMBERS, patch, row, column)."""
+    """(batch, stem, MASK_COEFFICIENTS, patch, row, column)."""
     config = extractor.config
     for rise, level in zip(reversed(extractor.rises), reversed(beside), strict=True):
         x = _rise(graph, rise, x, level)
@@ -206,16 +203,15 @@ def _extractor(graph: Graph, extractor: Extractor, x: str, beside: Sequence[str]
     raw = graph.op(
         "Concat", *(_stem_conv(graph, part, head) for part, head in zip(cut, extractor.heads, strict=True)), axis=2
     )
-    return graph.op("Reshape", raw, graph.ints(0, len(config.stems), NUMBERS, config.patch, config.rows, -1))
+    return graph.op("Reshape", raw, graph.ints(0, len(config.stems), MASK_COEFFICIENTS, config.patch, config.rows, -1))
 
 
 def _stem_conv(graph: Graph, x: str, layer: StemConv2d, norm: StemNorm2d | None = None, shifted: bool = True) -> str:
     """The stems' convolution and the norm that follows it, if any, with or without its shift."""
-    kernel = layer.kernel(None).expand(layer.stems, -1, -1, -1, -1).flatten(0, 1).numpy()
-    bias = None if layer.bias is None else layer.bias(None).expand(layer.stems, -1).flatten().numpy()
+    weight, shift = layer.weights(None)
+    kernel, bias = weight.numpy(), None if shift is None else shift.numpy()
     if norm is not None:
-        scale, shift = (part(None).expand(layer.stems, -1).flatten() for part in (norm.scale, norm.shift))
-        affine = Affine(norm.statistics, scale, shift)
+        affine = Affine(norm.statistics, *norm.weights(None))
         kernel, bias = _scaled(kernel, affine.scale), affine.shift if shifted else None
     return _conv(graph, x, kernel, bias, groups=layer.groups)
 
@@ -224,7 +220,7 @@ def _stem_conv_norm(graph: Graph, x: str, layer: StemConvNorm) -> str:
     return graph.op("Relu", _stem_conv(graph, x, layer.conv, layer.norm))
 
 
-def _rise(graph: Graph, rise: Rise, x: str, beside: str) -> str:
+def _rise(graph: Graph, rise: UpBlock, x: str, beside: str) -> str:
     scales = graph.constant(np.array([1, 1, *rise.factor], np.float32))
     below = _stem_conv(graph, x, rise.below, rise.norm)
     below = graph.op("Resize", below, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric")
@@ -242,7 +238,7 @@ def _stem_block(graph: Graph, x: str, block: StemBlock) -> str:
 
 
 def _sideness(graph: Graph, network: MetaUNet, power: Sequence[str], spare: str) -> str:
-    """(batch, 1, patch, row, column); see `bands.sideness`."""
+    """(batch, 1, patch, row, column); see `bands.stereo_width`."""
     config, rows = network.config, []
     for each in power:  # (batch, 1, bin, frame)
         parts = []
@@ -253,7 +249,7 @@ def _sideness(graph: Graph, network: MetaUNet, power: Sequence[str], spare: str)
         rows.append(graph.op("Concat", *parts, axis=2))
     middle, side = rows
     total = graph.op("Add", graph.op("Add", middle, side), graph.floats(SMALL))
-    share = graph.op("Div", graph.op("Mul", side, graph.floats(bands.NARROW)), total)
+    share = graph.op("Div", graph.op("Mul", side, graph.floats(1 / bands.FULL_WIDTH)), total)
     share = _padded(graph, graph.op("Min", share, graph.floats(1.0)), spare)
     share = graph.op("Reshape", share, graph.ints(0, 1, config.rows, -1, config.patch))
     return graph.op("Transpose", share, perm=[0, 1, 4, 2, 3])
@@ -263,10 +259,10 @@ def _masks(graph: Graph, raw: str, sides: str, config: UNetConfig) -> str:
     """(4, batch, stem, frame, row): real parts of left and right, imaginary parts of both; see `bands.masks`.
 
     Args:
-        raw: (batch, stem, NUMBERS, patch, row, column).
+        raw: (batch, stem, MASK_COEFFICIENTS, patch, row, column).
         sides: (batch, 1, patch, row, column).
     """
-    parts = graph.split(raw, [1] * NUMBERS, 2)
+    parts = graph.split(raw, [1] * MASK_COEFFICIENTS, 2)
     weight, *corrections = (graph.op("Squeeze", part, graph.ints(2)) for part in parts)
     # Softmax over the stems, written out: onnxruntime's would transpose, because stems are not the last axis.
     weight = graph.op("Exp", graph.op("Sub", weight, graph.op("ReduceMax", weight, graph.ints(1), keepdims=1)))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnxruntime
 
-from hyperstem.config import ConfigError, UNetConfig
+from hyperstem.config import UNetConfig
 from hyperstem.dsp.stft import istft, stft
 
 
@@ -19,8 +19,7 @@ class UNetRuntime:
 
     def __init__(self, session: onnxruntime.InferenceSession, config: UNetConfig, stems: tuple[str, ...]) -> None:
         self._session, self.config, self.stems = session, config, stems
-        widths = np.repeat(config.band_widths, config.band_rows)
-        self._row_of_bin = np.repeat(np.arange(config.rows), widths)
+        self._row_of_bin = np.repeat(np.arange(config.rows), config.row_widths)
 
     def separate(self, pyramid: Sequence[np.ndarray]) -> np.ndarray:
         """Separates a mixture.
@@ -34,7 +33,10 @@ class UNetRuntime:
         Raises:
             ConfigError: wrong number of rates or shape, or samples that are not finite.
         """
-        wave = self._checked(pyramid)
+        waves = [np.asarray(wave) for wave in pyramid]
+        finite = [bool(np.isfinite(wave).all()) for wave in waves]
+        self.config.check_pyramid([wave.shape for wave in waves], [wave.dtype for wave in waves], finite)
+        wave = waves[0].astype(np.float32, copy=False)
         spectra = stft(wave, self.config.n_fft)  # (batch, 2, frame, bin) complex64
         parts = np.ascontiguousarray(spectra).view(np.float32).reshape(*spectra.shape, 2)
         (masks,) = self._session.run(["masks"], {"mixture": parts})
@@ -51,14 +53,3 @@ class UNetRuntime:
             return result
 
         return istft(masked, spectra.shape[2], self.config.n_fft, wave.shape[-1])
-
-    def _checked(self, pyramid: Sequence[np.ndarray]) -> np.ndarray:
-        shapes = ", ".join(str(np.shape(wave)) for wave in pyramid) or "(none)"
-        if len(pyramid) != 1 or np.ndim(pyramid[0]) != 3 or pyramid[0].shape[1] != 2 or not pyramid[0].size:
-            raise ConfigError(f"waves of shapes {shapes}; expected one (batch, 2, time)")
-        wave = np.asarray(pyramid[0])
-        if not np.issubdtype(wave.dtype, np.floating):
-            raise ConfigError(f"the wave is {wave.dtype}; expected floating-point samples")
-        if not np.isfinite(wave).all():
-            raise ConfigError("the wave has samples that are not finite (NaN or infinity)")
-        return wave.astype(np.float32, copy=False)

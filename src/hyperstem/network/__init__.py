@@ -1,4 +1,4 @@
-"""The network of the paper, stage by stage.
+"""The networks: Meta-TasNet, which is the paper's, and Meta-U-Net.
 
     Samuel, Ganeshan, Naradowsky, "Meta-learning Extractors for Music Source Separation", ICASSP 2020 (arXiv 2002.07016)
 
@@ -9,7 +9,7 @@ the paper                                here                                   
 2.1  masking network (Conv-TasNet II-C)  `masking.Masking`, made of `masking.Block`          latent, a mask per stem
 2.1  its layers, with weights per stem   `layers.StemConv`, `StemDilatedConv`, `StemNorm`
 2.2  encoder, filters of several sizes   `encoder.Encoder`                                   waveform, latent
-2.2  spectrogram beside the waveform     `spectrogram.Spectrogram`                           waveform, features
+2.2  spectrogram, the second input      `spectrogram.Spectrogram`                           waveform, features
 2.2  decoder                             `decoder.Decoder`                                   latent, waveform
 2.3  one stage                           `stage.Stage`                                       waveform, stems
 2.3  stages of doubling rate             `meta_tasnet.MetaTasNet`                            pyramid, stems per stage
@@ -18,10 +18,10 @@ the paper                                here                                   
 2.4  their sum                           `training.losses.Objective`
 =======================================  ==================================================  ==========================
 
-Its rivals in the paper's comparison are settings of the same classes: ``parameters = "independent"`` gives each stem
-weights of its own (`generator.Independent`), ``"shared"`` one extractor with a mask for each stem. `fast` holds two
-layers again, faster on a processor; tests prove them equal. Read in this order: meta_tasnet, stage, encoder, masking,
-layers, generator. `meta_unet` has the same idea over time and frequency.
+The baselines of the paper are settings of the same classes: with ``parameters = "independent"`` each stem has separate
+weights (`generator.Independent`), with ``"shared"`` all stems share one extractor with a mask head each. `fast` has two
+operations that are faster on a CPU; tests compare them with torch's. Read in this order: meta_tasnet, stage, encoder,
+masking, layers, generator. `meta_unet` applies the same idea to time and frequency; its layers are in `unet_layers`.
 """
 
 from hyperstem.network.families import AnyNetwork, build

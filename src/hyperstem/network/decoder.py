@@ -1,4 +1,4 @@
-"""Latent to waveform: the encoder's kernel sizes mirrored (section 2.2)."""
+"""Latent to waveform, with the kernel sizes of the encoder (section 2.2)."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ class Decoder(nn.Module):
     """
 
     recomputable = True
-    """Whether training may compute its inside again (`training.recompute`)."""
+    """Whether training may recompute its activations (`training.recompute`)."""
     filters: Sequence[nn.ConvTranspose1d]
 
     def __init__(self, config: StageConfig, audio_channels: int) -> None:
@@ -38,6 +38,6 @@ class Decoder(nn.Module):
         return torch.stack(waves).sum(0)
 
     def _upsample(self, part: Tensor, layer: nn.ConvTranspose1d) -> Tensor:
-        """(batch, width, frame) to (batch, channel, frame * hop): each frame's kernel lies around the frame's hop."""
+        """(batch, width, frame) to (batch, channel, frame * hop); kernels are centred on their hop."""
         before, after = frame_padding(layer.kernel_size[0], self.hop)
         return F.pad(layer(part), (-before, -after))

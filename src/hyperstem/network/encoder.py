@@ -11,20 +11,20 @@ from hyperstem.network.spectrogram import Spectrogram
 
 
 def frame_padding(kernel: int, hop: int) -> tuple[int, int]:
-    """Samples to add before and after a whole number of hops so that each hop gives one frame; may be negative."""
+    """Padding before and after a whole number of hops with which each hop gives one frame; may be negative."""
     before = (kernel - hop) // 2
     return before, kernel - hop - before
 
 
 class Encoder(nn.Module):
-    """Strided convolutions with several kernel sizes, joined by the spectrogram, mixed by two 1x1 convolutions.
+    """Strided convolutions with several kernel sizes and a spectrogram, combined by two 1x1 convolutions.
 
     Source:
         The paper, section 2.2 and figure 2.
     """
 
     recomputable = True
-    """Whether training may compute its inside again (`training.recompute`)."""
+    """Whether training may recompute its activations (`training.recompute`)."""
     filters: Sequence[nn.Conv1d]
 
     def __init__(self, config: StageConfig, audio_channels: int) -> None:
@@ -44,11 +44,11 @@ class Encoder(nn.Module):
         return self.combine(self.filtered(wave), self.spectrogram(wave, wave.shape[-1] // self.hop))
 
     def filtered(self, wave: Tensor) -> Tensor:
-        """What the filters of all sizes give, (batch, kernel sizes * encoder_channels, frame)."""
+        """Output of the filters of all sizes, (batch, kernel sizes * encoder_channels, frame)."""
         padded = [F.pad(wave, frame_padding(layer.kernel_size[0], self.hop)) for layer in self.filters]
         return F.relu(torch.cat([layer(each) for layer, each in zip(self.filters, padded, strict=True)], 1))
 
     def combine(self, filtered: Tensor, spectrogram: Tensor) -> Tensor:
-        """The latent of filters' features and spectrogram features (batch, mels, frame)."""
+        """The latent, from the output of `filtered` and spectrogram features (batch, mels, frame)."""
         features = torch.cat([filtered, spectrogram.to(filtered.dtype)], 1)
         return self.mix(F.relu(self.join(features)))

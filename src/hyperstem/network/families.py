@@ -1,4 +1,4 @@
-"""Networks by their sizes."""
+"""The network that belongs to a config."""
 
 from hyperstem.config import NetworkConfig, UNetConfig
 from hyperstem.network.meta_tasnet import MetaTasNet

@@ -1,6 +1,6 @@
-"""Operations with gradients written by hand: the same numbers as torch's own, several times faster on a processor.
+"""Operations with gradients written by hand: equal to torch's own, but several times faster on a CPU.
 
-Tests hold `depthwise` equal to ``F.conv1d`` and `prelu` to ``F.prelu``, gradients too.
+Tests compare `depthwise` with ``F.conv1d`` and `prelu` with ``F.prelu``, including gradients.
 """
 
 from typing import Any
@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 
 def depthwise(x: Tensor, kernel: Tensor, dilation: int) -> Tensor:
-    """A dilated convolution of every channel with its own taps, zeros beyond the ends.
+    """A dilated depthwise convolution, zero-padded to keep the length.
 
     Args:
         x: (batch, stem, channel, frame).
-        kernel: (stem or 1, channel, tap), an odd number of taps.
+        kernel: (stem or 1, channel, tap), with an odd number of taps.
         dilation: distance between taps in frames.
 
     Returns:
@@ -38,61 +38,47 @@ def prelu(x: Tensor, slope: Tensor) -> Tensor:
 
 
 class Depthwise(torch.autograd.Function):
-    """The dilated convolution as shifted products summed in place: several times faster than the general kernels."""
+    """`depthwise` as a sum of shifted products."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor, dilation: int) -> Tensor:
         """The convolution; see `depthwise`."""
         ctx.save_for_backward(x, kernel)
         ctx.dilation = dilation
-        out = x * _tap(kernel, 0)
-        for offset in _offsets(kernel):
-            _add_shifted(out, x, _tap(kernel, offset), offset * dilation)
-        return out
+        return _correlated(x, kernel, dilation)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         """Gradients of the signal and of the kernel."""
         (grad,) = grads
         x, kernel = ctx.saved_tensors
-        grad_x = grad * _tap(kernel, 0)
-        for offset in _offsets(kernel):
-            _add_shifted(grad_x, grad, _tap(kernel, offset), -offset * ctx.dilation)
-        middle, frames = kernel.shape[-1] // 2, x.shape[-1]
         grad_kernel = kernel.new_zeros(x.shape[1:3] + kernel.shape[-1:])  # (stem, channel, tap)
-        for offset in range(-middle, middle + 1):
-            shift = offset * ctx.dilation
-            if abs(shift) < frames:
-                into, out_of = _overlap(grad, x, shift)
-                grad_kernel[..., middle + offset] = torch.linalg.vecdot(into, out_of).sum(0)
-        return grad_x, grad_kernel.sum_to_size(kernel.shape), None
+        for tap in range(kernel.shape[-1]):
+            aligned = _aligned(grad, x, (tap - kernel.shape[-1] // 2) * ctx.dilation)
+            grad_kernel[..., tap] = torch.linalg.vecdot(*aligned).sum(0)
+        return _correlated(grad, kernel, -ctx.dilation), grad_kernel.sum_to_size(kernel.shape), None
 
 
-def _tap(kernel: Tensor, offset: int) -> Tensor:
-    middle = kernel.shape[-1] // 2 + offset
-    return kernel[..., middle : middle + 1]
+def _correlated(x: Tensor, kernel: Tensor, dilation: int) -> Tensor:
+    """Frame t is the sum over taps j of ``kernel[j] * x[t + (j - middle) * dilation]``."""
+    taps, middle = kernel.unsqueeze(-1).unbind(-2), kernel.shape[-1] // 2
+    out = x * taps[middle]
+    for j, tap in enumerate(taps):
+        if j != middle:
+            into, shifted = _aligned(out, x, (j - middle) * dilation)
+            into.addcmul_(shifted, tap)
+    return out
 
 
-def _offsets(kernel: Tensor) -> list[int]:
-    middle = kernel.shape[-1] // 2
-    return [offset for offset in range(-middle, middle + 1) if offset]
-
-
-def _overlap(into: Tensor, x: Tensor, shift: int) -> tuple[Tensor, Tensor]:
-    """The frames t of `into` and t + shift of `x` where both exist."""
-    if shift < 0:
-        return into[..., -shift:], x[..., :shift]
-    return (into[..., : into.shape[-1] - shift], x[..., shift:]) if shift else (into, x)
-
-
-def _add_shifted(out: Tensor, x: Tensor, weight: Tensor, shift: int) -> None:
-    if abs(shift) < x.shape[-1]:
-        into, shifted = _overlap(out, x, shift)
-        into.addcmul_(shifted, weight)
+def _aligned(a: Tensor, b: Tensor, shift: int) -> tuple[Tensor, Tensor]:
+    """The frames t of `a` and t + shift of `b` where both exist."""
+    start = max(-shift, 0)
+    stop = max(a.shape[-1] - max(shift, 0), start)
+    return a[..., start:stop], b[..., start + shift : stop + shift]
 
 
 class PReLU(torch.autograd.Function):
-    """PReLU with one slope whose gradient is two dot products instead of a slow reduction."""
+    """`prelu` whose gradient is two dot products instead of a slow reduction."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
-"""Where a stem's weights come from.
+"""Where the weights of a stem's extractor come from.
 
-A *weight source* gives the tensor ``(stem, *shape)`` of one layer for every stem. In the paper it is the generator,
-``theta_k = W_k (P_k e_i + p_k) + w_k`` for layer k and stem i (section 2.1); the others are its rivals in the paper's
-comparison. Whatever the source, a layer of `network.layers` applies the weights in the same way.
+A *weight source* returns the weights ``(stem, *shape)`` of one layer for all stems. In the paper it is the generator,
+``theta_k = W_k (P_k e_i + p_k) + w_k`` for layer k and stem i (section 2.1); the others are the paper's
+baselines. The layers of `network.layers` and `network.unet_layers` use all sources in the same way.
 """
 
+import copy
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +16,21 @@ from torch import Tensor, nn
 from hyperstem.config import NetworkConfig
 
 Init = Callable[[Tensor], object]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Generated(nn.Module):
     """Weights as an affine map of the stem's embedding through a narrow bottleneck (section 2.1).
 
-    The bias alone starts as a usable layer that all stems share; what is generated starts as each stem's deviation.
+    At the start the bias alone is a usable layer, the same for all stems; the product with the embedding is each stem's
+    deviation from it.
 
     Args:
         shape: shape of one stem's weights.
         embedding_dim: size of an embedding (E_1).
         bottleneck: size of the bottleneck (E_2).
-        init: fills a tensor of `shape` in place with sensible weights.
-        spread: standard deviation of the stems' deviations at the start; with 0 all stems start exactly as `init` says.
+        init: fills a tensor of `shape` in place with initial weights.
+        spread: standard deviation of the stems' deviations at the start; with 0 all stems start equal.
     """
 
     def __init__(
@@ -42,12 +46,12 @@ class Generated(nn.Module):
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Embeddings (stem, embedding_dim) to weights (stem, *shape)."""
-        with torch.autocast(embedding.device.type, enabled=False):  # tiny products, worth their full precision
+        with torch.autocast(embedding.device.type, enabled=False):  # small products, which need full precision
             return self.weights(self.bottleneck(embedding)).unflatten(-1, self.shape)
 
 
 class Independent(nn.Module):
-    """Weights of their own for each of `stems` stems."""
+    """Separate weights for each of `stems` stems."""
 
     def __init__(self, stems: int, shape: tuple[int, ...], init: Init) -> None:
         super().__init__()
@@ -75,8 +79,21 @@ class Folded(nn.Module):
         return self.weights
 
 
+@torch.no_grad()
+def folded(network: Network) -> Network:
+    """A copy of a network for inference whose stem weights are constants: no generator, no embeddings."""
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+    for owner in [module for module in network.modules() if hasattr(module, "embedding")]:
+        for module in list(owner.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, Generated | Independent):
+                    setattr(module, name, Folded(child(owner.embedding)))
+        owner.embedding = None  # type: ignore[assignment]
+    return network
+
+
 def stem_rows(network: nn.Module, stems: int) -> set[str]:
-    """Names of the tensors that have one row for each of `stems` stems: embeddings, and independent weights."""
+    """Names of the tensors whose first axis is the stem: embeddings, and independent weights of `stems` stems."""
     own = {f"{name}.weights" for name, module in network.named_modules() if isinstance(module, Independent)}
     return {
         name
@@ -88,14 +105,14 @@ def stem_rows(network: nn.Module, stems: int) -> set[str]:
 def weight_source(
     config: NetworkConfig, shape: tuple[int, ...], init: Init, spread: float = 0.0, head: bool = False
 ) -> nn.Module:
-    """The weight source of one layer in the parametrisation that `config` names.
+    """The weight source of one layer, as ``config.parameters`` says.
 
     Args:
         config: the model.
         shape: shape of one stem's weights.
-        init: fills such a tensor in place.
-        spread: how far generated weights of the stems lie apart at the start; see `Generated`.
-        head: whether the layer belongs to the mask head, which every stem has to itself even when the rest is shared.
+        init: fills a tensor of `shape` in place with initial weights.
+        spread: how much the stems' generated weights differ at the start; see `Generated`.
+        head: whether the layer belongs to the mask head, which is separate for every stem even if the rest is shared.
     """
     if config.parameters == "generated":
         return Generated(shape, config.embedding_dim, config.embedding_bottleneck, init, spread)

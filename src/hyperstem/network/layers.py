@@ -1,4 +1,4 @@
-"""The layers of an extractor: 1x1 and dilated convolution, group norm, PReLU, with weights for every stem.
+"""The layers of an extractor: 1x1 and dilated convolution and group norm, with weights for every stem.
 
 Signals are (batch, stem, channel, frame). A layer is called with the signal and the embeddings (stem, embedding_dim),
 which are None where weights are not generated.
@@ -34,12 +34,12 @@ class Norm(NamedTuple):
 
 
 class StemConv(nn.Module):
-    """A 1x1 convolution in which every stem has a kernel of its own."""
+    """A 1x1 convolution in which every stem has its own kernel."""
 
     def __init__(self, config: ModelConfig, out: int, fan_in: int, bias: bool = False, head: bool = False) -> None:
         super().__init__()
         bound = 1 / math.sqrt(fan_in)
-        spread = bound / math.sqrt(3)  # the standard deviation of what uniform_ draws
+        spread = bound / math.sqrt(3)  # the standard deviation of uniform values within the bound
         self.kernel = weight_source(config, (out, fan_in), lambda tensor: tensor.uniform_(-bound, bound), spread, head)
         self.bias = weight_source(config, (out,), lambda tensor: tensor.zero_(), head=head) if bias else None
 
@@ -53,7 +53,7 @@ class StemConv(nn.Module):
 
 
 class StemDilatedConv(StemConv):
-    """A dilated depthwise convolution: every channel of every stem has taps of its own."""
+    """A dilated depthwise convolution in which every stem has its own kernels."""
 
     def __init__(self, config: ModelConfig, channels: int, dilation: int) -> None:
         super().__init__(config, channels, config.kernel_size)

@@ -19,7 +19,7 @@ class Block(nn.Module):
     """
 
     recomputable = True
-    """Whether training may compute its inside again (`training.recompute`)."""
+    """Whether training may recompute its activations (`training.recompute`)."""
 
     def __init__(self, config: ModelConfig, stage: StageConfig, dilation: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Block(nn.Module):
         self.skip = StemConv(config, bottleneck, hidden, bias=config.residual_bias)
 
     def forward(self, x: Tensor, embedding: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The residual stream (batch, stem, bottleneck, frame) to what is added to it and to the sum of skips."""
+        """The residual stream (batch, stem, bottleneck, frame) to what is added to it and to the sum of the skips."""
         x = self.expand_norm(prelu(self.expand(x, embedding), self.expand_slope), embedding)
         x = self.dilated_norm(prelu(self.dilated(x, embedding), self.dilated_slope), embedding)
         return self.residual(x, embedding), self.skip(x, embedding)  # x is (batch, stem, hidden, frame)
@@ -54,7 +54,7 @@ class Masking(nn.Module):
         super().__init__()
         shared = config.parameters == "shared"
         self.extractors = 1 if shared else len(config.stems)
-        """One for all stems hears the masked latents of all of them."""
+        """1 if all stems share one extractor, whose input is then the previous stage's masked latents of all stems."""
         previous = stage.previous_dim * (len(config.stems) if shared else 1)
         entry, bottleneck = stage.latent_dim + previous, stage.bottleneck_dim
         self.entry_slope = slope()
@@ -76,7 +76,7 @@ class Masking(nn.Module):
 
         Args:
             latent: (batch, latent, frame).
-            previous: the stage before's masked latent (batch, stem, previous, frame), None at stage 0.
+            previous: the previous stage's masked latent (batch, stem, previous, frame), None at stage 0.
             embedding: (stem, embedding_dim), None where weights are not generated.
 
         Returns:

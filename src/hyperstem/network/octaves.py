@@ -1,7 +1,7 @@
-"""A network of which each stage adds one octave to the stage before; nothing else in the package needs this module.
+"""A Meta-TasNet in which each stage separates one octave; no other network needs this module.
 
-This is not the paper's network. A stage separates only what its rate adds to that of the stage before, brought to a
-level of its own, and the waveforms of the stage before make up the rest.
+This is not the paper's network. A stage separates only the band that its rate adds to the previous stage's, normalised
+separately. The lower band comes from the waveforms of the previous stage.
 """
 
 from collections.abc import Sequence
@@ -13,33 +13,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hyperstem.network.meta_tasnet import MetaTasNet, check_pyramid
-from hyperstem.network.stage import Stage, StageOutput
+from hyperstem.network.meta_tasnet import MetaTasNet
+from hyperstem.network.stage import Stage, StageOutput, check_pyramid
 
 TAPS = 64
-"""Samples of the lower rate that make one of the higher; a transition of a tenth of the band, images 80 dB down."""
+"""Length of the upsampling filter at the lower rate: a transition of a tenth of the band, images at -80 dB."""
 POWER_EPS = 1e-8
-FAINT_OCTAVE = 1e-6
-"""Power of an octave, -60 dB beside the mixture, below which it is no longer brought to level 1."""
+"""Added to the energy of the lower mixture, which may be silent, before dividing by it."""
+OCTAVE_FLOOR = 1e-6
+"""Added to the mean power of an octave (-60 dB relative to the mixture), so that a silent one is not amplified."""
 
 
 class OctaveStage(Stage):
-    """A stage whose filters hear an octave, while its spectrogram shows the whole mixture."""
+    """A stage whose filters get an octave, while its spectrogram gets the whole mixture."""
 
     def encode(self, wave: Tensor, frames: int | None = None, octave: Tensor | None = None) -> Tensor:
         """Waveforms to latents; see `Stage.encode`.
 
         Args:
             wave: (batch, [channel,] time).
-            frames: latent frames to give; by default what `wave` needs.
-            octave: of the shape of `wave`: what the filters hear in its place, brought to level 1.
+            frames: latent frames to return; by default as many as `wave` needs.
+            octave: the filters' input instead of `wave`, of the same shape; it is normalised here.
         """
         if octave is None:
             return super().encode(wave, frames)
-        whole, part = self.padded(wave, frames), self.padded(octave / level(octave), frames)
-        return self.encoder.combine(
-            self.encoder.filtered(part), self.encoder.spectrogram(whole, whole.shape[-1] // self.hop)
-        )
+        whole, part = self.padded(wave, frames), self.padded(octave / rms(octave), frames)
+        spectrogram = self.encoder.spectrogram(whole, whole.shape[-1] // self.hop)
+        return self.encoder.combine(self.encoder.filtered(part), spectrogram)
 
     def forward(self, wave: Tensor, frames: int, previous: Tensor | None, octave: Tensor | None = None) -> StageOutput:
         """Separates the octave, if one is given; see `Stage.forward`."""
@@ -47,7 +47,7 @@ class OctaveStage(Stage):
             return super().forward(wave, frames, previous)
         latent = self.encode(wave, frames, octave)
         masked = latent.unsqueeze(1) * self.masking(latent, previous, self.embedding)
-        time, gain = wave.shape[-1], level(octave)
+        time, gain = wave.shape[-1], rms(octave)
         return StageOutput(self.decode(masked, time) * gain.unsqueeze(1), masked, self.decode(latent, time) * gain)
 
 
@@ -60,15 +60,17 @@ class OctaveTasNet(MetaTasNet):
         """Separates a mixture given at every stage's rate; see `MetaTasNet.forward`."""
         outputs = self.training_outputs(pyramid)
         for i in range(1, len(outputs)):
-            outputs[i] = _added(outputs[i], outputs[i - 1], pyramid[i - 1], pyramid[i])
+            stems, latent, mixture = outputs[i]
+            lower = torch.cat([outputs[i - 1].stems, outputs[i - 1].mixture.unsqueeze(1)], 1)
+            lower = lower_band(lower, pyramid[i - 1], pyramid[i])
+            outputs[i] = StageOutput(stems + lower[:, :-1], latent, mixture + lower[:, -1])
         return outputs
 
     def training_outputs(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
-        """What each stage separates by itself: after the first, only what its rate adds."""
+        """Each stage's own output, without the lower band."""
         frames = check_pyramid(self.config, pyramid)
-        heard = [None, *octaves(pyramid)[1:]]
         outputs: list[StageOutput] = []
-        for stage, wave, octave in zip(self.stages, pyramid, heard, strict=False):
+        for stage, wave, octave in zip(self.stages, pyramid, [None, *octaves(pyramid)[1:]], strict=False):
             outputs.append(stage(wave, frames, outputs[-1].latent if outputs else None, octave))
         return outputs
 
@@ -83,71 +85,67 @@ class OctaveTasNet(MetaTasNet):
         return encoder.encode(stems.flatten(0, 1), octave=octave).unflatten(0, stems.shape[:2])
 
 
-def _added(output: StageOutput, before: StageOutput, lower: Tensor, mixture: Tensor) -> StageOutput:
-    """A stage's output with the waveforms of the stage before added to its own."""
-    waves = carried(torch.cat([before.stems, before.mixture.unsqueeze(1)], 1), lower, mixture)
-    return StageOutput(output.stems + waves[:, :-1], output.latent, output.mixture + waves[:, -1])
-
-
 @cache
-def doubling_filter() -> np.ndarray:
-    """The (2, TAPS) float32 kernels of the even and odd samples at twice the rate: a sinc under a Kaiser window.
+def upsampling_filter() -> np.ndarray:
+    """The (2, TAPS) float32 kernels of the even and odd samples at twice the rate: a sinc with a Kaiser window.
 
-    Even samples are those of the lower rate themselves. The kernels are correlated with a wave that TAPS / 2 - 1 zeros
-    precede and TAPS / 2 follow.
+    The even samples are those of the lower rate. The kernels are correlated with a waveform that has TAPS / 2 - 1 zeros
+    before it and TAPS / 2 after it.
     """
     half = TAPS // 2
     kernels = np.zeros((2, TAPS))
     kernels[0, half - 1] = 1
-    between = np.arange(TAPS) - (half - 0.5)
-    kernels[1] = np.sinc(between) * np.i0(8 * np.sqrt(1 - (between / half) ** 2)) / np.i0(8)
+    offsets = np.arange(TAPS) - (half - 0.5)
+    kernels[1] = np.sinc(offsets) * np.i0(8 * np.sqrt(1 - (offsets / half) ** 2)) / np.i0(8)
     kernels[1] /= kernels[1].sum()
     return kernels.astype(np.float32)
 
 
-def doubled(waves: Tensor) -> Tensor:
-    """Waves (..., time) at twice their rate, (..., 2 * time), aligned to the sample."""
+def upsampled(waves: Tensor) -> Tensor:
+    """Waveforms (..., time) at twice their rate, (..., 2 * time); the even samples are the given ones."""
     rows, time = waves.reshape(-1, waves.shape[-1]), waves.shape[-1]
-    spare = -time % TAPS
-    padded = F.pad(rows, (TAPS // 2 - 1, TAPS // 2 + spare))
-    band = torch.from_numpy(_between()).to(waves)
-    between = torch.matmul(padded.unfold(-1, 2 * TAPS - 1, TAPS), band).flatten(1)[:, :time]
-    return torch.stack([rows, between], -1).view(*waves.shape[:-1], -1)
+    padded = F.pad(rows, (TAPS // 2 - 1, TAPS // 2 + -time % TAPS))
+    matrix = torch.from_numpy(_odd_samples_matrix()).to(waves)
+    odd = torch.matmul(padded.unfold(-1, 2 * TAPS - 1, TAPS), matrix).flatten(1)[:, :time]
+    return torch.stack([rows, odd], -1).view(*waves.shape[:-1], -1)
 
 
 @cache
-def _between() -> np.ndarray:
+def _odd_samples_matrix() -> np.ndarray:
     """The filter's odd kernel as a band matrix (2 * TAPS - 1, TAPS): a product is faster than a convolution."""
-    band = np.zeros((2 * TAPS - 1, TAPS), np.float32)
+    matrix = np.zeros((2 * TAPS - 1, TAPS), np.float32)
     for i in range(TAPS):
-        band[i : i + TAPS, i] = doubling_filter()[1]
-    return band
+        matrix[i : i + TAPS, i] = upsampling_filter()[1]
+    return matrix
 
 
-def carried(waves: Tensor, lower: Tensor, mixture: Tensor) -> Tensor:
-    """Waves of the stage before as waves of this one.
+def lower_band(waves: Tensor, lower: Tensor, mixture: Tensor) -> Tensor:
+    """Waveforms of the previous stage at the rate and level of the next one.
 
-    Every rate of a mixture is brought to level 1 by itself, so the same sound has different levels in them. Their ratio
-    is the least-squares gain from the lower mixture to the higher one.
+    The mixture is normalised separately at each rate, so the same sound has different levels there. Their ratio is the
+    least-squares gain from the lower mixture to the higher one.
 
     Args:
         waves: (batch, [stem,] [channel,] time) at the lower rate.
         lower: the mixture at that rate (batch, [channel,] time).
-        mixture: the mixture at twice the rate (batch, [channel,] time_i), time_i being 2 * time give or take rounding.
+        mixture: the mixture at twice the rate (batch, [channel,] time_i), where time_i is 2 * time, up to rounding.
 
     Returns:
         (batch, [stem,] [channel,] time_i).
     """
+
+    def higher(waves: Tensor) -> Tensor:
+        return F.pad(upsampled(waves.float()), (0, mixture.shape[-1] - 2 * waves.shape[-1]))
+
     with torch.autocast(waves.device.type, enabled=False):
-        length = mixture.shape[-1]
-        below = _fitted(doubled(lower.float()), length).flatten(1)
-        gain = (below * mixture.flatten(1)).sum(1) / (below.square().sum(1) + POWER_EPS)  # (batch,)
-        higher = below.view(mixture.shape) if waves is lower else _fitted(doubled(waves.float()), length)
-        return higher * gain.view(-1, *[1] * (waves.dim() - 1))
+        band = higher(lower).flatten(1)
+        gain = (band * mixture.flatten(1)).sum(1) / (band.square().sum(1) + POWER_EPS)  # (batch,)
+        result = band.view(mixture.shape) if waves is lower else higher(waves)
+        return result * gain.view(-1, *[1] * (waves.dim() - 1))
 
 
 def octaves(pyramid: Sequence[Tensor], waves: Sequence[Tensor] | None = None) -> list[Tensor]:
-    """What each rate adds: waves without what the rate below holds of them; the first as they are.
+    """The band that each rate adds: waveforms minus their lower band; those of the first rate are unchanged.
 
     Args:
         pyramid: the mixture per stage, (batch, [channel,] time_i).
@@ -155,13 +153,9 @@ def octaves(pyramid: Sequence[Tensor], waves: Sequence[Tensor] | None = None) ->
     """
     waves = pyramid if waves is None else waves
     pairs = zip(pairwise(waves), pairwise(pyramid), strict=True)
-    return [waves[0], *(wave - carried(below, lower, mixture) for (below, wave), (lower, mixture) in pairs)]
+    return [waves[0], *(wave - lower_band(previous, *mixtures) for (previous, wave), mixtures in pairs)]
 
 
-def level(octave: Tensor) -> Tensor:
-    """Root of the mean power of (batch, [channel,] time) as (batch, [1,] 1), with a floor for what is not heard."""
-    return (octave.flatten(1).square().mean(1) + FAINT_OCTAVE).sqrt().view(-1, *[1] * (octave.dim() - 1))
-
-
-def _fitted(waves: Tensor, length: int) -> Tensor:
-    return F.pad(waves, (0, length - waves.shape[-1]))
+def rms(octave: Tensor) -> Tensor:
+    """Root mean square of (batch, [channel,] time) as (batch, [1,] 1); see `OCTAVE_FLOOR`."""
+    return (octave.flatten(1).square().mean(1) + OCTAVE_FLOOR).sqrt().view(-1, *[1] * (octave.dim() - 1))

@@ -1,4 +1,4 @@
-"""Log-power STFT features: what the encoder sees beside the waveform (section 2.2)."""
+"""Log-power STFT features, the encoder's second input (section 2.2)."""
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ def log_power(wave: Tensor, n_fft: int, hop: int) -> Tensor:
 
 
 class Spectrogram(nn.Module):
-    """Standardised log power, a learned affine map per bin, a learned projection to few channels, at latent frames.
+    """Standardised log power, a learned affine map per bin and a learned projection to few channels, at latent frames.
 
     Source:
         The paper, section 2.2.
@@ -48,7 +48,7 @@ class Spectrogram(nn.Module):
         self.projection = nn.Linear(features, config.mels)
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Takes the training mixtures' mean and standard deviation per bin, each (bins,); the latter gets a floor."""
+        """Sets the mean and standard deviation of each bin in the training mixtures, both (bins,)."""
         if mean.shape != (self.bins,) or std.shape != (self.bins,):
             raise ValueError(f"statistics of {tuple(mean.shape)} and {tuple(std.shape)} bins; expected ({self.bins},)")
         self.mean.copy_(mean.repeat(self.audio_channels))
@@ -56,8 +56,8 @@ class Spectrogram(nn.Module):
 
     def log_power(self, wave: Tensor) -> Tensor:
         """Waveforms (batch, channel, time) to log power (batch, channel * bins, spectrum)."""
-        # Beside a pure tone the other bins are rounding noise, which the logarithm makes audible to the network:
-        # outside training the transform is in double precision, so that every device and runtime gives the same.
+        # If the input is a pure tone, the other bins are rounding noise, and the logarithm makes that visible to the
+        # network. So inference transforms in double precision: all devices and runtimes then give the same result.
         exact = wave.to(torch.float32 if self.training else torch.float64)
         with torch.autocast(wave.device.type, enabled=False):
             power = log_power(exact.flatten(0, 1), self.n_fft, self.hop)

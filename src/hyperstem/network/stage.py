@@ -1,18 +1,19 @@
 """One stage: encoder, masking and decoder at one sample rate."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from hyperstem.config import ModelConfig
+from hyperstem.config import ModelConfig, NetworkConfig
 from hyperstem.network.decoder import Decoder
 from hyperstem.network.encoder import Encoder
 from hyperstem.network.masking import Masking
 
 
 class StageOutput(NamedTuple):
-    """What one stage gives; with two audio channels a channel axis stands before time."""
+    """The output of one stage; with two audio channels a channel axis precedes time."""
 
     stems: Tensor
     """Separated waveforms (batch, stem, time)."""
@@ -23,7 +24,7 @@ class StageOutput(NamedTuple):
 
 
 class Stage(nn.Module):
-    """A Conv-TasNet whose masking network has weights for every stem.
+    """A Conv-TasNet whose masking network has its own weights for every stem.
 
     Source:
         The paper, section 2.3 and figure 3.
@@ -46,7 +47,7 @@ class Stage(nn.Module):
         Args:
             wave: mixture (batch, [channel,] time).
             frames: latent frames, the same in every stage.
-            previous: the stage before's masked latent, None at stage 0.
+            previous: the masked latent of the previous stage, None at stage 0.
         """
         latent = self.encode(wave, frames)  # (batch, latent, frame)
         masked = latent.unsqueeze(1) * self.masking(latent, previous, self.embedding)  # (batch, stem, latent, frame)
@@ -57,9 +58,9 @@ class Stage(nn.Module):
         """Waveforms to latents.
 
         Args:
-            wave: (batch, time), or (batch, channel, time) for a model with two audio channels; padded at the end with
-                zeros to whole frames.
-            frames: latent frames to give; by default what `wave` needs.
+            wave: (batch, time), or (batch, channel, time) for a model with two audio channels; zeros at the end pad it
+                to whole frames.
+            frames: latent frames to return; by default as many as `wave` needs.
 
         Returns:
             (batch, latent, frame).
@@ -79,3 +80,13 @@ class Stage(nn.Module):
         waves = self.decoder(latent.flatten(0, -3))[..., :time]  # (items, channel, time)
         waves = waves if self.config.audio_channels > 1 else waves.squeeze(1)
         return waves.unflatten(0, latent.shape[:-2])
+
+
+def check_pyramid(config: NetworkConfig, pyramid: Sequence[Tensor]) -> int:
+    """Checks a mixture's waveforms against the model's sizes and returns the number of frames.
+
+    Raises:
+        ConfigError: wrong number of rates, shapes, lengths or batch sizes, or samples that are not finite.
+    """
+    finite = [torch.compiler.is_compiling() or bool(torch.isfinite(wave).all()) for wave in pyramid]
+    return config.check_pyramid([tuple(wave.shape) for wave in pyramid], [wave.dtype for wave in pyramid], finite)

@@ -41,7 +41,7 @@ class Moments(NamedTuple):
     stems: Tensor
     """|s|^2 of both channels (batch, stem, row, frame)."""
     sides: Tensor
-    """See `bands.sideness`."""
+    """See `bands.stereo_width`."""
 
 
 class Energies(NamedTuple):
@@ -128,25 +128,24 @@ def moments(spectra: Tensor, config: UNetConfig) -> tuple[Tensor, Moments]:
     """True stems' spectra (batch, stem, 2, bin, frame, 2) to the mixture's (batch, 2, bin, frame, 2) and moments."""
 
     def rows(values: Tensor, axis: int) -> Tensor:
-        return bands.row_sums(values, config.band_bins, config.band_widths, axis)
+        return bands.row_sums(values, config, axis)
 
     mixture = spectra.sum(1)
     x, y = mixture.unsqueeze(1).unbind(-1)
     s, t = spectra.unbind(-1)
-    middle, side = ((mixture[:, 0] + sign * mixture[:, 1]).square().sum(-1) for sign in (1, -1))
     known = Moments(
         rows(mixture.square().sum(-1), 2),
         rows(x * s + y * t, 3),
         rows(x * t - y * s, 3),
         rows(spectra.square().sum((2, 5)), 2),
-        bands.sideness(rows(middle, 1), rows(side, 1)),
+        bands.stereo_width(mixture, config),
     )
     return mixture, known
 
 
 def energies(network: MetaUNet, mixture: Tensor, known: Moments, merge: Tensor | None = None) -> Energies:
     """Runs the network on a mixture's spectrum and measures what is wrong with its stems, by band."""
-    masks = bands.masks(network.raw(mixture), known.sides)  # (batch, stem, 2, row, frame, 2)
+    masks = bands.masks(network.mask_coefficients(mixture), known.sides)  # (batch, stem, 2, row, frame, 2)
     if merge is not None:
         masks = torch.einsum("bij,bj...->bi...", merge, masks)
     real, imaginary = masks.unbind(-1)
@@ -165,7 +164,7 @@ def energies(network: MetaUNet, mixture: Tensor, known: Moments, merge: Tensor |
 
 def band_sizes(config: UNetConfig) -> list[int]:
     """Rows of each frequency band that is scored."""
-    widths = bands.row_widths(config.band_bins, config.band_widths)
+    widths = torch.tensor(config.row_widths)
     middles = (widths.cumsum(0) - widths / 2) * config.rate_hz / config.n_fft
     borders = [0, *(int((middles < edge).sum()) for edge in EDGES_HZ), len(widths)]
     return [stop - start for start, stop in pairwise(borders) if stop > start]
