@@ -117,8 +117,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(summary(result), indent=2))
     else:
-        songs = max(len(songs) for songs in result.scored.values())
-        print(f"{songs} songs ({result.subset}), median over 1 s frames, then over songs\n")
+        print(f"{result.songs} songs ({result.subset}), median over 1 s frames, then over songs\n")
         print(report.shell_table(result.rows, result.stems), end="\n\n")
         print(report.listening_table(result.rows, result.stems))
         for line in result.rows:

@@ -60,6 +60,14 @@ def fit(wave: np.ndarray, length: int) -> np.ndarray:
     return np.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(0, missing)])
 
 
+def crop(wave: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Samples [start, stop) of (..., time), with zeros where they lie outside the waveform."""
+    inside, before = wave[..., max(start, 0) : max(stop, 0)], max(-start, 0)
+    result = np.zeros((*wave.shape[:-1], stop - start), wave.dtype)
+    result[..., before : before + inside.shape[-1]] = inside
+    return result
+
+
 def _check_rates(*rates_hz: int) -> None:
     for rate_hz in rates_hz:
         if rate_hz < 1:

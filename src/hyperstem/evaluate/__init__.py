@@ -1,8 +1,8 @@
-"""Scores separated stems against the true ones: BSS Eval v4, SI-SDR and plain SDR, with baselines beside them.
+"""Scores separated stems against the true ones: BSS Eval v4, SI-SDR, SDR and listening measures, with baselines.
 
-It knows only Separator, never the network, and scores somebody else's stems just as well.
+It uses models only through Separator, and scores the stems of other programs in the same way.
 """
 
-from hyperstem.evaluate.evaluation import BASELINES, Evaluation, Progress, Settings, score_dataset, summary
+from hyperstem.evaluate.evaluation import Evaluation, Progress, Settings, score_dataset, summary
 
-__all__ = ["BASELINES", "Evaluation", "Progress", "Settings", "score_dataset", "summary"]
+__all__ = ["Evaluation", "Progress", "Settings", "score_dataset", "summary"]

@@ -1,12 +1,12 @@
 """BSS Eval version 4: SDR, ISR, SIR and SAR of separated stems, frame by frame.
 
-Axes: m = method (somebody's estimates of all stems), s = stem, k = (stem, channel) of a reference, c = channel,
-l = lag, f = frequency.
+Axes: j = (method, channel) of an estimate, where a method gives estimates of all stems, s = stem, k = (stem, channel)
+of a reference, c = channel, f = frequency.
 
-The numbers are museval's (mode "v4", 1 s windows that do not overlap), reached with less work: the normal equations of
-all estimates are solved together, so the big matrix is factored once instead of once per stem and method; each filter's
-spectrum is computed once instead of once per frame; correlations are summed over short blocks instead of transforms as
-long as the song. `hyperstem.evaluate.reference` runs museval itself for whoever wants to see both.
+The numbers are museval's (mode "v4", 1 s windows without overlap), computed with less work: the normal equations of all
+estimates are solved together, so the large matrix is factored once, not once per stem and method; the spectrum of each
+filter is computed once, not once per frame; correlations are summed over short blocks, not computed by transforms as
+long as the song. `hyperstem.evaluate.reference` runs museval itself for comparison.
 
 Source: Stöter, Liutkus, Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA 2018; the decomposition is
 that of Vincent, Gribonval, Févotte, "Performance measurement in blind audio source separation", IEEE TASLP 14(4), 2006.
@@ -19,6 +19,7 @@ import numpy as np
 
 from hyperstem.dsp.fourier import fast_length
 from hyperstem.dsp.measures import decibels
+from hyperstem.dsp.resample import crop
 
 FILTER_SAMPLES = 512
 WINDOW_S = 1.0
@@ -26,49 +27,44 @@ _BLOCK_FFT = 1 << 16
 
 
 class FrameScores(NamedTuple):
-    """BSS Eval's four measures in dB; NaN where a frame has none (something in it is silent, or it is infinite)."""
+    """BSS Eval's four measures in dB, each (stem, frame); NaN in frames with a silent stem or an infinite value."""
 
     sdr: np.ndarray
-    """(stem, frame)."""
     isr: np.ndarray
-    """(stem, frame)."""
     sir: np.ndarray
-    """(stem, frame)."""
     sar: np.ndarray
-    """(stem, frame)."""
 
 
 def bss_eval(references: np.ndarray, estimates: Sequence[np.ndarray], rate_hz: int) -> list[FrameScores]:
     """Scores several methods' estimates of the same stems.
 
-    A stem that is silent throughout, in the reference or in a method's estimate, has no score in any frame; that
-    method's other stems are then scored as if the stem did not exist (museval refuses such a song). Within the song, a
-    frame in which any stem is silent has no score for all of them, as in museval.
+    A stem that is silent in the whole song, in the reference or in a method's estimate, has no score in any frame; the
+    method's other stems are then scored as if this stem did not exist (museval refuses such a song). A frame in which
+    some other stem is silent has no score for any stem, as in museval.
 
     Args:
         references: the true stems, (stem, channel, time).
-        estimates: one such array for each method.
-        rate_hz: samples per second; a frame is one second.
+        estimates: one such array per method.
+        rate_hz: sample rate; a frame is one second.
 
     Returns:
-        One FrameScores per method. The rest of a second at the end is left out; a shorter song is one frame.
+        One FrameScores per method. An incomplete second at the end is left out; a shorter song is one frame.
     """
-    heard = ~silent(references)
-    sounding = np.stack([heard & ~silent(estimate) for estimate in estimates])  # (method, stem)
+    sounding = np.stack([~silent(references) & ~silent(estimate) for estimate in estimates])  # (method, stem)
     shape = (4, len(estimates), len(references), frame_count(references.shape[-1], rate_hz))
-    found = np.full(shape, np.nan)
+    scores = np.full(shape, np.nan)
     for pattern in np.unique(sounding, axis=0):
         members = np.flatnonzero((sounding == pattern).all(axis=1))
         if pattern.any():
             stems = np.flatnonzero(pattern)
             chosen = [estimates[int(member)] for member in members]
             signals = Signals([references[i] for i in stems], [[waves[i] for i in stems] for waves in chosen])
-            found[np.ix_(np.arange(4), members, stems)] = _scores(signals, rate_hz)
-    return [FrameScores(*found[:, i]) for i in range(len(estimates))]
+            scores[np.ix_(np.arange(4), members, stems)] = _scores(signals, rate_hz)
+    return [FrameScores(*scores[:, i]) for i in range(len(estimates))]
 
 
 class Signals(NamedTuple):
-    """What is compared; views of the caller's arrays, each (channel, time)."""
+    """What is compared, as views of the caller's arrays, each (channel, time)."""
 
     references: list[np.ndarray]
     """By stem."""
@@ -84,7 +80,7 @@ class Signals(NamedTuple):
 
 
 def silent(wave: np.ndarray) -> np.ndarray:
-    """Whether each (…, channel, time) signal is silent as museval sees it: its channels add up to zero everywhere."""
+    """Whether each (…, channel, time) signal is silent as in museval: the sum of its channels is zero throughout."""
     return np.all(wave.sum(axis=-2) == 0, axis=-1)
 
 
@@ -113,7 +109,7 @@ def _filters(signals: Signals) -> tuple[np.ndarray, np.ndarray]:
     """Least-squares filters from the references to every estimate.
 
     Returns:
-        every: from all references, (stem, k, method * channel, lag): the leading axis is the estimated stem.
+        every: from all references, (stem, k, method * channel, lag): the first axis is the estimated stem.
         own: from the estimated stem's own reference, (stem, channel, method * channel, lag).
     """
     stems, channels, lags = len(signals.references), len(signals.references[0]), FILTER_SAMPLES
@@ -132,7 +128,7 @@ def _filters(signals: Signals) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _correlations(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Cross-correlations of `sources` (k of (time,)) among themselves and with `targets` (j of (time,)).
+    """Cross-correlations of `sources` (k of (time,)) with each other and with `targets` (j of (time,)).
 
     Returns:
         among: sum over t of source_a[t] source_b[t + lag], (k, k, 2 * lags - 1), lags from -(lags - 1).
@@ -143,9 +139,9 @@ def _correlations(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) 
     among = np.zeros((len(sources), len(sources), _BLOCK_FFT // 2 + 1), complex)
     across = np.zeros((len(sources), len(targets), _BLOCK_FFT // 2 + 1), complex)
     for start in range(0, len(sources[0]), step):
-        left = np.conj(np.fft.rfft(_cut(sources, start, start + step), _BLOCK_FFT))
-        wide = np.fft.rfft(_cut(sources, start - reach, start + step + reach), _BLOCK_FFT)
-        other = np.fft.rfft(_cut(targets, start - reach, start + step + reach), _BLOCK_FFT)
+        left = np.conj(np.fft.rfft(_cropped(sources, start, start + step), _BLOCK_FFT))
+        wide = np.fft.rfft(_cropped(sources, start - reach, start + step + reach), _BLOCK_FFT)
+        other = np.fft.rfft(_cropped(targets, start - reach, start + step + reach), _BLOCK_FFT)
         for k, spectrum in enumerate(left):
             among[k] += spectrum * wide
             across[k] += spectrum * other
@@ -155,13 +151,9 @@ def _correlations(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) 
     )
 
 
-def _cut(waves: Sequence[np.ndarray], start: int, stop: int) -> np.ndarray:
-    """Samples [start, stop) of each wave in double precision, (wave, time); zeros where there are none."""
-    out = np.zeros((len(waves), stop - start))
-    for row, wave in zip(out, waves, strict=True):
-        inside = wave[max(start, 0) : stop]
-        row[max(-start, 0) : max(-start, 0) + len(inside)] = inside
-    return out
+def _cropped(waves: Sequence[np.ndarray], start: int, stop: int) -> np.ndarray:
+    """Samples [start, stop) of each waveform in double precision, (wave, time)."""
+    return np.array([crop(wave, start, stop) for wave in waves], np.float64)
 
 
 def _toeplitz(among: np.ndarray) -> np.ndarray:
@@ -176,7 +168,7 @@ def _toeplitz(among: np.ndarray) -> np.ndarray:
 
 
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solves the normal equations with museval's regularisation, or more where that is not enough (equal channels)."""
+    """Solves the normal equations with museval's regularisation, or a stronger one if channels are equal."""
     identity = np.eye(len(matrix))
     try:
         return np.linalg.solve(matrix + np.finfo(float).eps * identity, right)
@@ -185,7 +177,7 @@ def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _project(true: np.ndarray, every: np.ndarray, own: np.ndarray, n_fft: int) -> Iterator[np.ndarray]:
-    """One frame through the filters: of all references, then of the stem's own; (method, stem, channel, time)."""
+    """One frame filtered from all references, then from the stem's own, each (method, stem, channel, time)."""
     spectra = np.fft.rfft(true, n_fft)  # (s, c, f)
     flat = spectra.reshape(-1, spectra.shape[-1])  # (k, f)
     for product in (np.einsum("kf,skjf->sjf", flat, every), np.einsum("scf,scjf->sjf", spectra, own)):

@@ -1,4 +1,4 @@
-"""Two evaluations of the same songs: by how much the newer one differs, and how sure that is."""
+"""The difference between two evaluations of the same songs, with its confidence interval."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ RESAMPLES = 10_000
 
 
 class Difference(NamedTuple):
-    """The change of one stem's median over songs, with the interval that holds it in 95% of resampled sets of songs."""
+    """The change of one stem's median over songs, with its 95% confidence interval."""
 
     old: float
     new: float
@@ -26,20 +26,20 @@ class Difference(NamedTuple):
 def compare(
     new: Sequence[SongScores], old: Sequence[SongScores], stems: Sequence[str], measure: str = "SDR", seed: int = 0
 ) -> Mapping[str, Difference]:
-    """Compares song by song, on the songs that both have.
+    """Compares the songs that both evaluations have, by a paired bootstrap.
 
-    Songs are drawn with replacement, each drawn song bringing its old and its new score, so what is hard about a song
-    cancels. The entry ``average`` is the mean over stems, each song drawn with all its stems.
+    Songs are drawn with replacement, each with its old and its new scores, so that differences between songs cancel.
+    The entry ``average`` is the mean over stems; a song is drawn with all its stems.
 
     Args:
         new: scores of the newer evaluation.
         old: scores of the older one.
-        stems: what to compare.
+        stems: names of the stems.
         measure: one of scores.MEASURES.
-        seed: of the resampling.
+        seed: of the bootstrap.
 
     Raises:
-        DataError: they have no song in common.
+        DataError: the evaluations have no song in common.
     """
     former = {song.name: song for song in old}
     pairs = [(former[song.name], song) for song in new if song.name in former]
@@ -51,7 +51,7 @@ def compare(
     )  # (song, 2, stem)
     values[np.isnan(values).any(axis=1, keepdims=True).repeat(2, axis=1)] = np.nan
     medians = nanmedian(values)  # (2, stem)
-    parts = np.array_split(draws, 20)  # few enough at once to fit in memory
+    parts = np.array_split(draws, 20)  # few enough at a time to fit in memory
     resampled = np.concatenate([nanmedian(values[part], axis=1) for part in parts])  # (draw, 2, stem)
     counts = np.count_nonzero(~np.isnan(values[:, 0]), axis=0)
     found = {stem: _difference(medians[:, i], resampled[..., i], int(counts[i])) for i, stem in enumerate(stems)}

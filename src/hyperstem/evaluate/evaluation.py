@@ -1,4 +1,4 @@
-"""An evaluation from its settings to its tables: songs, methods, processes, and what is written."""
+"""Runs an evaluation: finds songs, scores them with every method in processes, and writes the tables."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ BASELINES: tuple[Method, ...] = (MixtureMethod(), OracleMethod())
 
 @dataclass(frozen=True)
 class Settings:
-    """What to score, on what, and where the scores go. Either `model` or `estimates` is given."""
+    """What to score, on which songs, and where to write the scores. Either `model` or `estimates` is given."""
 
     dataset: Path
     folder: Path
@@ -41,24 +41,24 @@ class Settings:
     subset: Subset | None = None
     quality: Quality = "full"
     stems: tuple[str, ...] = ()
-    """Stems to score; empty means the model's own, or the four usual ones for estimates."""
+    """Stems to score; if empty, all of the model's, or for estimates the usual four."""
     missing: Literal["error", "silence"] = "error"
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Names of the dataset's files, to the stems that they are part of; "" leaves a file out."""
+    """Stem of each named file of the dataset; "" leaves a file out."""
     baselines: bool = True
     engine: Engine = "fast"
     jobs: int = 0
-    """Processes; 0 means one a processor core."""
+    """Number of processes; 0 means one per CPU core."""
     against: Path | None = None
     """Folder of an older evaluation to compare with."""
     strict: bool = False
-    """Songs with damaged files are not scored; else what can be decoded of them is."""
+    """Whether damaged files are an error; otherwise what can be decoded of them is scored."""
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.estimates is None):
-            raise DataError("give either a model or a folder of estimates")
+            raise DataError("give either a model or a folder of estimates, not both or neither")
         if self.jobs < 0:
-            raise DataError(f"jobs is {self.jobs}; allowed are 1 and more, or 0 for one a processor core")
+            raise DataError(f"jobs is {self.jobs}; allowed are 1 or more, and 0 for one per CPU core")
         if self.estimates is not None and not self.estimates.is_dir():
             raise DataError(f"no folder {self.estimates}")
 
@@ -69,7 +69,7 @@ class Evaluation(NamedTuple):
     stems: tuple[str, ...]
     subset: str
     scored: Mapping[str, Sequence[scores.SongScores]]
-    """For each method its songs; the model or the estimates come first."""
+    """Scores of the songs by method; the model or the estimates come first."""
     rows: tuple[report.Row, ...]
     differences: Mapping[str, Difference] | None
     problems: tuple[str, ...]
@@ -78,16 +78,21 @@ class Evaluation(NamedTuple):
     files: tuple[Path, ...]
     """Tables and pictures written."""
 
+    @property
+    def songs(self) -> int:
+        """Number of songs with scores."""
+        return max(len(songs) for songs in self.scored.values())
+
 
 Progress = Callable[[int, int, Outcome], None]
 
 
 def score_dataset(settings: Settings, progress: Progress = lambda done, total, outcome: None) -> Evaluation:
-    """Scores every song that has no scores in the folder yet, and writes the tables.
+    """Scores every song whose scores are not in the folder yet, and writes the tables.
 
     Args:
-        settings: what to do.
-        progress: called after each song with how many are done, of how many, and how it went.
+        settings: the settings.
+        progress: called after each song with the number of songs done, the total, and the song's outcome.
 
     Raises:
         DataError: the dataset or the folder cannot be used, or no song could be scored.
@@ -95,7 +100,7 @@ def score_dataset(settings: Settings, progress: Progress = lambda done, total, o
     """
     old = scores.load_folder(settings.against) if settings.against else None
     if settings.engine == "museval":
-        museval_metrics()  # raises what is better known before songs are separated
+        museval_metrics()  # raises if museval is missing, before songs are separated
     facts = describe(settings.model, settings.quality) if settings.model is not None else None
     stems = _stems(settings, facts)
     known = tuple(dict.fromkeys((*stems, *(facts.stems if facts else STEMS))))
@@ -139,13 +144,14 @@ def _methods(settings: Settings, subset: str, threads: int | None) -> dict[Metho
         first: Method = ModelMethod(settings.model, settings.quality, threads)
     else:
         first = FolderMethod(str(settings.estimates), subset, settings.strict)
-    if settings.baselines and first.label in [method.label for method in BASELINES]:
+    baselines = BASELINES if settings.baselines else ()
+    if first.label in [method.label for method in baselines]:
         raise DataError(
-            f"{first.label!r} is the name of a baseline: rename {settings.estimates or settings.model}, or "
-            "leave the baselines out"
+            f"{first.label!r} is the name of a baseline; rename {settings.estimates or settings.model}, or leave the "
+            "baselines out"
         )
-    baselines = {method: settings.folder / "baselines" / method.label.replace(" ", "-") for method in BASELINES}
-    return {first: settings.folder, **(baselines if settings.baselines else {})}
+    folder = settings.folder / "baselines"
+    return {first: settings.folder, **{method: folder / method.label.replace(" ", "-") for method in baselines}}
 
 
 def _stems(settings: Settings, facts: ModelFacts | None) -> tuple[str, ...]:
@@ -157,12 +163,10 @@ def _stems(settings: Settings, facts: ModelFacts | None) -> tuple[str, ...]:
 
 
 def _identity(settings: Settings, facts: ModelFacts | None, stems: Sequence[str], subset: str) -> dict[str, object]:
-    """What must be equal for scores to stand in one folder."""
-    who: dict[str, object] = {}
+    """What must be equal for scores to share a folder."""
+    who: dict[str, object] = {"estimates": str(settings.estimates.resolve())} if settings.estimates else {}
     if facts is not None:
         who = {"model": settings.model, "sha256": facts.sha256, "quality": settings.quality}
-    if settings.estimates is not None:
-        who = {"estimates": str(settings.estimates.resolve())}
     where = {"dataset": str(settings.dataset.resolve()), "subset": subset, "aliases": dict(settings.aliases)}
     return {**who, **where, "stems": list(stems), "engine": settings.engine}
 
@@ -172,7 +176,7 @@ def _path(folder: Path, entry: Entry) -> Path:
 
 
 def _task(settings: Settings, entry: Entry, stems: tuple[str, ...], methods: Mapping[Method, Path]) -> Task:
-    """What remains to be done for a song."""
+    """A song with the methods that are not scored yet."""
     pending = tuple(
         (method, _path(folder, entry))
         for method, folder in methods.items()
@@ -189,7 +193,7 @@ def _is_done(path: Path, method: Method, song: str) -> bool:
 
 
 def _collect(entries: Sequence[Entry], methods: Mapping[Method, Path]) -> dict[str, list[scores.SongScores]]:
-    """The scores of all songs that have them, for every method that has any."""
+    """The scores that are in the folders, for every method that has some."""
     found = {
         method.label: [scores.load(path) for entry in entries if (path := _path(folder, entry)).exists()]
         for method, folder in methods.items()
@@ -198,10 +202,9 @@ def _collect(entries: Sequence[Entry], methods: Mapping[Method, Path]) -> dict[s
 
 
 def _write(settings: Settings, result: Evaluation) -> tuple[Path, ...]:
-    """Writes table.md, scores.csv, summary.json and, if matplotlib is there, sdr.png."""
+    """Writes table.md, scores.csv, summary.json and, if matplotlib is installed, sdr.png."""
     where = f"{settings.dataset.resolve().name} ({result.subset})"
-    songs = max(len(songs) for songs in result.scored.values())
-    text = report.markdown(result.rows, result.stems, songs, where)
+    text = report.markdown(result.rows, result.stems, result.songs, where)
     if result.differences:
         text += f"\n## Change\n\n```\n{report.difference_table(result.differences, str(settings.against))}\n```\n"
     if result.problems:
@@ -229,7 +232,7 @@ def summary(result: Evaluation) -> dict[str, object]:
     return {
         "subset": result.subset,
         "stems": list(result.stems),
-        "songs": max(len(songs) for songs in result.scored.values()),
+        "songs": result.songs,
         "methods": report.plain(result.rows),
         "change": differences or None,
         "not_scored": list(result.problems),

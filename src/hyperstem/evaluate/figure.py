@@ -14,16 +14,16 @@ def box_plot(
     stems: Sequence[str],
     marks: Mapping[str, float] | None = None,
 ) -> bool:
-    """Writes a picture of every song's SDR: one group of boxes a stem, one box a method.
+    """Writes a box plot of the songs' SDR: one group of boxes per stem, one box per method.
 
     Args:
-        path: a file ending in .png, .svg or .pdf.
-        scored: for each method its songs.
-        stems: the groups.
-        marks: for each stem a published number, drawn as a line across the group.
+        path: the ``.png`` file.
+        scored: scores of the songs by method.
+        stems: names of the stems.
+        marks: a published SDR for each stem, drawn as a line across its group.
 
     Returns:
-        Whether it was written: False if matplotlib is not installed.
+        Whether the picture was written: False if matplotlib is not installed.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -58,7 +58,7 @@ def box_plot(
                 label="published, Meta-TasNet" if group == 0 else "",
             )
     axes.set_xticks(range(len(stems)), stems)
-    axes.set_ylabel("SDR (BSS Eval v4), dB; one value a song")
+    axes.set_ylabel("SDR (BSS Eval v4), dB; one value per song")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize="small")
     with replacing(path) as temporary:

@@ -1,4 +1,4 @@
-"""Who separates: a model, a folder of somebody's stems, or a baseline. Each is small enough to send to a process."""
+"""What is scored: a model, a folder of stems, or a baseline. Each method is small enough to be sent to a process."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,31 +11,31 @@ import numpy as np
 from hyperstem import audio
 from hyperstem.dsp.resample import fit, resample
 from hyperstem.errors import DataError
-from hyperstem.evaluate import oracle
+from hyperstem.evaluate.oracle import ideal_ratio_mask
 from hyperstem.evaluate.songs import Song, spread
 from hyperstem.separation.quality import Quality
 
 
 class Method(Protocol):
-    """Gives estimates of a song's stems."""
+    """Estimates a song's stems."""
 
     @property
     def label(self) -> str:
-        """Its name in tables."""
+        """The name in tables."""
         ...
 
     def estimate(self, song: Song) -> np.ndarray:
-        """(stem, channel, time) at the song's rate, in the song's order of stems."""
+        """(stem, channel, time) at the song's rate, in the order of the song's stems."""
         ...
 
     def changed_s(self, song: str) -> float:
-        """When what the estimates of `song` come from last changed, in seconds since the epoch; 0 if it never does."""
-        ...
+        """When the estimates of `song` last changed, in seconds since the epoch; 0 if they never do."""
+        return 0.0
 
 
 @dataclass(frozen=True)
-class ModelMethod:
-    """A model, run by Separator; loaded once in each process."""
+class ModelMethod(Method):
+    """A model, run by Separator and loaded once in each process."""
 
     model: str
     quality: Quality
@@ -52,10 +52,6 @@ class ModelMethod:
         waves = [resample(separated[stem], separated.rate_hz, song.rate_hz) for stem in song.stems]
         return np.stack([fit(wave, song.mixture.shape[-1]) for wave in waves])
 
-    def changed_s(self, song: str) -> float:
-        """Never."""
-        return 0.0
-
 
 @lru_cache(maxsize=1)
 def _separator(model: str, quality: Quality, threads: int | None) -> Any:
@@ -65,7 +61,7 @@ def _separator(model: str, quality: Quality, threads: int | None) -> Any:
 
 
 class ModelFacts(NamedTuple):
-    """What an evaluation must know of a model beforehand."""
+    """What an evaluation needs to know about a model."""
 
     stems: tuple[str, ...]
     sha256: str
@@ -82,13 +78,13 @@ def describe(model: str, quality: Quality) -> ModelFacts:
 
 
 @dataclass(frozen=True)
-class FolderMethod:
-    """Somebody's stems: ``folder/<song>/<stem>.<suffix>`` or ``folder/<subset>/<song>/<stem>.<suffix>``."""
+class FolderMethod(Method):
+    """Separated stems: ``folder/<song>/<stem>.<suffix>`` or ``folder/<subset>/<song>/<stem>.<suffix>``."""
 
     folder: str
     subset: str
     strict: bool = False
-    """Damaged files are an error."""
+    """Whether damaged files are an error."""
 
     @property
     def label(self) -> str:
@@ -112,7 +108,7 @@ class FolderMethod:
         places = self._places(song.name)
         place = next((place for place in places if place.is_dir()), None)
         if place is None:
-            raise DataError(f"no estimates of {song.name!r}: neither folder {places[0]} nor {places[1]}")
+            raise DataError(f"no estimates of {song.name!r}: there is neither {places[0]} nor {places[1]}")
         files = {path.stem: path for path in sorted(place.iterdir()) if path.suffix.lower() in audio.READABLE}
         absent = [stem for stem in song.stems if stem not in files]
         if absent:
@@ -127,22 +123,18 @@ class FolderMethod:
 
 
 @dataclass(frozen=True)
-class MixtureMethod:
-    """The mixture given out as every stem."""
+class MixtureMethod(Method):
+    """The mixture itself as the estimate of every stem: the score without any separation."""
 
     label: str = "mixture"
 
     def estimate(self, song: Song) -> np.ndarray:
         """The stems, (stem, channel, time)."""
-        return oracle.mixture_as_stems(song.mixture, len(song.stems))
-
-    def changed_s(self, song: str) -> float:
-        """Never."""
-        return 0.0
+        return np.broadcast_to(song.mixture, (len(song.stems), *song.mixture.shape))
 
 
 @dataclass(frozen=True)
-class OracleMethod:
+class OracleMethod(Method):
     """The ideal ratio mask."""
 
     label: str = "ideal ratio mask"
@@ -150,8 +142,4 @@ class OracleMethod:
     def estimate(self, song: Song) -> np.ndarray:
         """The stems, (stem, channel, time)."""
         sources = np.concatenate([song.references, song.others])
-        return oracle.ideal_ratio_mask(sources, song.mixture)[: len(song.stems)]
-
-    def changed_s(self, song: str) -> float:
-        """Never."""
-        return 0.0
+        return ideal_ratio_mask(sources, song.mixture)[: len(song.stems)]

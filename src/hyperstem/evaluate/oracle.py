@@ -1,29 +1,26 @@
-"""Baselines that need no network: the mixture itself, and an oracle that knows the stems' spectra."""
+"""The oracle baseline: masks computed from the true stems."""
 
 import numpy as np
 
+from hyperstem.dsp.resample import crop
+
 WINDOW = 2048
 HOP = 1024
-_FRAMES = 128  # frames handled at a time
-
-
-def mixture_as_stems(mixture: np.ndarray, stems: int) -> np.ndarray:
-    """The mixture (channel, time) given out as every stem, (stem, channel, time): what no separation scores."""
-    return np.broadcast_to(mixture, (stems, *mixture.shape))
+_FRAMES = 128  # frames processed at a time
 
 
 def ideal_ratio_mask(stems: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-    """Separates with masks made from the true stems: each stem's share of the sum of all magnitudes.
+    """Separates with masks computed from the true stems: each stem's share of the sum of all magnitudes.
 
-    Hann windows of 2048 samples, half overlapping, each channel apart: the mask called IRM1 in the 2018 Signal
-    Separation Evaluation Campaign. It knows the answer, so it shows about what masking a spectrogram can reach.
+    Half-overlapping Hann windows of 2048 samples, channels processed separately: the mask IRM1 of the 2018 Signal
+    Separation Evaluation Campaign. It shows roughly how well masking a spectrogram can separate.
 
     Args:
-        stems: the true stems, all that the mixture is made of, (stem, channel, time).
+        stems: all true stems of the mixture, (stem, channel, time).
         mixture: (channel, time).
 
     Returns:
-        (stem, channel, time) float32; the stems add up to the mixture.
+        (stem, channel, time) float32; the stems sum to the mixture.
     """
     time = mixture.shape[-1]
     window = np.hanning(WINDOW + 1)[:-1]
@@ -50,10 +47,6 @@ def _shares(spectra: np.ndarray) -> np.ndarray:
 
 
 def _frames(waves: np.ndarray, frames: range) -> np.ndarray:
-    """(…, time) -> (…, frame, WINDOW), zeros outside the song."""
-    first, last = frames[0] * HOP, frames[-1] * HOP + WINDOW
-    inside = waves[..., max(first, 0) : last]
-    before = max(-first, 0)
-    margins = [(0, 0)] * (waves.ndim - 1) + [(before, last - first - before - inside.shape[-1])]
-    padded = np.pad(inside, margins).astype(np.float64)
-    return np.stack([padded[..., i * HOP : i * HOP + WINDOW] for i in range(len(frames))], axis=-2)
+    """(…, time) to (…, frame, WINDOW) float64, with zeros outside the song."""
+    part = crop(waves, frames[0] * HOP, frames[-1] * HOP + WINDOW).astype(np.float64)
+    return np.lib.stride_tricks.sliding_window_view(part, WINDOW, axis=-1)[..., ::HOP, :]

@@ -1,4 +1,4 @@
-"""museval's own BSS Eval, for checking ours against it."""
+"""museval's own BSS Eval, for comparison with ours."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from hyperstem.evaluate.bss import WINDOW_S, FrameScores, frame_count, silent
 
 
 def museval_metrics() -> ModuleType:
-    """museval's module of formulas.
+    """museval's module with the formulas.
 
-    The file is loaded alone: importing the package needs the ffmpeg program, pandas and musdb, the formulas do not.
+    Only this file is loaded: importing the package needs the ffmpeg program, pandas and musdb, the formulas do not.
 
     Raises:
         DataError: museval is not installed.
     """
     package = importlib.util.find_spec("museval")
     if package is None or not package.submodule_search_locations:
-        raise DataError("museval is not installed; `pip install 'hyperstem[eval]'`, or leave --engine museval out")
+        raise DataError("museval is not installed; `pip install 'hyperstem[eval]'`, or run without --engine museval")
     path = f"{package.submodule_search_locations[0]}/metrics.py"
     spec = importlib.util.spec_from_file_location("hyperstem_museval_metrics", path)
     if spec is None or spec.loader is None:
@@ -31,7 +31,7 @@ def museval_metrics() -> ModuleType:
 
 
 def museval_scores(references: np.ndarray, estimates: Sequence[np.ndarray], rate_hz: int) -> list[FrameScores]:
-    """The same as `bss.bss_eval`, computed by museval, one method at a time.
+    """Like `bss.bss_eval`, computed by museval.
 
     Raises:
         DataError: museval is not installed.

@@ -1,9 +1,9 @@
-"""Tables of an evaluation: for the shell, as Markdown, CSV and plain values."""
+"""Tables of an evaluation: aligned text, Markdown, CSV and JSON values."""
 
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,19 +17,19 @@ PUBLISHED_SDR = {"drums": 5.91, "bass": 5.58, "other": 4.19, "vocals": 6.40}
 
 SHELL_MEASURES = ("SDR", "SI-SDR", "track SDR")
 _LISTENING_HEADS = ("0-250", "250-1k", "1k-4k", "4k-10k", "10k-20k", "attacks", "rests", "worst")
-_LISTENING_TITLE = "SDR by band in Hz and of attacks, level of rests (median and worst) beside the mixture, dB"
+_LISTENING_TITLE = "SDR by band in Hz and of attacks, level of rests (median and worst) relative to the mixture, dB"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method's line in every table."""
+    """One method's row of the tables."""
 
     label: str
     cells: Mapping[str, Mapping[str, Cell]]
     """Measure, then stem."""
     frames: int
     left_out: Mapping[str, int]
-    """For each stem how many of the frames have no score."""
+    """Number of frames without a score by stem."""
 
 
 def row(label: str, songs: Sequence[SongScores], stems: Sequence[str]) -> Row:
@@ -41,7 +41,7 @@ def row(label: str, songs: Sequence[SongScores], stems: Sequence[str]) -> Row:
 
 
 def published_row(stems: Sequence[str]) -> Row | None:
-    """The paper's own numbers, for tables of its four stems."""
+    """The paper's results, if `stems` are its four stems."""
     if set(stems) != set(PUBLISHED_SDR):
         return None
     cells = {"SDR": {stem: Cell(PUBLISHED_SDR[stem], 50) for stem in stems}}
@@ -49,86 +49,86 @@ def published_row(stems: Sequence[str]) -> Row | None:
 
 
 def average(cells: Mapping[str, Cell]) -> float:
-    """Mean over the stems; NaN if one has no value."""
+    """Mean over the stems; NaN if a stem has no value."""
     return sum(cell.value for cell in cells.values()) / len(cells)
 
 
 def shell_table(rows: Sequence[Row], stems: Sequence[str], measures: Sequence[str] = SHELL_MEASURES) -> str:
-    """Aligned columns, one block a measure."""
+    """Aligned columns, one block per measure."""
     width = max(len(line.label) for line in rows)
-    blocks = []
-    for measure in measures:
-        head = f"{measure + ', dB':<{width}}" + "".join(f"{name:>9}" for name in (*stems, "average"))
-        lines = [
-            f"{line.label:<{width}}" + "".join(f"{value:>9}" for value in _values(line, measure, stems))
-            for line in rows
-            if measure in line.cells
-        ]
-        blocks.append("\n".join([head, *lines]))
-    return "\n\n".join(blocks)
+    return "\n\n".join(
+        _aligned(f"{measure}, dB", (*stems, "average"), _measure_rows(rows, measure, stems), width)
+        for measure in measures
+    )
 
 
 def listening_table(rows: Sequence[Row], stems: Sequence[str]) -> str:
-    """Aligned columns: SDR by band and of attacks, level of rests; one block a method, one line a stem."""
+    """The listening measures in aligned columns, one block per method, one line per stem."""
     width = max(map(len, (*(line.label for line in rows), *stems)))
-    blocks = []
-    for line in rows:
-        if BAND_MEASURES[0] in line.cells:
-            head = f"{line.label:<{width}}" + "".join(f"{name:>9}" for name in _LISTENING_HEADS)
-            lines = [
-                f"{stem:<{width}}" + "".join(f"{value:>9}" for value in _listening_values(line, stem)) for stem in stems
-            ]
-            blocks.append("\n".join([head, *lines]))
+    blocks = (
+        _aligned(line.label, _LISTENING_HEADS, [(stem, _listening_values(line, stem)) for stem in stems], width)
+        for line in rows
+        if BAND_MEASURES[0] in line.cells
+    )
     return "\n\n".join([_LISTENING_TITLE, *blocks])
 
 
-def _listening_values(line: Row, stem: str) -> list[str]:
-    return [_decimal(line.cells[measure][stem].value) for measure in LISTENING_MEASURES]
+def _aligned(title: str, heads: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], width: int) -> str:
+    lines = ((title, heads), *rows)
+    return "\n".join(f"{name:<{width}}" + "".join(f"{value:>9}" for value in values) for name, values in lines)
 
 
 def markdown(rows: Sequence[Row], stems: Sequence[str], songs: int, where: str) -> str:
-    """All measures as Markdown, with what was left out."""
+    """All measures and the number of frames left out, as Markdown."""
     parts = [
         f"# Evaluation on {where}\n",
         f"{songs} songs. SDR, ISR, SIR, SAR: BSS Eval v4, 1 s frames, median over frames, then over songs. "
         "SI-SDR and track SDR: whole songs, median over songs. All in dB. The average is over stems.\n",
     ]
     for measure in MEASURES:
-        if measure in LISTENING_MEASURES:
-            continue
-        parts += [f"## {measure}\n", f"| | {' | '.join((*stems, 'average'))} |", "|---|" + "---:|" * (len(stems) + 1)]
-        parts += [
-            f"| {line.label} | {' | '.join(_values(line, measure, stems))} |" for line in rows if measure in line.cells
-        ]
-        parts.append("")
-    parts += _listening_markdown(rows, stems)
+        if measure not in LISTENING_MEASURES:
+            parts += [f"## {measure}\n", _line("", *stems, "average"), _rule(1, len(stems) + 1)]
+            parts += [*(_line(label, *values) for label, values in _measure_rows(rows, measure, stems)), ""]
     parts += [
-        "## Frames left out\n",
-        "A frame in which some stem is silent has no score (NaN) and counts in no median.\n",
-        f"| | {' | '.join(stems)} | of |",
-        "|---|" + "---:|" * (len(stems) + 1),
-    ]
-    parts += [
-        f"| {line.label} | {' | '.join(str(line.left_out[stem]) for stem in stems)} | {line.frames} |"
-        for line in rows
-        if line.left_out
-    ]
-    return "\n".join(parts) + "\n"
-
-
-def _listening_markdown(rows: Sequence[Row], stems: Sequence[str]) -> list[str]:
-    parts = [
         "## By frequency band, attacks and rests\n",
         "Bands in Hz. SDR of whole songs in each band, and within 50 ms after onsets: medians over songs. Rests: level "
-        "beside the mixture in half-second windows in which the stem rests, median over windows, then over songs; "
+        "relative to the mixture in half-second windows in which the stem rests, median over windows, then over songs; "
         "worst: the loudest such window of all songs.\n",
-        f"| | | {' | '.join(_LISTENING_HEADS)} |",
-        "|---|---|" + "---:|" * len(_LISTENING_HEADS),
+        _line("", "", *_LISTENING_HEADS),
+        _rule(2, len(_LISTENING_HEADS)),
     ]
     for line in rows:
         if BAND_MEASURES[0] in line.cells:
-            parts += [f"| {line.label} | {stem} | {' | '.join(_listening_values(line, stem))} |" for stem in stems]
-    return [*parts, ""]
+            parts += [_line(line.label, stem, *_listening_values(line, stem)) for stem in stems]
+    parts += [
+        "\n## Frames left out\n",
+        "A frame in which some stem is silent has no score (NaN) and counts in no median.\n",
+        _line("", *stems, "of"),
+        _rule(1, len(stems) + 1),
+    ]
+    for line in rows:
+        if line.left_out:
+            parts.append(_line(line.label, *(line.left_out[stem] for stem in stems), line.frames))
+    return "\n".join(parts) + "\n"
+
+
+def _line(*cells: object) -> str:
+    """A row of a Markdown table."""
+    return "|" + "".join(f" {cell} |" if cell != "" else " |" for cell in cells)
+
+
+def _rule(names: int, numbers: int) -> str:
+    """The line below a Markdown table's head."""
+    return "|" + "---|" * names + "---:|" * numbers
+
+
+def _measure_rows(rows: Sequence[Row], measure: str, stems: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Label and values of every method that has the measure."""
+    return [(line.label, _values(line, measure, stems)) for line in rows if measure in line.cells]
+
+
+def _listening_values(line: Row, stem: str) -> list[str]:
+    return [_decimal(line.cells[measure][stem].value) for measure in LISTENING_MEASURES]
 
 
 def _values(line: Row, measure: str, stems: Sequence[str]) -> list[str]:
@@ -141,7 +141,7 @@ def _decimal(value: float) -> str:
 
 
 def csv_table(scored: Mapping[str, Sequence[SongScores]], stems: Sequence[str]) -> str:
-    """One line per method, song and stem: the song's values in dB (empty where there is none) and its frames."""
+    """One line per method, song and stem: values in dB (empty if there is none) and numbers of frames."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["method", "song", "stem", *MEASURES, "frames", "frames left out"])
@@ -156,7 +156,7 @@ def csv_table(scored: Mapping[str, Sequence[SongScores]], stems: Sequence[str]) 
 
 
 def plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows as JSON values; None where there is no number."""
+    """The rows as JSON values; None instead of NaN."""
     return [
         {
             "method": line.label,
@@ -193,6 +193,6 @@ def _signed(value: float) -> str:
 
 
 def song_medians(songs: Sequence[SongScores], stem: str, measure: str = "SDR") -> list[float]:
-    """Each song's value, without those that have none: what a box of the box plot shows."""
+    """The values of all songs that have one."""
     values = (song.median(stem, measure) for song in songs)
     return [value for value in values if not math.isnan(value)]

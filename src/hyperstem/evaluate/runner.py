@@ -1,4 +1,4 @@
-"""Scores many songs in a pool of processes, leaving out what is scored already."""
+"""Scores songs in a pool of processes."""
 
 import json
 import math
@@ -29,18 +29,18 @@ SETTINGS_FILE = "evaluation.json"
 
 @dataclass(frozen=True)
 class Task:
-    """One song and the methods that still have to be scored on it, each with the file its scores go to."""
+    """One song, and the methods to score on it, each with the file for its scores."""
 
     entry: Entry
     stems: tuple[str, ...]
     methods: tuple[tuple[Method, Path], ...]
     engine: Engine
     strict: bool = False
-    """Damaged files are an error."""
+    """Whether damaged files are an error."""
 
 
 class Outcome(NamedTuple):
-    """How a song went."""
+    """The result of a task."""
 
     name: str
     seconds: float
@@ -53,30 +53,22 @@ def score_song(song: Song, estimates: Sequence[np.ndarray], engine: Engine = "fa
     """The scores of several methods' estimates, each (stem, channel, time).
 
     Raises:
-        DataError: an estimate holds NaN or infinity.
+        DataError: an estimate has NaN or infinite samples.
     """
     if not all(math.isfinite(np.abs(estimate).max()) for estimate in estimates):
-        raise DataError(f"{song.name}: the estimates hold NaN or infinite samples")
+        raise DataError(f"{song.name}: the estimates have NaN or infinite samples")
     engines = {"fast": bss_eval, "museval": museval_scores}
     frames = engines[engine](song.references, estimates, song.rate_hz)
-    heard = listening_scores(song.references, estimates, song.mixture, song.rate_hz)
-    return [
-        scores.build(
-            song.name,
-            song.stems,
-            found,
-            {
-                "SI-SDR": si_sdr(song.references, estimate),
-                "track SDR": track_sdr(song.references, estimate),
-                **listening,
-            },
-        )
-        for found, listening, estimate in zip(frames, heard, estimates, strict=True)
-    ]
+    listening = listening_scores(song.references, estimates, song.mixture, song.rate_hz)
+    results = []
+    for estimate, of_frames, of_song in zip(estimates, frames, listening, strict=True):
+        whole = {"SI-SDR": si_sdr(song.references, estimate), "track SDR": track_sdr(song.references, estimate)}
+        results.append(scores.build(song.name, song.stems, of_frames, {**whole, **of_song}))
+    return results
 
 
 def perform(task: Task) -> Outcome:
-    """Separates, scores and saves one song; what is wrong with the song is reported, not raised."""
+    """Separates one song, scores it and saves the scores; its errors are returned, not raised."""
     start = time.monotonic()
     try:
         with audio.collected_warnings() as damage:
@@ -90,32 +82,29 @@ def perform(task: Task) -> Outcome:
     return Outcome(task.entry.name, time.monotonic() - start, (*song.notes, *damage), None)
 
 
-def perform_all(tasks: Sequence[Task], jobs: int, threads: int, done: Callable[[Outcome], None]) -> list[Outcome]:
-    """Performs `tasks` in `jobs` processes of `threads` threads each, calling `done` as each one ends.
+def perform_all(tasks: Sequence[Task], jobs: int, threads: int, done: Callable[[Outcome], None]) -> None:
+    """Performs `tasks` in `jobs` processes of `threads` threads each, and calls `done` with each outcome.
 
-    With one job everything happens in this process.
+    With one job, all tasks run in this process.
 
     Raises:
-        DataError: a process died, most often for want of memory.
+        DataError: a process died, usually because memory ran out.
     """
-    outcomes = []
     try:
         for outcome in in_processes(perform, tasks, jobs, threads):
-            outcomes.append(outcome)
             done(outcome)
     except BrokenProcessPool:
         raise DataError(
-            f"a scoring process died, most likely for want of memory; try fewer than --jobs {jobs} "
-            "(songs scored so far are kept)"
+            f"a scoring process died, probably because memory ran out; try fewer than --jobs {jobs} "
+            "(the scores so far are kept)"
         ) from None
-    return outcomes
 
 
 def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Makes `folder` this evaluation's, or checks that it is: scores of different settings never mix.
+    """Writes the settings to `folder`, or checks that they are equal to those in it.
 
     Raises:
-        DataError: it holds an evaluation with other settings; the first difference is named.
+        DataError: it has an evaluation with other settings; the message names the first difference.
     """
     path = folder / SETTINGS_FILE
     if path.exists():

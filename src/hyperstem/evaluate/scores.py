@@ -1,4 +1,4 @@
-"""Scores of songs: museval's JSON in and out, and the medians over frames, then over songs."""
+"""Scores of songs: museval's JSON files, and medians over frames and songs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from hyperstem.evaluate.listening import LISTENING_MEASURES, WORST_REST
 from hyperstem.files import write_text
 
 MUSEVAL_VERSION = "0.4.1"
-"""The museval whose numbers these are."""
+"""The museval version whose numbers these are."""
 FRAME_MEASURES = ("SDR", "ISR", "SIR", "SAR")
 TRACK_MEASURES = ("SI-SDR", "track SDR", *LISTENING_MEASURES)
 MEASURES = FRAME_MEASURES + TRACK_MEASURES
@@ -27,23 +27,23 @@ class SongScores:
 
     name: str
     frames: Mapping[str, np.ndarray]
-    """For each stem (4, frame): FRAME_MEASURES in dB, NaN where there is none."""
+    """(4, frame) by stem: the FRAME_MEASURES in dB, NaN where there is none."""
     whole: Mapping[str, Mapping[str, float]]
-    """For each stem the TRACK_MEASURES in dB."""
+    """The TRACK_MEASURES in dB by stem."""
 
     def median(self, stem: str, measure: str) -> float:
-        """The song's value of `measure`: the median over its frames, or the whole track's; NaN if it has none."""
+        """The song's value of `measure`: the median over its frames, or that of the whole song; NaN if it has none."""
         if measure in TRACK_MEASURES:
             return self.whole.get(stem, {}).get(measure, float("nan"))
         return float(nanmedian(self.frames[stem][FRAME_MEASURES.index(measure)] if stem in self.frames else ()))
 
     @property
     def complete(self) -> bool:
-        """Whether it has every measure: files of museval, or of an earlier version, have fewer."""
+        """Whether it has every measure; files of museval and of earlier versions have fewer."""
         return bool(self.frames) and all(self.whole.get(stem, {}).keys() >= set(TRACK_MEASURES) for stem in self.frames)
 
     def left_out(self, stem: str) -> int:
-        """Frames of `stem` that have no SDR."""
+        """Number of frames of `stem` without a score."""
         return int(np.isnan(self.frames[stem][0]).sum())
 
 
@@ -51,13 +51,13 @@ class Cell(NamedTuple):
     """One number of a table."""
 
     value: float
-    """dB; NaN if no song has one."""
+    """dB; NaN if no song has a value."""
     songs: int
-    """How many songs have one."""
+    """Number of songs with a value."""
 
 
 def over_songs(songs: Sequence[SongScores], stem: str, measure: str) -> Cell:
-    """Median over songs of each song's own value; of the worst rests the worst of all songs."""
+    """Median over the songs' values; for the worst rest level their maximum."""
     values = np.array([song.median(stem, measure) for song in songs])
     values = values[~np.isnan(values)]
     worst = measure == WORST_REST and values.size > 0
@@ -65,7 +65,7 @@ def over_songs(songs: Sequence[SongScores], stem: str, measure: str) -> Cell:
 
 
 def build(name: str, stems: Sequence[str], frames: FrameScores, whole: Mapping[str, np.ndarray]) -> SongScores:
-    """SongScores of arrays whose first axis is the stem; rounded to 1e-5 dB as museval does."""
+    """SongScores from arrays whose first axis is the stem, rounded to 1e-5 dB like museval's."""
     stacked = np.round(np.stack([frames.sdr, frames.isr, frames.sir, frames.sar]), 5)
     return SongScores(
         name,
@@ -75,12 +75,12 @@ def build(name: str, stems: Sequence[str], frames: FrameScores, whole: Mapping[s
 
 
 def save(path: Path, song: SongScores, engine: str) -> None:
-    """Writes museval's JSON; the whole track's measures stand beside each target's frames, where museval ignores them.
+    """Writes museval's JSON, with the measures of the whole song as another key of each target, which museval ignores.
 
     Args:
-        path: the file; folders are made.
-        song: what to write.
-        engine: who computed the frames; ``museval`` or ``fast`` (museval's numbers, reached faster).
+        path: the file; missing folders are created.
+        song: the scores.
+        engine: what computed the frames, ``museval`` or ``fast``.
     """
     targets = []
     for stem, values in song.frames.items():
@@ -100,7 +100,7 @@ def load(path: Path) -> SongScores:
     """Reads a song's JSON, ours or museval's (which has no whole-track measures).
 
     Raises:
-        DataError: the file is not such a JSON.
+        DataError: the file is not a score file.
     """
     try:
         targets = json.loads(path.read_text(encoding="utf-8"))["targets"]
@@ -126,7 +126,7 @@ def load_folder(folder: Path) -> list[SongScores]:
     """The scores in ``folder/<subset>/*.json``, sorted by name.
 
     Raises:
-        DataError: there are none, or one is damaged.
+        DataError: there are none, or one is not a score file.
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}")

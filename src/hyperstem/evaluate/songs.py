@@ -1,4 +1,4 @@
-"""Songs to be scored: found on disk, and read as references and mixture."""
+"""Finds the songs to score, and reads their references and mixtures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Entry:
 
 
 class Entries(NamedTuple):
-    """What a dataset holds: songs that can be scored, and one line for each that cannot."""
+    """The songs of a dataset that can be scored, and one line for each that cannot."""
 
     songs: tuple[Entry, ...]
     problems: tuple[str, ...]
@@ -42,12 +42,12 @@ class Song(NamedTuple):
     references: np.ndarray
     """(stem, channel, time) float32; zeros where the song has no such stem."""
     others: np.ndarray
-    """(n, channel, time) float32: what else the mixture is made of."""
+    """(n, channel, time) float32: the other stems in the mixture."""
     mixture: np.ndarray
     """(channel, time) float32."""
     rate_hz: int
     notes: tuple[str, ...]
-    """What was mended on the way."""
+    """What was changed in reading."""
 
 
 def find_songs(
@@ -62,26 +62,22 @@ def find_songs(
     Args:
         dataset: MUSDB18 or MUSDB18-HQ (a folder with train/ and test/), MoisesDB, or a folder of
             ``<song>/<stem>.<suffix>``.
-        subset: None means test where there are subsets, and the whole folder where there are none.
-        stems: what songs are made of, the stems to score and all others; MUSDB18's songs always have the usual four.
-        missing: what a missing stem file means.
-        aliases: names of files, to the stems that they are part of; "" leaves a file out.
+        subset: None means test if the dataset has subsets, and otherwise the whole folder.
+        stems: all stems of the songs, not only those to score; MUSDB18's songs always have the usual four.
+        missing: whether a missing stem file is an error or a silent stem.
+        aliases: stem of each named file; "" leaves a file out.
 
     Raises:
-        DataError: no such folder, no songs, or no such subset.
+        DataError: the folder, the subset or its songs do not exist.
     """
     if not dataset.is_dir():
         raise DataError(f"no folder {dataset}")
     layout = _layout(dataset)
-    if layout in ("moisesdb", "folders"):
-        if subset not in (None, WHOLE_FOLDER):
-            raise DataError(
-                f"no subset {subset!r} in {dataset}, which has neither train/ nor test/; allowed is all of it"
-            )
-        chosen = ""
-    else:
-        chosen = subset or "test"
-    known = stems if layout in ("moisesdb", "folders") else tuple(dict.fromkeys((*stems, *STEMS)))
+    undivided = layout in ("moisesdb", "folders")
+    if undivided and subset not in (None, WHOLE_FOLDER):
+        raise DataError(f"no subset {subset!r} in {dataset}, which has neither train/ nor test/; allowed is all of it")
+    chosen = "" if undivided else subset or "test"
+    known = stems if undivided else tuple(dict.fromkeys((*stems, *STEMS)))
     try:
         source = SourceConfig("dataset", layout, ".", chosen, missing=missing, aliases=dict(aliases or {}))
         found = find_tracks(source, dataset, known)
@@ -94,7 +90,7 @@ def find_songs(
 
 def _layout(dataset: Path) -> Literal["musdb18", "musdb18-hq", "moisesdb", "folders"]:
     if any(dataset.glob("*.stem.mp4")):
-        raise DataError(f"{dataset} holds *.stem.mp4 itself; give the folder above it, the one with train/ or test/")
+        raise DataError(f"{dataset} has *.stem.mp4 files itself; give its parent folder, the one with train/ or test/")
     subsets = [dataset / name for name in ("train", "test") if (dataset / name).is_dir()]
     if any(any(place.glob("*.stem.mp4")) for place in subsets):
         return "musdb18"
@@ -104,26 +100,26 @@ def _layout(dataset: Path) -> Literal["musdb18", "musdb18-hq", "moisesdb", "fold
 
 
 def _mixture_part(track: Track) -> Part | None:
-    """The track's own mixture, if any: the first stream of a stem.mp4, or a file of that name beside the stems."""
+    """The track's mixture file, if any: the first stream of a stem.mp4, or a file in the folder of the stems."""
     first = track.files[0]
     if first.name.endswith(".stem.mp4"):
         return Part(first, 0)
-    beside = (path for path in sorted(first.parent.iterdir()) if path.suffix.lower() in audio.READABLE)
-    path = next((path for path in beside if path.stem in MIXTURES), None)
+    files = (path for path in sorted(first.parent.iterdir()) if path.suffix.lower() in audio.READABLE)
+    path = next((path for path in files if path.stem in MIXTURES), None)
     return Part(path) if path else None
 
 
 def read_song(entry: Entry, stems: Sequence[str], strict: bool = False) -> Song:
-    """Reads a song's stems and mixture; without a mixture of its own, the sum of the stems is the mixture.
+    """Reads a song's stems and mixture; without a mixture file, the mixture is the sum of the stems.
 
-    Parts of unequal length are cut to the shortest, which is noted. Lossy files are rounded to 16 bits, as tools that
-    go by way of wav files do: above the codec's cut-off they hold next to nothing, and BSS Eval's SIR, ISR and SAR
-    would otherwise depend on the rounding errors of the solver (by more than 1 dB; SDR does not).
+    Files of unequal length are cropped to the shortest, with a note. Lossy files are rounded to 16 bits, as by tools
+    that convert them to wav files first: they are almost empty above the codec's cut-off, and BSS Eval's SIR, ISR and
+    SAR would otherwise depend on the solver's rounding errors (by more than 1 dB; SDR does not).
 
     Args:
         entry: the song.
-        stems: those to score.
-        strict: refuse damaged files; else what can be decoded of them is read, and an `AudioWarning` given.
+        stems: the stems to score.
+        strict: whether damaged files are an error; otherwise what can be decoded is read, with an `AudioWarning`.
 
     Raises:
         DataError: rates or channel counts differ.
@@ -132,7 +128,7 @@ def read_song(entry: Entry, stems: Sequence[str], strict: bool = False) -> Song:
     rows = entry.track.rows
     names = (*stems, *(stem for stem in rows if stem not in stems))
     parts = [part for name in names for part in rows.get(name, ())]
-    everything = [*parts, *([entry.mixture] if entry.mixture else [])]
+    everything = [*parts, *filter(None, [entry.mixture])]
     waves = {part: _read(part, strict) for part in everything}
     rate_hz = _common_rate(entry.name, everything)
     channels = max(wave.shape[0] for wave in waves.values())
@@ -143,16 +139,9 @@ def read_song(entry: Entry, stems: Sequence[str], strict: bool = False) -> Song:
         for part in rows.get(name, ()):
             row += spread(waves[part], channels, entry.name)[:, :time]
     mixture = spread(waves[entry.mixture], channels, entry.name)[:, :time] if entry.mixture else sources.sum(axis=0)
-    notes = (f"{entry.name}: files of unequal length ({time} to {max(lengths)} samples), cut to the shortest",)
-    return Song(
-        entry.name,
-        tuple(stems),
-        sources[: len(stems)],
-        sources[len(stems) :],
-        mixture,
-        rate_hz,
-        notes if len(lengths) > 1 else (),
-    )
+    note = f"{entry.name}: files of unequal length ({time} to {max(lengths)} samples), cropped to the shortest"
+    references, others = sources[: len(stems)], sources[len(stems) :]
+    return Song(entry.name, tuple(stems), references, others, mixture, rate_hz, (note,) if len(lengths) > 1 else ())
 
 
 def _common_rate(name: str, parts: Sequence[Part]) -> int:
@@ -164,13 +153,13 @@ def _common_rate(name: str, parts: Sequence[Part]) -> int:
 
 
 def spread(wave: np.ndarray, channels: int, name: str) -> np.ndarray:
-    """`wave` (channel, time) with `channels` channels: a mono one is repeated.
+    """`wave` (channel, time) with `channels` channels; mono is repeated.
 
     Raises:
-        DataError: it has another number of channels, and more than one.
+        DataError: it has another number of channels and is not mono.
     """
     if wave.shape[0] not in (1, channels):
-        raise DataError(f"{name}: {wave.shape[0]} channels beside {channels}; they must be equal, or mono")
+        raise DataError(f"{name}: {wave.shape[0]} channels, other files {channels}; allowed are equal numbers, or mono")
     return np.broadcast_to(wave, (channels, wave.shape[-1]))
 
 
