@@ -71,7 +71,7 @@ def test_a_song_left_out_gives_exit_status_1_and_its_name(config, capsys, tmp_pa
         ("data.root=nowhere", "no folder"),
         ("data.rooot=x", "unknown key 'rooot'"),
         ("data.sources.0.layout=zip", "layout is 'zip'"),
-        ("data.sources.7.path=x", "no position in a list of 2"),
+        ("data.sources.7.path=x", "not a position in a list of 2"),
         ("data.mixing.remix=2", "remix is 2"),
         ("data.root=$NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE"),
         ("model=3", "model is 3; expected a table"),

@@ -176,12 +176,12 @@ def test_settings_that_name_unknown_stems(tmp_path):
     "table, message",
     [
         ({"name": "x", "layout": "folders", "path": ".", "wgt": 1}, "unknown key 'wgt'"),
-        ({"name": "x", "layout": "solo", "path": "."}, "solo source names its stem"),
-        ({"name": "x", "layout": "folders", "path": ".", "stem": "bass"}, "solo source names its stem"),
+        ({"name": "x", "layout": "solo", "path": "."}, "solo sources need one"),
+        ({"name": "x", "layout": "folders", "path": ".", "stem": "bass"}, "solo sources need one"),
         ({"name": "../x", "layout": "folders", "path": "."}, "usable as a folder name"),
         ({"name": "x", "layout": "folders", "path": ".", "weight": -1}, "weight is -1"),
         ({"name": "x", "layout": "solo", "path": ".", "stem": "vocals", "closer_db": 50}, "closer_db is 50"),
-        ({"name": "x", "layout": "folders", "path": ".", "deeper_semitones": 3}, "only solo sources"),
+        ({"name": "x", "layout": "folders", "path": ".", "deeper_semitones": 3}, "except for solo sources"),
         (
             {"name": "x", "layout": "solo", "path": ".", "stem": "vocals", "subset": "train"},
             "subset is 'train'; allowed",

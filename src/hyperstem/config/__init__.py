@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses, read from TOML and checked where they are born."""
+"""Settings: frozen dataclasses, read from TOML and checked on construction."""
 
 from hyperstem.config.data import LAYOUTS, AugmentConfig, DataConfig, MixingConfig, SourceConfig
 from hyperstem.config.families import AnyLossConfig, NetworkConfig, loss_config, network_config

@@ -1,4 +1,4 @@
-"""The families of networks: which sizes a model's settings are."""
+"""The families of networks, and the settings that belong to each."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +16,10 @@ _FAMILIES: dict[str, type[NetworkConfig]] = {"meta-tasnet": ModelConfig, "meta-u
 
 
 def network_config(mapping: Mapping[str, Any], where: str) -> NetworkConfig:
-    """The sizes in a ``[model]`` table, whose key ``network`` names the family; without it, they are a Meta-TasNet's.
+    """The sizes in a ``[model]`` table, whose key ``network`` names the family, Meta-TasNet by default.
 
     Raises:
-        ConfigError: no such family, or see `from_mapping`.
+        ConfigError: the family is unknown, or see `from_mapping`.
     """
     family = mapping.get("network", "meta-tasnet")
     if family not in _FAMILIES:
@@ -30,7 +30,7 @@ def network_config(mapping: Mapping[str, Any], where: str) -> NetworkConfig:
 
 
 def loss_config(mapping: Mapping[str, Any], network: NetworkConfig, where: str) -> AnyLossConfig:
-    """The objective in a ``[loss]`` table, of the kind that fits the network.
+    """The objective in a ``[loss]`` table, for the family of the network.
 
     Raises:
         ConfigError: see `from_mapping`.

@@ -1,4 +1,4 @@
-"""Limits on numbers in settings, given beside the field's type: ``share: Annotated[float, Limits(0, 1)] = 0.5``."""
+"""Limits of numbers in settings, given with the field's type: ``share: Annotated[float, Limits(0, 1)] = 0.5``."""
 
 import math
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Annotated
 
 @dataclass(frozen=True)
 class Limits:
-    """What a number may be, or each number of a list or a table. Without bounds it only has to be finite."""
+    """Bounds of a number, or of each number in a list or table; without bounds, any finite number is allowed."""
 
     least: float = -math.inf
     most: float = math.inf
     above: float = -math.inf
-    """The number is greater than this."""
+    """Exclusive lower bound."""
     below: float = math.inf
-    """The number is less than this."""
+    """Exclusive upper bound."""
 
     def allow(self, number: float) -> bool:
         """Whether `number` is finite and within all bounds."""

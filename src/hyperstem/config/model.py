@@ -1,10 +1,10 @@
-"""Sizes of a model and of its stages."""
+"""Sizes of a Meta-TasNet and of its stages."""
 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from hyperstem.config.limits import Count, Limits, Positive
 from hyperstem.config.reading import Checked, require
@@ -12,52 +12,46 @@ from hyperstem.config.reading import Checked, require
 STEMS = ("drums", "bass", "other", "vocals")
 PER_STAGE = ("latent_dim", "mels", "n_fft", "stft_hop", "bottleneck_dim", "hidden_dim", "blocks", "stacks")
 """Sizes that may be given for each stage."""
+DOUBLING = ("latent_dim", "n_fft", "stft_hop")
+"""Those of them that double from stage to stage if one number is given."""
 PerStage = Annotated[int | tuple[int, ...], Limits(1)]
 
 
 def check_stems(stems: tuple[str, ...]) -> None:
-    """Refuses names of stems that are too few, alike or no file names.
+    """Checks the names of a model's stems.
 
     Raises:
-        ConfigError: what is wrong with them.
+        ConfigError: there are fewer than two, two are equal, or one cannot be a file name.
     """
     require(len(stems) >= 2, f"stems is {stems!r}; two or more are needed")
-    require(len(set(stems)) == len(stems), f"stems {stems!r} has a name twice")
+    require(len(set(stems)) == len(stems), f"stems is {stems!r}; the names must differ")
     require(
         all(
             stem and stem == Path(stem).name and stem.isprintable() and stem[0] != "." and "," not in stem
             for stem in stems
         ),
-        f"stems {stems!r}: each must do as a file name without commas",
+        f"stems is {stems!r}; each name must be usable as a file name and have no comma",
     )
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage's sizes, every number resolved for its own rate."""
+    """One stage's sizes; fields without a description are those of `ModelConfig`, scaled to the rate of the stage."""
 
     rate_hz: int
+    """Sample rate of the stage."""
     latent_dim: int
-    """Channels of the latent representation."""
     kernels: tuple[int, ...]
-    """Lengths of the encoder's and decoder's kernels in samples."""
     hop: int
-    """Samples between two frames."""
     n_fft: int
-    """Samples of an STFT window."""
     stft_hop: int
-    """Samples between two STFT windows."""
     mels: int
-    """Bands that the spectrogram is projected to."""
     bottleneck_dim: int
-    """Channels between the blocks of the masking network."""
     hidden_dim: int
-    """Channels inside a block."""
     blocks: int
-    """Blocks of a stack; each doubles the dilation of the one before."""
     stacks: int
     previous_dim: int
-    """Channels of the latent that the stage before hands on; 0 for the first."""
+    """Channels of the previous stage's latent; 0 for the first stage."""
 
     @property
     def bins(self) -> int:
@@ -79,30 +73,29 @@ class StageConfig:
 class ModelConfig(Checked):
     """A Meta-TasNet's sizes; the defaults are the paper's (arXiv 2002.07016, section 3).
 
-    Sizes are those of stage 0. Stage i works at ``base_rate_hz * 2**i``; its kernels, hop, STFT and (given as one
-    number) latent grow with the rate. A size given as a tuple has one entry per stage and is not scaled.
-
-    With ``octaves``, which the paper does not have, a stage separates only what its rate adds to that of the stage
-    before, and the waveforms of the stage before make up the rest.
+    Sizes are those of stage 0. Stage i works at ``base_rate_hz * 2**i``; its kernels, hop, STFT and latent grow with
+    the rate. A size given as a tuple has one entry per stage and is not scaled.
     """
 
+    sums_to_mixture: ClassVar[bool] = False
+    """Whether the network's stems always sum to the mixture."""
     stems: tuple[str, ...] = STEMS
     base_rate_hz: Annotated[int, Limits(1000)] = 8000
     """Sample rate of stage 0."""
     stages: Annotated[int, Limits(1, 4)] = 3
     audio_channels: Annotated[int, Limits(1, 2)] = 1
     latent_dim: PerStage = 440
-    """Channels of the latent representation."""
+    """Channels of the latent."""
     kernels: Annotated[tuple[int, ...], Limits(1)] = (20, 40, 80)
     """Lengths of the encoder's and decoder's kernels in samples."""
     hop: Count = 20
-    """Samples between two frames, at most 20 ms."""
+    """Samples from frame to frame, at most 20 ms."""
     mels: PerStage = 256
-    """Bands that the encoder's spectrogram is projected to."""
+    """Channels to which the spectrogram is projected."""
     n_fft: Annotated[int | tuple[int, ...], Limits(16)] = 1024
-    """Samples of an STFT window; even."""
+    """Length of an STFT window in samples; even."""
     stft_hop: PerStage = 256
-    """Samples between two STFT windows."""
+    """Samples from STFT window to window."""
     bottleneck_dim: PerStage = 160
     """Channels between the blocks of the masking network."""
     hidden_dim: PerStage = 160
@@ -110,20 +103,22 @@ class ModelConfig(Checked):
     kernel_size: Count = 3
     """Taps of a block's dilated convolution; odd."""
     blocks: PerStage = 6
-    """Blocks of a stack; each doubles the dilation of the one before."""
+    """Blocks of a stack, each with twice the dilation of the previous one."""
     stacks: PerStage = 3
     norm_groups: Count = 8
-    """Groups of the normalisation; they divide every number of channels."""
+    """Groups of the group norms; every number of channels must be a multiple."""
     residual_bias: bool = False
     parameters: Literal["generated", "independent", "shared"] = "generated"
-    """Where an extractor's weights come from: the generator, one network for each stem, or one for all."""
+    """Origin of the extractors' weights: the generator, separate weights per stem, or one extractor for all stems."""
     embedding_dim: Count = 8
-    """Numbers that describe a stem to the generator."""
+    """Size of a stem's embedding."""
     embedding_bottleneck: Count = 5
-    """Numbers that the generator makes of them for a layer."""
+    """Size of the generator's bottleneck before each layer's weights."""
     octaves: bool = False
+    """Whether each stage separates only the band that its rate adds, and the lower band comes from the previous stage
+    (not in the paper)."""
     segment_s: Positive = 8.0
-    """Length of the excerpts that the model is trained on and separates."""
+    """Length of the segments on which the model is trained and that it separates."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -133,7 +128,9 @@ class ModelConfig(Checked):
             f"hop is {self.hop} samples; allowed are 1 to {self.base_rate_hz // 50} (20 ms)",
         )
         require(len(self.kernels) >= 1, "kernels is empty; one or more are needed")
-        require(max(self.kernels) >= self.hop, f"kernels {self.kernels!r} leave gaps at hop {self.hop}")
+        require(
+            max(self.kernels) >= self.hop, f"kernels is {self.kernels!r}; the longest must be at least hop, {self.hop}"
+        )
         require(self.kernel_size % 2 == 1, f"kernel_size is {self.kernel_size}; it must be odd")
         for name in PER_STAGE:
             value = getattr(self, name)
@@ -150,11 +147,11 @@ class ModelConfig(Checked):
         shortest = stage.decoder_channels[-1]
         require(
             shortest >= 1 and stage.encoder_channels >= 1,
-            f"latent_dim {stage.latent_dim} is too small for {len(stage.kernels)} kernel sizes",
+            f"latent_dim is {stage.latent_dim}; that is too small for {len(stage.kernels)} kernel sizes",
         )
         normed = {
             "latent_dim": stage.latent_dim,
-            "latent_dim with the previous stage's": stage.latent_dim + stage.previous_dim,
+            "latent_dim plus the previous stage's": stage.latent_dim + stage.previous_dim,
             "bottleneck_dim": stage.bottleneck_dim,
             "hidden_dim": stage.hidden_dim,
         }
@@ -166,36 +163,23 @@ class ModelConfig(Checked):
 
     @property
     def stage_configs(self) -> tuple[StageConfig, ...]:
-        """Every stage's own sizes, lowest rate first."""
-        latents = [self._at("latent_dim", i, grows=True) for i in range(self.stages)]
+        """Sizes of each stage, lowest rate first."""
         return tuple(
             StageConfig(
-                rate_hz=self.base_rate_hz << i,
-                latent_dim=latents[i],
+                rate_hz=rate_hz,
                 kernels=tuple(kernel << i for kernel in self.kernels),
                 hop=self.hop << i,
-                n_fft=self._at("n_fft", i, grows=True),
-                stft_hop=self._at("stft_hop", i, grows=True),
-                mels=self._at("mels", i),
-                bottleneck_dim=self._at("bottleneck_dim", i),
-                hidden_dim=self._at("hidden_dim", i),
-                blocks=self._at("blocks", i),
-                stacks=self._at("stacks", i),
-                previous_dim=latents[i - 1] if i else 0,
+                previous_dim=self._at("latent_dim", i - 1) if i else 0,
+                **{name: self._at(name, i) for name in PER_STAGE},
             )
-            for i in range(self.stages)
+            for i, rate_hz in enumerate(self.rates_hz)
         )
 
-    def _at(self, name: str, stage: int, grows: bool = False) -> int:
+    def _at(self, name: str, stage: int) -> int:
         value = getattr(self, name)
         if isinstance(value, tuple):
             return value[stage]
-        return value << stage if grows else value
-
-    @property
-    def sums_to_mixture(self) -> bool:
-        """Whether the network's stems add up to the mixture by themselves."""
-        return False
+        return value << stage if name in DOUBLING else value
 
     @property
     def rates_hz(self) -> tuple[int, ...]:
@@ -205,18 +189,18 @@ class ModelConfig(Checked):
     def frames(self, lengths: tuple[int, ...]) -> int:
         """Latent frames for waveforms of `lengths` samples, one per stage from stage 0 on.
 
-        The waveforms are padded at the end to whole frames, and to what the reflect padding of the STFTs needs.
+        The waveforms are padded at the end to whole frames, and to the least length for the STFTs' reflect padding.
 
         Raises:
-            ConfigError: the lengths are not those of one excerpt at the stages' rates.
+            ConfigError: the lengths are not those of one segment at the stages' rates.
         """
         require(1 <= len(lengths) <= self.stages, f"{len(lengths)} rates given; this model takes 1 to {self.stages}")
         for i, length in enumerate(lengths):
             require(length >= 1, f"the waveform of stage {i} is empty")
             require(
                 abs(length - (lengths[0] << i)) <= 1 << i,
-                f"the waveform of stage {i} has {length} samples; beside {lengths[0]} samples at stage 0 it should "
-                f"have {lengths[0] << i}",
+                f"the waveform of stage {i} has {length} samples; expected are {lengths[0] << i}, for "
+                f"{lengths[0]} at stage 0",
             )
         whole = max(-(-length // (self.hop << i)) for i, length in enumerate(lengths))
         return max(whole, self.least_frames)
@@ -227,7 +211,7 @@ class ModelConfig(Checked):
         Args:
             shapes: (batch, time) each, with several channels (batch, channel, time).
             dtypes: NumPy's or PyTorch's.
-            finite: whether all samples are.
+            finite: whether all samples are finite.
 
         Raises:
             ConfigError: wrong number of rates, shapes, lengths or batch sizes, or samples that are not finite.
@@ -246,11 +230,11 @@ class ModelConfig(Checked):
 
     @property
     def least_frames(self) -> int:
-        """Latent frames of the shortest waveforms that every stage's STFT can reflect."""
+        """Latent frames of the shortest waveforms to which every stage's STFT can add reflect padding."""
         return max(-(-(stage.n_fft // 2 + 1) // stage.hop) for stage in self.stage_configs)
 
     def first_stages(self, count: int) -> Self:
-        """The same model cut to its first `count` stages."""
-        require(1 <= count <= self.stages, f"{count} stages asked for; this model has {self.stages}")
-        cut = {name: value[:count] for name in PER_STAGE if isinstance(value := getattr(self, name), tuple)}
-        return dataclasses.replace(self, stages=count, **cut)
+        """The sizes of the first `count` stages."""
+        require(1 <= count <= self.stages, f"{count} stages requested; this model has {self.stages}")
+        sizes = {name: value[:count] for name in PER_STAGE if isinstance(value := getattr(self, name), tuple)}
+        return dataclasses.replace(self, stages=count, **sizes)

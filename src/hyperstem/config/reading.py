@@ -1,4 +1,4 @@
-"""Settings from TOML and JSON: dataclasses whose fields hold what their types and limits say."""
+"""Settings from TOML and JSON: dataclasses whose fields are checked against their types and limits."""
 
 import copy
 import dataclasses
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class Checked:
-    """Base of dataclasses whose fields are checked whenever one is made, from a file or in Python.
+    """Base of dataclasses whose fields are checked on construction, from a file or in Python.
 
     Raises:
-        ConfigError: a value is of the wrong type or beyond its field's `Limits`, or no finite number.
+        ConfigError: a value has the wrong type, is not finite, or is outside its field's `Limits`.
     """
 
     def __post_init__(self) -> None:
@@ -36,7 +36,8 @@ class _OutOfLimits(ConfigError):
 
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind, include_extras=True)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {spec.name: hints[spec.name] for spec in dataclasses.fields(kind)}
 
 
 def from_mapping(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
@@ -45,10 +46,10 @@ def from_mapping(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
     Args:
         kind: a dataclass; fields that are dataclasses take nested mappings.
         mapping: keys to values as TOML or JSON give them; lists become tuples.
-        where: what an error names as the place, e.g. ``"configs/paper.toml [model]"``.
+        where: the place that errors name, e.g. ``"configs/paper.toml [model]"``.
 
     Raises:
-        ConfigError: for an unknown or missing key, a value of the wrong type or out of range.
+        ConfigError: a key is unknown or missing, or a value has the wrong type or is outside its limits.
     """
     fields = {spec.name: spec for spec in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in mapping:
@@ -66,7 +67,7 @@ def from_mapping(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
 
 
 def _checked(hint: Any, value: Any, where: str, limits: Limits = FINITE) -> Any:
-    """`value` as the type `hint`: nested dataclasses and tuples are built, an int passes for a float."""
+    """`value` as the type `hint`: nested dataclasses and tuples are built, an int is accepted as a float."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return _checked(arguments[0], value, where, arguments[1])
@@ -81,14 +82,16 @@ def _checked(hint: Any, value: Any, where: str, limits: Limits = FINITE) -> Any:
     if origin is dict and isinstance(value, Mapping):
         return {key: _checked(arguments[1], item, f"{where}.{key}", limits) for key, item in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return from_mapping(hint, value, where) if isinstance(value, Mapping) else _instance(hint, value, where)
+        return (
+            from_mapping(hint, value, where) if isinstance(value, Mapping) else _plain_value(hint, value, where, limits)
+        )
     if hint is float and type(value) is int:
         value = float(value) if abs(value) <= sys.float_info.max else math.inf
-    return _limited(_instance(hint, value, where), where, limits)
+    return _plain_value(hint, value, where, limits)
 
 
 def _one_of(hint: Any, value: Any, where: str, limits: Limits) -> Any:
-    """`value` as the first type of the union `hint` that it has."""
+    """`value` as the first type of the union `hint` that fits."""
     for option in typing.get_args(hint):
         try:
             return _checked(option, value, where, limits)
@@ -99,13 +102,9 @@ def _one_of(hint: Any, value: Any, where: str, limits: Limits) -> Any:
     raise ConfigError(f"{where} is {value!r}; expected {_describe(hint)}")
 
 
-def _instance(hint: Any, value: Any, where: str) -> Any:
+def _plain_value(hint: Any, value: Any, where: str, limits: Limits) -> Any:
     if type(value) is not hint:
         raise ConfigError(f"{where} is {value!r}; expected {_describe(hint)}")
-    return value
-
-
-def _limited(value: Any, where: str, limits: Limits) -> Any:
     if type(value) in (int, float) and not limits.allow(value):
         raise _OutOfLimits(f"{where} is {value}; it must be {limits}")
     return value
@@ -142,7 +141,7 @@ def load_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file.
 
     Raises:
-        ConfigError: the file is missing or no TOML.
+        ConfigError: the file is missing or is not TOML.
     """
     try:
         with path.open("rb") as file:
@@ -154,14 +153,14 @@ def load_toml(path: Path) -> dict[str, Any]:
 
 
 def read_tables(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
-    """The tables of a config file, some values set from outside.
+    """The tables of a config file, with some values replaced.
 
     Args:
         path: a TOML file.
-        assignments: what `assigned` takes.
+        assignments: see `assigned`.
 
     Raises:
-        ConfigError: the file is no config, or an assignment leads nowhere.
+        ConfigError: the file is not a config, or an assignment is wrong.
     """
     tables = load_toml(path)
     for assignment in assignments:
@@ -174,10 +173,10 @@ TABLES = ("model", "loss", "data", "train")
 
 
 def check_tables(tables: Mapping[str, Any], path: str | Path) -> None:
-    """Refuses a parsed config whose top level holds anything but the known tables.
+    """Checks that the top level of a config has only known tables.
 
     Raises:
-        ConfigError: a table is unknown, or is no table; `path` is named.
+        ConfigError: a table is unknown, or a value is not a table; the message names `path`.
     """
     for name, table in tables.items():
         if name not in TABLES:
@@ -188,10 +187,10 @@ def check_tables(tables: Mapping[str, Any], path: str | Path) -> None:
 
 
 def assigned(tables: Mapping[str, Any], assignment: str) -> dict[str, Any]:
-    """The tables of a config with one ``table.key=value`` set; a key without a table is one of ``[train]``.
+    """The tables of a config after one assignment ``table.key=value``; a key without a table is in ``[train]``.
 
     Raises:
-        ConfigError: the assignment has no ``=``, or its key leads nowhere.
+        ConfigError: the assignment has no ``=``, or its key does not exist.
     """
     key, equals, text = assignment.partition("=")
     path = key.strip().split(".")
@@ -212,7 +211,7 @@ def assigned(tables: Mapping[str, Any], assignment: str) -> dict[str, Any]:
 
 def _position(items: list[Any], name: str, assignment: str) -> int:
     if not name.isdecimal() or int(name) >= len(items):
-        raise ConfigError(f"--set {assignment!r}: {name!r} is no position in a list of {len(items)} (from 0)")
+        raise ConfigError(f"--set {assignment!r}: {name!r} is not a position in a list of {len(items)} (from 0)")
     return int(name)
 
 

@@ -1,4 +1,4 @@
-"""The objective, and how a run is trained."""
+"""The objective, and the settings of a training run."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -13,83 +13,83 @@ SCORES = ("si_snr", "snr")
 
 @dataclass(frozen=True)
 class LossConfig(Checked):
-    """Kind and weights of the objective's parts; the defaults are the paper's (section 2.4)."""
+    """The objective of a Meta-TasNet; the defaults are the paper's (section 2.4)."""
 
     kind: str = "si_snr"
-    """Score of an estimate: ``si_snr``, the paper's, ``snr``, up to a threshold, or one that somebody added
+    """Score of an estimate: ``si_snr`` (the paper's), ``snr`` up to a threshold, or that of an extension
     (`hyperstem.extensions`)."""
     reconstruction: NotNegative = 0.05
-    """Weight of the SI-SNR of the decoded, unmasked mixture."""
+    """Weight of the SI-SNR of the mixture decoded from the unmasked latent."""
     dissimilarity: NotNegative = 3.0
     """Weight of the cosine between latents of different stems."""
     similarity: NotNegative = 2.0
     """Weight of the cosine between latents of one stem across the batch."""
     silence: NotNegative = 0.0
-    """Weight of what leaks into silent stems (dB over -30 dB of the mixture, softly)."""
+    """Weight of the leakage into silent stems: their level in dB above -30 dB of the mixture, with a soft threshold."""
     snr_mix: Share = 0.0
-    """Share of the SNR up to a threshold in the SI-SNR score, so that levels are learned too."""
+    """Share of the SNR, up to a threshold, in the score ``si_snr``, so that levels are learned too."""
     signed: bool = False
-    """Whether SI-SNR counts an estimate of the wrong sign as bad. The paper's ignores the sign, but then only `snr_mix`
-    can silence a stem that comes out upside down."""
+    """Whether SI-SNR penalises an inverted estimate. The paper's ignores the sign, so that only `snr_mix` can correct
+    it."""
     consistent: bool = False
-    """Whether stems are scored as separation delivers them, with the residual distributed among them."""
+    """Whether stems are scored as separation returns them, with the residual distributed among them."""
     snr_threshold_db: NotNegative = 30.0
-    """SNR above which nothing more is gained."""
+    """SNR above which the score no longer rises."""
     stage_weights: Annotated[tuple[float, ...], Limits(0)] = ()
-    """Weight of each stage's loss; 1 where none is given."""
+    """Weight of each stage's loss; 1 if none is given."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_known(self.kind, SCORES, extensions.LOSSES, "kind")
 
     def stage_weight(self, stage: int) -> float:
-        """Weight of a stage's whole loss; 1 where none is given."""
+        """Weight of the loss of a stage."""
         return self.stage_weights[stage] if stage < len(self.stage_weights) else 1.0
 
 
 @dataclass(frozen=True)
 class SpectralLossConfig(Checked):
-    """Weights of what a network over time and frequency is trained for, beside the SNR of every stem."""
+    """The objective of a Meta-U-Net: the SNR of every stem, plus these terms."""
 
     snr_threshold_db: NotNegative = 30.0
-    """SNR above which nothing more is gained."""
+    """SNR above which the score no longer rises."""
     bands: NotNegative = 0.3
     """Weight of the SNR in each of five frequency bands, up to 20 dB."""
     silence: NotNegative = 0.3
-    """Weight of what leaks into stems that are silent in the whole example (dB over -30 dB of the mixture, softly)."""
+    """Weight of the leakage into stems that are silent in the whole example; see `LossConfig.silence`."""
     rests: NotNegative = 0.15
-    """Weight of the same in half seconds in which a stem rests."""
+    """Weight of the leakage in half seconds in which a stem rests."""
 
 
 @dataclass(frozen=True)
 class TrainConfig(Checked):
-    """How a run is trained; the defaults are the paper's (arXiv 2002.07016, section 3). Zero switches an option off."""
+    """How a run is trained; the defaults are the paper's (arXiv 2002.07016, section 3). Zero turns an option off."""
 
     steps: Count = 200_000
     """Optimiser steps from the start of the run."""
     batch: Count = 12
-    """Items of a batch, of all processes together."""
+    """Examples per batch, of all processes together."""
     accumulate: Count = 1
-    """Batches whose gradients make one step."""
+    """Batches whose gradients are accumulated for one step."""
     seed: Whole = 0
-    """Of the initial weights; the data has its own."""
+    """Seed of the initial weights; `DataConfig.seed` is that of the data."""
     optimizer: Literal["ranger", "adamw"] = "ranger"
     learning_rate: Positive = 1e-3
-    """Before the schedule's factor and `rate_factors`."""
+    """Before the factors of the schedule and of `rate_factors`."""
     betas: Annotated[tuple[float, ...], Limits(0, below=1)] = (0.9, 0.999)
-    """Decay of the optimiser's running averages of the gradient and of its square."""
+    """Decay of the running averages of the gradient and of its square."""
     eps: Positive = 1e-8
     weight_decay: NotNegative = 5e-4
     lookahead_steps: Count = 6
-    """Ranger's fast steps between two slow ones."""
+    """Ranger: fast steps per slow step."""
     lookahead_share: Share = 0.5
-    """Share of the way that a slow step goes."""
+    """Ranger: share of the distance to the fast weights that a slow step goes."""
     schedule: Literal["sgdr", "cosine", "constant"] = "sgdr"
-    """``sgdr``: half cosines that restart; ``cosine``: one; each follows the warm-up."""
+    """``sgdr``: half cosines with restarts; ``cosine``: a single one; each after the warm-up."""
     warmup_steps: Whole = 0
     """Steps in which the learning rate rises from 0."""
     schedule_steps: Whole = 0
-    """Length of the one cosine; 0 takes `steps`."""
+    """Length of ``cosine``; 0 means `steps`."""
     final_factor: Share = 0.0
     """Factor on the learning rate at the end of a cosine."""
     period: Count = 200_000
@@ -97,47 +97,47 @@ class TrainConfig(Checked):
     restart_factor: Share = 0.85
     """Factor on the learning rate at each restart of ``sgdr``."""
     clip: NotNegative = 5.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient, to which larger ones are clipped."""
     average: Annotated[float, Limits(0, below=1)] = 0.0
-    """Decay of the running average of the weights, which is then what is validated and saved."""
+    """Decay of the running average of the weights, which is then validated and saved."""
     init: str = ""
-    """Safetensors file or checkpoint of a run to begin from; tensors that fit by name and shape are taken, and what
-    belongs to a stem goes to the stem of the same name."""
+    """Safetensors file or checkpoint with initial weights; tensors that match by name and shape are used, and the rows
+    of a stem for the stem of the same name."""
     init_strict: bool = False
-    """Whether all of them must fit."""
+    """Whether all tensors must match."""
     freeze: tuple[str, ...] = ()
-    """Prefixes of the names of parameters that are not trained; ``stages.0.embedding[drums,bass]`` names two stems'
-    rows of one."""
+    """Name prefixes of parameters that are not trained; ``stages.0.embedding[drums,bass]`` means the rows of two
+    stems."""
     rate_factors: Annotated[dict[str, float], Limits(above=0)] = field(default_factory=dict)
-    """Factor on the learning rate for each prefix of parameter names."""
+    """Factor on the learning rate by name prefix of the parameters."""
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of autocast."""
     recompute: bool = False
-    """Gradient checkpointing: the backward pass computes activations again instead of keeping them. A fraction of the
-    memory for about a third more time."""
+    """Gradient checkpointing: the backward pass recomputes activations, which takes a fraction of the memory and about
+    a third more time."""
     compile: bool = False
     """Whether torch.compile is used."""
     threads: Whole = 0
-    """Most threads of the processor; 0 leaves it to PyTorch."""
+    """Largest number of CPU threads; 0 means PyTorch's default."""
     tensorboard: bool = True
     checkpoint_minutes: NotNegative = 5.0
     """Minutes between checkpoints."""
     checkpoint_steps: Whole = 0
-    """Steps between checkpoints, beside `checkpoint_minutes`."""
+    """Steps between checkpoints, in addition to `checkpoint_minutes`."""
     validate_minutes: NotNegative = 15.0
     """Minutes between validations."""
     validate_steps: Whole = 0
-    """Steps between validations, beside `validate_minutes`."""
+    """Steps between validations, in addition to `validate_minutes`."""
     validate_share: Share = 0.1
-    """Largest share of the time that validations may take."""
+    """Largest share of the time for validations."""
     best: Literal["sdr", "sdr_fitted", "si_snr"] = "sdr"
     """Score that chooses the best weights: SDR, SDR after fitting the stems to the mixture, or SI-SNR."""
     log_steps: Count = 20
     max_skipped: Count = 50
-    """Steps in a row without a finite gradient that end the run."""
+    """Number of consecutive steps without a finite gradient after which the run ends."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(len(self.betas) == 2, f"betas is {self.betas!r}; two numbers are needed")
-        require(not self.init_strict or bool(self.init), "init_strict is set, but init names no weights")
+        require(not self.init_strict or bool(self.init), "init_strict is set, but init is empty")

@@ -1,9 +1,9 @@
-"""Sizes of a band-split U-Net."""
+"""Sizes of a Meta-U-Net."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from hyperstem.config.limits import Count, Limits, Positive
 from hyperstem.config.model import STEMS, check_stems
@@ -16,45 +16,51 @@ Counts = Annotated[tuple[int, ...], Limits(1)]
 class UNetConfig(Checked):
     """A Meta-U-Net's sizes: one shared encoder over time and frequency, and an extractor for every stem.
 
-    The spectrum of ``n_fft // 2`` bins is cut into bands; a *row* joins ``band_widths`` neighbouring bins of its band,
-    a *column* joins ``patch`` neighbouring frames. Level 0 of the U-Net sees all rows and columns; each level below
-    has half the rows and, where ``column_strides`` says 2, half the columns.
+    The spectrum of ``n_fft // 2`` bins is split into bands; a *row* is ``band_widths`` neighbouring bins of a band, a
+    *column* ``patch`` neighbouring frames. Level 0 has all rows and columns. Each further level, down to the
+    bottleneck, has half the rows and, where ``column_strides`` is 2, half the columns of the previous one.
     """
 
+    sums_to_mixture: ClassVar[bool] = True
+    """Whether the network's stems always sum to the mixture."""
+    audio_channels: ClassVar[int] = 2
+    stages: ClassVar[int] = 1
+    """Number of rates, as of a Meta-TasNet."""
+
     network: Literal["meta-unet"]
-    """Tells these sizes from those of a Meta-TasNet."""
+    """Name of the family of networks."""
     stems: tuple[str, ...] = STEMS
     rate_hz: Annotated[int, Limits(1000)] = 44_100
     n_fft: Annotated[int, Limits(16)] = 2048
-    """Samples of an STFT window; windows are a quarter of it apart."""
+    """Length of an STFT window in samples; the hop is a quarter of it."""
     patch: Count = 2
-    """Frames joined to one column."""
+    """Frames of one column."""
     band_bins: Counts = (128, 256, 640)
-    """Bins of each band, from the lowest; together n_fft / 2."""
+    """Bins of each band, lowest first; their sum is n_fft / 2."""
     band_widths: Counts = (1, 2, 8)
-    """Bins joined to one row, for each band."""
+    """Bins of one row in each band."""
     channels: Counts = (32, 48, 64, 96)
-    """Channels of the encoder at each level; the last is the bottleneck's."""
+    """Channels of the encoder at each level; the last level is the bottleneck."""
     blocks: Annotated[tuple[int, ...], Limits(0)] = (0, 1, 1)
-    """Residual blocks of encoder and extractors at each level above the bottleneck; 0 is a single convolution."""
+    """Residual blocks of encoder and extractors at each level above the bottleneck; 0 means a single convolution."""
     column_strides: Annotated[tuple[int, ...], Limits(1, 2)] = (2, 1, 2)
     """Factor by which each level above the bottleneck shortens time."""
     mixed_rows: tuple[bool, ...] = (False, True, True)
-    """Whether the encoder's blocks at a level also mix all rows with each other."""
+    """Whether the encoder's blocks at a level have a layer that mixes all rows."""
     core: Count = 2
-    """Pairs of a recurrent layer over time and a block in the bottleneck."""
+    """Pairs of an LSTM over time and a block in the bottleneck."""
     recurrent_dim: Count = 64
-    """Units of a recurrent layer, in each direction."""
+    """Units of an LSTM in each direction."""
     extractor_channels: Counts = (16, 24, 32)
     """Channels of each stem's extractor at each level above the bottleneck."""
     parameters: Literal["generated", "independent", "shared"] = "generated"
-    """Where the extractors' weights come from."""
+    """Origin of the extractors' weights; see `ModelConfig.parameters`."""
     embedding_dim: Count = 8
-    """Numbers of a stem's embedding."""
+    """Size of a stem's embedding."""
     embedding_bottleneck: Count = 3
-    """Width of the map from an embedding to a layer's weights."""
+    """Size of the generator's bottleneck before each layer's weights."""
     segment_s: Positive = 6.0
-    """Seconds that the network sees at once."""
+    """Length of the segments on which the model is trained and that it separates."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,10 +71,10 @@ class UNetConfig(Checked):
             f"band_bins has {len(self.band_bins)} bands, band_widths {len(self.band_widths)}; give both for every band",
         )
         for bins, width in zip(self.band_bins, self.band_widths, strict=True):
-            require(bins % width == 0, f"a band of {bins} bins has no whole number of rows of {width} bins")
+            require(bins % width == 0, f"a band has {bins} bins, which is no whole number of rows of {width} bins")
         require(
             sum(self.band_bins) == self.n_fft // 2,
-            f"band_bins {self.band_bins!r} have {sum(self.band_bins)} bins; n_fft {self.n_fft} has {self.n_fft // 2}",
+            f"band_bins is {self.band_bins!r}, {sum(self.band_bins)} bins; n_fft {self.n_fft} has {self.n_fft // 2}",
         )
         levels = len(self.channels) - 1
         for name in ("blocks", "column_strides", "mixed_rows", "extractor_channels"):
@@ -77,21 +83,6 @@ class UNetConfig(Checked):
         require(
             self.rows % (1 << levels) == 0, f"{self.rows} rows cannot be halved {levels} times; choose other band_bins"
         )
-
-    @property
-    def sums_to_mixture(self) -> bool:
-        """Whether the network's stems add up to the mixture by themselves."""
-        return True
-
-    @property
-    def audio_channels(self) -> int:
-        """Channels of the sound: left and right."""
-        return 2
-
-    @property
-    def stages(self) -> int:
-        """Rates that the network works at."""
-        return 1
 
     def check_pyramid(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[object], finite: Sequence[bool]) -> int:
         """Checks a mixture's waveform and returns its number of STFT frames; see `ModelConfig.check_pyramid`.
@@ -107,27 +98,27 @@ class UNetConfig(Checked):
         return shapes[0][-1] // self.hop + 1
 
     def first_stages(self, count: int) -> Self:
-        """The same model; it has one stage.
+        """These sizes, which have one stage.
 
         Raises:
-            ConfigError: another number is asked for.
+            ConfigError: `count` is not 1.
         """
-        require(count == 1, f"{count} stages asked for; this model has 1")
+        require(count == 1, f"{count} stages requested; this model has 1")
         return self
 
     @property
     def base_rate_hz(self) -> int:
-        """The lowest rate, which is the only one."""
+        """The only rate."""
         return self.rate_hz
 
     @property
     def rates_hz(self) -> tuple[int, ...]:
-        """The rates that the network works at."""
+        """The only rate."""
         return (self.rate_hz,)
 
     @property
     def hop(self) -> int:
-        """Samples between two frames."""
+        """Samples from frame to frame."""
         return self.n_fft // 4
 
     @property
@@ -147,5 +138,5 @@ class UNetConfig(Checked):
 
     @property
     def frame_multiple(self) -> int:
-        """Frames that go into one column of the bottleneck; segments are padded to a multiple."""
+        """Frames of one column of the bottleneck; spectra are padded to a multiple."""
         return self.patch * math.prod(self.column_strides)
