@@ -1,14 +1,14 @@
 """The paper authors' checkpoints, read safely into a MetaTasNet.
 
 Their ``.pt`` files are pickles of a dict with ``state_dict`` and ``args``, an ``argparse.Namespace``. Only tensors,
-plain values and that one class are allowed; a file that holds anything else is refused before any of it is executed.
+plain values and that one class are allowed; a file with anything else is refused before any of it is executed.
 """
 
 import argparse
 import pickle
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,44 +21,45 @@ from hyperstem.errors import ModelError
 from hyperstem.network import MetaTasNet
 
 _STEMS = len(STEMS)
+# Our names to theirs.
 _BLOCK_NAMES = {
-    "conv1d": "expand",
-    "prelu_1": "expand_slope",
-    "norm_1": "expand_norm",
-    "dconv1d": "dilated",
-    "prelu_2": "dilated_slope",
-    "norm_2": "dilated_norm",
-    "res_out": "residual",
-    "skip_out": "skip",
+    "expand": "conv1d",
+    "expand_slope": "prelu_1",
+    "expand_norm": "norm_1",
+    "dilated": "dconv1d",
+    "dilated_slope": "prelu_2",
+    "dilated_norm": "norm_2",
+    "residual": "res_out",
+    "skip": "skip_out",
 }
 _MASK_NAMES = {
-    "prelu_1": "entry_slope",
-    "norm_1": "entry_norm",
-    "in_conv": "entry",
-    "prelu_2": "stream_slope",
-    "norm_2": "stream_norm",
-    "prelu_3": "skip_slope",
-    "norm_3": "skip_norm",
-    "mask_output": "exit",
-    "prelu_4": "exit_slope",
-    "norm_4": "exit_norm",
+    "entry_slope": "prelu_1",
+    "entry_norm": "norm_1",
+    "entry": "in_conv",
+    "stream_slope": "prelu_2",
+    "stream_norm": "norm_2",
+    "skip_slope": "prelu_3",
+    "skip_norm": "norm_3",
+    "exit": "mask_output",
+    "exit_slope": "prelu_4",
+    "exit_norm": "norm_4",
 }
-_SIMPLE = {
-    "encoder.bottleneck.0.weight": "encoder.join.weight",
-    "encoder.bottleneck.2.weight": "encoder.mix.weight",
-    "decoder.bottleneck.0.weight": "decoder.split.weight",
-    "encoder.spectrogram.mel_transform.weight": "encoder.spectrogram.projection.weight",
-    "encoder.spectrogram.mel_transform.bias": "encoder.spectrogram.projection.bias",
+_OTHER_NAMES = {
+    "encoder.join.weight": "encoder.bottleneck.0.weight",
+    "encoder.mix.weight": "encoder.bottleneck.2.weight",
+    "decoder.split.weight": "decoder.bottleneck.0.weight",
+    "encoder.spectrogram.projection.weight": "encoder.spectrogram.mel_transform.weight",
+    "encoder.spectrogram.projection.bias": "encoder.spectrogram.mel_transform.bias",
     "encoder.spectrogram.mean": "encoder.spectrogram.mean",
     "encoder.spectrogram.std": "encoder.spectrogram.std",
-    "encoder.spectrogram.affine_scale": "encoder.spectrogram.scale",
-    "encoder.spectrogram.affine_bias": "encoder.spectrogram.shift",
-    "instrument_embedding.weight": "embedding",
+    "encoder.spectrogram.scale": "encoder.spectrogram.affine_scale",
+    "encoder.spectrogram.shift": "encoder.spectrogram.affine_bias",
+    "embedding": "instrument_embedding.weight",
 }
 
 
 class Conversion(NamedTuple):
-    """A converted network and how many tensors of the checkpoint went into it."""
+    """A converted network and the number of tensors that were converted."""
 
     network: MetaTasNet
     matched: int
@@ -71,28 +72,26 @@ def load_authors_checkpoint(path: str | Path) -> MetaTasNet:
         path: their ``.pt`` file; generated or independent parameters, with or without residual bias, any sizes.
 
     Raises:
-        ModelError: the file is missing, is not such a checkpoint, holds anything but tensors and settings, or a tensor
-            is missing, unused or of the wrong shape (the message names it).
+        ModelError: the file is missing, is not such a checkpoint or has anything but tensors and settings, or a
+            tensor is missing, unused or of the wrong shape (the message names it).
     """
     return convert(path).network
 
 
 def convert(path: str | Path) -> Conversion:
-    """Like `load_authors_checkpoint`, with the number of tensors."""
+    """Like `load_authors_checkpoint`, but also returns the number of tensors."""
     checkpoint = read_checkpoint(Path(path))
     args, state = vars(checkpoint["args"]), dict(checkpoint["state_dict"])
-    config = model_config(args, state, path)
-    network = MetaTasNet(config)
-    wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    taken = _Reader(state, path)
-    converted = {name: taken.tensor(source, shape) for name, shape, source in _sources(config, args, state, wanted)}
-    taken.finish()
+    network = MetaTasNet(model_config(args, state, path))
+    ours, reader = network.state_dict(), _Reader(state, path)
+    converted = {name: reader.tensor(source, ours[name].shape) for name, source in _sources(network.config, args, ours)}
+    reader.finish()
     network.load_state_dict(converted, strict=True)
     return Conversion(network.eval(), len(state))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint's dict with ``args`` and ``state_dict``, nothing in it executed.
+    """The checkpoint's dict with ``args`` and ``state_dict``; nothing in it is executed.
 
     Raises:
         ModelError: see `load_authors_checkpoint`.
@@ -114,40 +113,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is no readable checkpoint ({type(error).__name__})") from None
     if not isinstance(checkpoint, dict):
         raise ModelError(f"{path} holds a {type(checkpoint).__name__}; expected a dict with 'state_dict' and 'args'")
-    kinds = {"state_dict": dict, "args": argparse.Namespace}
-    for key, kind in kinds.items():
+    for key, kind in {"state_dict": dict, "args": argparse.Namespace}.items():
         if not isinstance(checkpoint.get(key), kind):
-            raise ModelError(
-                f"{path} has no {key!r} of the authors' form; its keys are {', '.join(map(str, checkpoint))}"
-            )
+            keys = ", ".join(map(str, checkpoint))
+            raise ModelError(f"{path} has no {key!r} that is a {kind.__name__}; its keys are {keys}")
     for name, tensor in checkpoint["state_dict"].items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ModelError(
-                f"{path}: {name!r} in its state_dict is a {kind}; expected a tensor of floating-point numbers"
-            )
+            raise ModelError(f"{path}: {name!r} in its state_dict is a {kind}; expected a floating-point tensor")
     return checkpoint
 
 
 def model_config(args: dict[str, Any], state: dict[str, Tensor], path: str | Path) -> ModelConfig:
     """Our config for their arguments (our names = theirs: latent_dim N, kernel L, hop W, ...)."""
-    names = (
-        "N",
-        "L",
-        "W",
-        "B",
-        "H",
-        "E_2",
-        "filters",
-        "layers",
-        "stack",
-        "stages_num",
-        "num_mels",
-        "kernel",
-        "sampling_rate",
-        "independent_params",
-        "residual_bias",
-    )
+    names = ["N", "L", "W", "B", "H", "E_2", "filters", "layers", "stack", "stages_num", "num_mels", "kernel"]
+    names += ["sampling_rate", "independent_params", "residual_bias"]
     missing = [name for name in names if name not in args]
     if missing:
         raise ModelError(f"{path}: its args lack {', '.join(missing)}")
@@ -190,14 +170,14 @@ def model_config(args: dict[str, Any], state: dict[str, Tensor], path: str | Pat
 
 
 def _stft_factors(rate_hz: int, stages: int, path: str | Path) -> list[int]:
-    """Factors by which their STFT of 1024 samples grows in each stage: whole multiples of 8 kHz in its rate."""
+    """Factor on their STFT's 1024 samples in each stage: the stage's rate over 8 kHz, rounded down."""
     if rate_hz < 8000 or not 1 <= stages <= 4:
         raise ModelError(f"{path}: its args give {stages} stages from {rate_hz} Hz; 1 to 4 from 8000 Hz are expected")
     return [(rate_hz << i) // 8000 for i in range(stages)]
 
 
 def _check_size(args: dict[str, Any], state: dict[str, Tensor], path: str | Path) -> None:
-    """Refuses sizes that the file's own tensors cannot fill, before memory is allocated for them."""
+    """Refuses sizes for which the file has too few numbers, before memory is allocated for them."""
     held = sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in state.values())
     blocks, filters = args["layers"] * args["stack"], args["filters"]
     least = {
@@ -217,7 +197,7 @@ def _check_size(args: dict[str, Any], state: dict[str, Tensor], path: str | Path
 
 
 class _Reader:
-    """Reads the checkpoint's tensors and tracks which remain unused."""
+    """Reads the checkpoint's tensors and remembers which are unused."""
 
     def __init__(self, state: dict[str, Tensor], path: str | Path) -> None:
         self.state, self.path, self.unread = state, path, set(state)
@@ -232,7 +212,8 @@ class _Reader:
         value = None
         with suppress(RuntimeError, IndexError):  # from missing axes
             value = source.read(self)
-        if value is None or _squeezed(value.shape) != _squeezed(shape):  # theirs keep axes of size one
+        fitting = [size for size in shape if size != 1]  # theirs have more axes of size one
+        if value is None or list(value.squeeze().shape) != fitting:
             given = ", ".join(f"{name} has shape {tuple(self.state[name].shape)}" for name in source.names)
             raise ModelError(f"{self.path}: tensor {given}, which does not fit {tuple(shape)}")
         return value.reshape(shape).float()
@@ -243,12 +224,8 @@ class _Reader:
             raise ModelError(f"{self.path}: tensors that belong to no part of the network: {', '.join(left)}")
 
 
-def _squeezed(shape: Iterable[int]) -> tuple[int, ...]:
-    return tuple(size for size in shape if size != 1)
-
-
 class _Source(NamedTuple):
-    """How one of our tensors is made from theirs."""
+    """How one of our tensors is computed from theirs."""
 
     names: tuple[str, ...]
     how: str = "as is"
@@ -257,7 +234,7 @@ class _Source(NamedTuple):
     kernels: int = 1
 
     def read(self, reader: _Reader) -> Tensor:
-        if self.how == "identity":  # no embeddings there: each layer has a code per stem
+        if self.how == "identity":  # no embeddings there: each layer has a code for each stem
             return torch.eye(_STEMS)
         if self.how == "zeros":
             return torch.zeros(self.count)
@@ -269,39 +246,35 @@ class _Source(NamedTuple):
         if self.how == "by stem":  # (stem * out, ...) to (stem, out, ...)
             return tensors[0].unflatten(0, (_STEMS, -1))
         if self.how == "join":
-            return _plain_order(tensors[0], self.count, self.kernels)
+            return _deinterleaved(tensors[0], self.count, self.kernels)
         return tensors[0]
 
 
-def _plain_order(weight: Tensor, channels: int, kernels: int) -> Tensor:
-    """Encoder columns from interleaved kernels (channel 0 of each, channel 1 of each, ...) to kernel after kernel."""
+def _deinterleaved(weight: Tensor, channels: int, kernels: int) -> Tensor:
+    """Reorders columns from interleaved kernels (channel 0 of each, channel 1 of each, ...) to one after another."""
     filters, mels = weight[:, : kernels * channels], weight[:, kernels * channels :]
     return torch.cat([filters.unflatten(1, (channels, kernels)).transpose(1, 2).flatten(1, 2), mels], 1)
 
 
-def _sources(
-    config: ModelConfig, args: dict[str, Any], state: dict[str, Tensor], wanted: dict[str, torch.Size]
-) -> Iterator[tuple[str, torch.Size, _Source]]:
+def _sources(config: ModelConfig, args: dict[str, Any], ours: dict[str, Tensor]) -> Iterator[tuple[str, _Source]]:
     """The source of each of our tensors."""
-    theirs = {ours: name for name, ours in _SIMPLE.items()}
     coded = args.get("E_1") is None and not args["independent_params"]
-    for name, shape in wanted.items():
+    for name, tensor in ours.items():
         _, stage, part = name.split(".", 2)
         prefix = f"stages.{stage}."
         if part == "encoder.join.weight":
             width = config.stage_configs[int(stage)].encoder_channels
-            source = _Source((prefix + theirs[part],), "join", width, len(config.kernels))
+            source = _Source((prefix + _OTHER_NAMES[part],), "join", width, len(config.kernels))
         elif part == "embedding" and coded:
             source = _Source((), "identity")
-        elif part == "decoder.split.weight":
-            source = _Source((prefix + theirs[part],), "transposed")
-        elif part in theirs:
-            source = _Source((prefix + theirs[part],))
+        elif part in _OTHER_NAMES:
+            how = "transposed" if part == "decoder.split.weight" else "as is"
+            source = _Source((prefix + _OTHER_NAMES[part],), how)
         elif part.startswith(("encoder.filters.", "decoder.filters.")):
             source = _Source((name,))
         else:
-            source = _masking_source(prefix, part, shape, coded)
-        yield name, shape, source
+            source = _masking_source(prefix, part, tensor.shape, coded)
+        yield name, source
 
 
 def _masking_source(prefix: str, part: str, shape: torch.Size, coded: bool) -> _Source:
@@ -309,8 +282,7 @@ def _masking_source(prefix: str, part: str, shape: torch.Size, coded: bool) -> _
     found = re.fullmatch(r"masking\.(?:blocks\.(\d+)\.)?(\w+)\.?(.*)", part)
     block, layer, rest = found.groups() if found else (None, part, "")
     names = _MASK_NAMES if block is None else _BLOCK_NAMES
-    their_layer = next(theirs for theirs, ours in names.items() if ours == layer)
-    base = f"{prefix}mask.{'' if block is None else f'tcn.{block}.'}{their_layer}"
+    base = f"{prefix}mask.{'' if block is None else f'tcn.{block}.'}{names[layer]}"
     if not rest:
         return _Source((f"{base}.weight",))  # a PReLU's slope
     role, _, field = rest.partition(".")  # e.g. kernel, bottleneck.weight
@@ -319,12 +291,10 @@ def _masking_source(prefix: str, part: str, shape: torch.Size, coded: bool) -> _
             return _Source((f"{base}.group_norm.weight", f"{base}.group_norm.bias"), "scale and shift")
         return _Source((f"{base}.conv.{'weight' if role == 'kernel' else 'bias'}",), "by stem")
     if field.startswith("bottleneck"):
-        if coded:
-            return (
-                _Source((f"{base}.bottleneck",), "transposed")
-                if field.endswith("weight")
-                else _Source((), "zeros", shape.numel())
-            )
-        return _Source((f"{base}.{field}",))
+        if not coded:
+            return _Source((f"{base}.{field}",))
+        if field.endswith("bias"):
+            return _Source((), "zeros", shape.numel())
+        return _Source((f"{base}.bottleneck",), "transposed")
     head = {"scale_shift": "affine", "kernel": "kernel", "bias": "bias"}[role]
     return _Source((f"{base}.{head}.{field.rpartition('.')[2]}",))

@@ -25,7 +25,8 @@ from onnx import TensorProto
 from hyperstem.config import ModelConfig
 from hyperstem.errors import ModelError
 from hyperstem.files import replacing
-from hyperstem.models.export_layers import StageGraph
+from hyperstem.models.export_layers import add_stage
+from hyperstem.models.export_stage import StageGraph
 from hyperstem.models.export_unet import add_unet
 from hyperstem.models.onnx_graph import Graph
 from hyperstem.models.store import FORMAT, PLAIN, config_to_json
@@ -108,12 +109,12 @@ def _add_tasnet(graph: Graph, folded: MetaTasNet, config: ModelConfig, chosen: S
             break
         work = StageGraph(config, config.stage_configs[i], frames, waves[i], times[i], picks[i], table)
         if i == 0:
-            decoded, latent = work.add(graph, stage, None)
+            decoded, latent = add_stage(graph, work, stage, None)
         else:
             if config.octaves:
                 work = work._replace(before=(decoded, waves[i - 1]))
             run = "" if plain else graph.op("Greater", wanted, graph.ints(i))
-            decoded, latent = graph.when(run, partial(work.add, stage=stage, previous=latent))
+            decoded, latent = graph.when(run, partial(add_stage, sizes=work, stage=stage, previous=latent))
         if plain:
             continue
         graph.output(decoded, f"waves{i}", [f"waves{i}_{axis}" for axis in ("batch", "pick", "channel", "time")])

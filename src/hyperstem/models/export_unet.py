@@ -27,13 +27,13 @@ from hyperstem.network.unet_layers import (
 )
 
 SMALL = 1e-12 / 4
-"""Power that keeps `bands.stereo_width` from dividing by zero; here middle and side are halves of sums."""
+"""Keeps the stereo width from dividing by zero; `bands.stereo_width` adds four times as much to powers of full sums."""
 GATES = (0, 3, 1, 2)
-"""torch keeps an LSTM's gates as input, forget, cell, output; ONNX as input, output, forget, cell."""
+"""Order of an LSTM's gates: input, forget, cell, output in torch; input, output, forget, cell in ONNX."""
 
 
 class Affine:
-    """What a batch norm does in evaluation mode: ``x * scale + shift`` for every channel, both (channel,)."""
+    """A batch norm in evaluation mode as ``x * scale + shift``, both (channel,)."""
 
     def __init__(self, norm: nn.BatchNorm2d, scale: Tensor, shift: Tensor) -> None:
         mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
@@ -43,19 +43,19 @@ class Affine:
 
 
 def add_unet(graph: Graph, network: MetaUNet, stems: Sequence[int]) -> None:
-    """Adds a network, folded and in evaluation mode, to an empty graph that gives the masks of some stems."""
+    """Adds a folded network to an empty graph, with the masks of the given stems as output."""
     config = network.config
     shape = ["batch", 2, "frame", config.n_fft // 2, 2]
     mixture = graph.op("Transpose", graph.input("mixture", shape), perm=[4, 0, 1, 3, 2])  # (2, batch, 2, bin, frame)
     real, imaginary = (graph.op("Gather", mixture, graph.constant(np.array(i)), axis=0) for i in range(2))
-    parts = _middle_and_side(graph, real), _middle_and_side(graph, imaginary)
+    parts = _mid_and_side(graph, real), _mid_and_side(graph, imaginary)
     power = [graph.op("Add", _square(graph, re), _square(graph, im)) for re, im in zip(*parts, strict=True)]
     frames = graph.op("Shape", real, start=3)
     spare = graph.op("Mod", graph.op("Neg", frames), graph.ints(config.frame_multiple))
     features = _padded(graph, _features(graph, network, parts, power), spare)
-    bottleneck, beside = _encoder(graph, network.encoder, features)
-    raw = _extractor(graph, network.extractor, bottleneck, beside)
-    masks = _masks(graph, raw, _sideness(graph, network, power, spare), config)
+    bottleneck, skips = _encoder(graph, network.encoder, features)
+    coefficients = _extractor(graph, network.extractor, bottleneck, skips)
+    masks = _masks(graph, coefficients, _stereo_width(graph, network, power, spare), config)
     masks = graph.op("Slice", masks, graph.ints(0), frames, graph.ints(3))
     if list(stems) != list(range(len(config.stems))):
         masks = graph.op("Gather", masks, graph.ints(*stems), axis=2)
@@ -71,8 +71,8 @@ def _square(graph: Graph, x: str) -> str:
     return graph.op("Mul", x, x)
 
 
-def _middle_and_side(graph: Graph, x: str) -> list[str]:
-    """Left and right (batch, 2, bin, frame) to middle and side, each (batch, 1, bin, frame)."""
+def _mid_and_side(graph: Graph, x: str) -> list[str]:
+    """Left and right (batch, 2, bin, frame) to mid and side, each (batch, 1, bin, frame)."""
     left, right = graph.split(x, [1, 1], 1)
     return [graph.op("Mul", graph.op(kind, left, right), graph.floats(0.5)) for kind in ("Add", "Sub")]
 
@@ -92,7 +92,7 @@ def _features(graph: Graph, network: MetaUNet, parts: Sequence[list[str]], power
 
 
 def _encoder(graph: Graph, encoder: Encoder, features: str) -> tuple[str, list[str]]:
-    """The bottleneck, and the skip connections of the levels above it, finest first."""
+    """The bottleneck and the skip connections, level 0 first."""
     config, rows = encoder.config, []
     norm = Affine(encoder.norm, encoder.norm.weight, encoder.norm.bias)
     cut = graph.split(features, config.band_bins, 2)
@@ -103,21 +103,21 @@ def _encoder(graph: Graph, encoder: Encoder, features: str) -> tuple[str, list[s
         rows.append(_conv(graph, part, _scaled(join.weight, norm.scale)))
     place = encoder.place.numpy() * norm.scale[:, None, None] + norm.shift[:, None, None]
     x = graph.op("Relu", graph.op("Add", graph.op("Concat", *rows, axis=2), graph.floats(place)))
-    beside = []
+    skips = []
     for level, down in zip(encoder.levels, encoder.down, strict=True):
         for block in level:
             x = _layer(graph, x, block)
-        beside.append(x)
+        skips.append(x)
         x = _conv_norm(graph, x, down)
     for layer in encoder.core:
         x = _layer(graph, x, layer)
-    return x, beside
+    return x, skips
 
 
 def _layer(graph: Graph, x: str, layer: nn.Module) -> str:
     """A layer of the encoder."""
     if isinstance(layer, TimeLSTM):
-        return _memory(graph, x, layer)
+        return _time_lstm(graph, x, layer)
     if isinstance(layer, ConvNorm):
         return _conv_norm(graph, x, layer)
     if isinstance(layer, Block):
@@ -170,7 +170,7 @@ def _affine(graph: Graph, x: str, norm: nn.BatchNorm2d) -> str:
     return graph.op("Add", graph.op("Mul", x, scale), shift)
 
 
-def _memory(graph: Graph, x: str, layer: TimeLSTM) -> str:
+def _time_lstm(graph: Graph, x: str, layer: TimeLSTM) -> str:
     """A bidirectional LSTM along the columns of every row; (batch, channel, row, column) in and out."""
     lstm, units = layer.lstm, layer.lstm.hidden_size
 
@@ -194,20 +194,18 @@ def _memory(graph: Graph, x: str, layer: TimeLSTM) -> str:
     return graph.op("Add", x, graph.op("Transpose", y, perm=[1, 3, 2, 0]))
 
 
-def _extractor(graph: Graph, extractor: Extractor, x: str, beside: Sequence[str]) -> str:
+def _extractor(graph: Graph, extractor: Extractor, x: str, skips: Sequence[str]) -> str:
     """(batch, stem, MASK_COEFFICIENTS, patch, row, column)."""
     config = extractor.config
-    for rise, level in zip(reversed(extractor.rises), reversed(beside), strict=True):
-        x = _rise(graph, rise, x, level)
-    cut = graph.split(x, config.band_rows, 2)
-    raw = graph.op(
-        "Concat", *(_stem_conv(graph, part, head) for part, head in zip(cut, extractor.heads, strict=True)), axis=2
-    )
-    return graph.op("Reshape", raw, graph.ints(0, len(config.stems), MASK_COEFFICIENTS, config.patch, config.rows, -1))
+    for rise, skip in zip(reversed(extractor.rises), reversed(skips), strict=True):
+        x = _up_block(graph, rise, x, skip)
+    parts = zip(graph.split(x, config.band_rows, 2), extractor.heads, strict=True)
+    x = graph.op("Concat", *(_stem_conv(graph, part, head) for part, head in parts), axis=2)
+    return graph.op("Reshape", x, graph.ints(0, len(config.stems), MASK_COEFFICIENTS, config.patch, config.rows, -1))
 
 
 def _stem_conv(graph: Graph, x: str, layer: StemConv2d, norm: StemNorm2d | None = None, shifted: bool = True) -> str:
-    """The stems' convolution and the norm that follows it, if any, with or without its shift."""
+    """A convolution of the stems, followed by a norm, if one is given, with or without its shift."""
     weight, shift = layer.weights(None)
     kernel, bias = weight.numpy(), None if shift is None else shift.numpy()
     if norm is not None:
@@ -220,16 +218,15 @@ def _stem_conv_norm(graph: Graph, x: str, layer: StemConvNorm) -> str:
     return graph.op("Relu", _stem_conv(graph, x, layer.conv, layer.norm))
 
 
-def _rise(graph: Graph, rise: UpBlock, x: str, beside: str) -> str:
-    scales = graph.constant(np.array([1, 1, *rise.factor], np.float32))
-    below = _stem_conv(graph, x, rise.below, rise.norm)
-    below = graph.op("Resize", below, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric")
-    # The norm of a sum: its scale goes into both convolutions, its shift into one.
-    level = _stem_conv(graph, beside, rise.beside, rise.norm, shifted=False)
-    x = graph.op("Relu", graph.op("Add", below, level))
-    if isinstance(rise.block, StemConvNorm):
-        return _stem_conv_norm(graph, x, rise.block)
-    return _stem_block(graph, x, rise.block)
+def _up_block(graph: Graph, layer: UpBlock, x: str, skip: str) -> str:
+    scales = graph.constant(np.array([1, 1, *layer.factor], np.float32))
+    x = _stem_conv(graph, x, layer.below, layer.norm)
+    x = graph.op("Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric")
+    # The norm is applied to a sum: its scale belongs into both convolutions, its shift into one.
+    skip = _stem_conv(graph, skip, layer.beside, layer.norm, shifted=False)
+    x = graph.op("Relu", graph.op("Add", x, skip))
+    block = layer.block
+    return _stem_conv_norm(graph, x, block) if isinstance(block, StemConvNorm) else _stem_block(graph, x, block)
 
 
 def _stem_block(graph: Graph, x: str, block: StemBlock) -> str:
@@ -237,7 +234,7 @@ def _stem_block(graph: Graph, x: str, block: StemBlock) -> str:
     return graph.op("Relu", graph.op("Add", x, y))
 
 
-def _sideness(graph: Graph, network: MetaUNet, power: Sequence[str], spare: str) -> str:
+def _stereo_width(graph: Graph, network: MetaUNet, power: Sequence[str], spare: str) -> str:
     """(batch, 1, patch, row, column); see `bands.stereo_width`."""
     config, rows = network.config, []
     for each in power:  # (batch, 1, bin, frame)
@@ -247,33 +244,33 @@ def _sideness(graph: Graph, network: MetaUNet, power: Sequence[str], spare: str)
             part = graph.op("Reshape", part, graph.ints(0, 1, count, width, -1))
             parts.append(graph.op("ReduceSum", part, graph.ints(3), keepdims=0))
         rows.append(graph.op("Concat", *parts, axis=2))
-    middle, side = rows
-    total = graph.op("Add", graph.op("Add", middle, side), graph.floats(SMALL))
+    mid, side = rows
+    total = graph.op("Add", graph.op("Add", mid, side), graph.floats(SMALL))
     share = graph.op("Div", graph.op("Mul", side, graph.floats(1 / bands.FULL_WIDTH)), total)
     share = _padded(graph, graph.op("Min", share, graph.floats(1.0)), spare)
     share = graph.op("Reshape", share, graph.ints(0, 1, config.rows, -1, config.patch))
     return graph.op("Transpose", share, perm=[0, 1, 4, 2, 3])
 
 
-def _masks(graph: Graph, raw: str, sides: str, config: UNetConfig) -> str:
+def _masks(graph: Graph, coefficients: str, width: str, config: UNetConfig) -> str:
     """(4, batch, stem, frame, row): real parts of left and right, imaginary parts of both; see `bands.masks`.
 
     Args:
-        raw: (batch, stem, MASK_COEFFICIENTS, patch, row, column).
-        sides: (batch, 1, patch, row, column).
+        coefficients: (batch, stem, MASK_COEFFICIENTS, patch, row, column).
+        width: stereo width (batch, 1, patch, row, column).
     """
-    parts = graph.split(raw, [1] * MASK_COEFFICIENTS, 2)
+    parts = graph.split(coefficients, [1] * MASK_COEFFICIENTS, 2)
     weight, *corrections = (graph.op("Squeeze", part, graph.ints(2)) for part in parts)
-    # Softmax over the stems, written out: onnxruntime's would transpose, because stems are not the last axis.
+    # Softmax over the stems, written out: onnxruntime's would transpose, since stems are not the last axis.
     weight = graph.op("Exp", graph.op("Sub", weight, graph.op("ReduceMax", weight, graph.ints(1), keepdims=1)))
     weight = graph.op("Div", weight, graph.op("ReduceSum", weight, graph.ints(1), keepdims=1))
     own = []
     for part in corrections:
         common = graph.op("ReduceSum", graph.op("Mul", weight, part), graph.ints(1), keepdims=1)
         own.append(graph.op("Mul", weight, graph.op("Sub", part, common)))
-    middle = graph.op("Add", weight, own[0]), own[1]
-    side = [graph.op("Mul", part, sides) for part in own[2:]]
-    pairs = [graph.op(kind, *both) for both in zip(middle, side, strict=True) for kind in ("Add", "Sub")]
+    mean = graph.op("Add", weight, own[0]), own[1]  # real and imaginary part of the mean of left and right
+    difference = [graph.op("Mul", part, width) for part in own[2:]]
+    pairs = [graph.op(kind, *both) for both in zip(mean, difference, strict=True) for kind in ("Add", "Sub")]
     masks = graph.op("Concat", *(graph.op("Unsqueeze", part, graph.ints(0)) for part in pairs), axis=0)
     masks = graph.op("Transpose", masks, perm=[0, 1, 2, 5, 3, 4])  # (4, batch, stem, column, patch, row)
     return graph.op("Reshape", masks, graph.ints(4, 0, 0, -1, config.rows))
