@@ -54,7 +54,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch, protocol):
         torch.save({"state": Foreign()}, path)
     else:
         path.write_bytes(pickle.dumps(Foreign(), protocol=2))
-    with pytest.raises(ModelError, match="no hyperstem checkpoint"):
+    with pytest.raises(ModelError, match="not a hyperstem checkpoint"):
         checkpoint.load(path)
     assert not (tmp_path / "executed").exists()
 
@@ -74,7 +74,7 @@ def test_other_files(tmp_path):
     with pytest.raises(ModelError, match="nothing to resume"):
         checkpoint.load(path)
     torch.save({"weights": torch.zeros(2)}, path)
-    with pytest.raises(ModelError, match="no hyperstem checkpoint"):
+    with pytest.raises(ModelError, match="not a hyperstem checkpoint"):
         checkpoint.load(path)
     torch.save({"format": 99, "config": "{}", "state": {}}, path)
     with pytest.raises(ModelError, match="format 99"):

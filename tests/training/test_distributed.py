@@ -13,7 +13,7 @@ from hyperstem.config import ModelConfig
 from hyperstem.errors import ConfigError
 from hyperstem.network import MetaTasNet
 from hyperstem.training import distributed
-from hyperstem.training.distributed import World, find_device, launched, world
+from hyperstem.training.distributed import World, find_device, find_world, process_group
 
 MODEL = {
     "base_rate_hz": 4000,
@@ -37,7 +37,7 @@ from pathlib import Path
 import torch
 from hyperstem.config import STEMS
 from hyperstem.data.dataset import Batch
-from hyperstem.training.distributed import launched, world
+from hyperstem.training.distributed import process_group, find_world
 from hyperstem.training.losses import Objective
 from hyperstem.network import MetaTasNet
 from hyperstem.training.trainer import Trainer
@@ -54,8 +54,8 @@ class Noise:
         mixture = stems.sum(1)
         if index == 4:
             stems[3] = float("nan")  # in the second process's share alone
-        each = 4 // here.size
-        own = slice(here.rank * each, (here.rank + 1) * each)
+        each = 4 // world.size
+        own = slice(world.rank * each, (world.rank + 1) * each)
         return Batch((mixture[own],), (stems[own],), active[own], None)
 
 tables = {
@@ -64,12 +64,12 @@ tables = {
     "train": dict(batch=4, accumulate=2, average=0.9, lookahead_steps=2, log_steps=2, learning_rate=1e-3),
     "data": dict(sources=[dict(name="a", layout="folders", path=".")], workers=0),
 }
-with launched(torch.device("cpu")) as here:
+with process_group(torch.device("cpu")) as world:
     settings = from_tables(tables, Path("c.toml"))
-    torch.manual_seed(here.rank)  # several processes begin from the first one's weights
+    torch.manual_seed(world.rank)  # several processes begin from the first one's weights
     network = MetaTasNet(settings.model)
-    trainer = Trainer(settings, Path(sys.argv[1]), network, Objective(settings.loss), Noise(), here=here)
-    outcome = trainer.run(50, stop=lambda: here.rank == here.size - 1 and trainer.tally.step >= 5)
+    trainer = Trainer(settings, Path(sys.argv[1]), network, Objective(settings.loss), Noise(), world=world)
+    outcome = trainer.run(50, stop=lambda: world.rank == world.size - 1 and trainer.tally.step >= 5)
     total = sum(weight.double().sum().item() for weight in network.parameters())
     print(outcome.step, outcome.reason, trainer.tally.skipped, total)
 """
@@ -120,19 +120,19 @@ def test_two_processes_train_as_one(tmp_path):
 
 
 def test_one_process_needs_nothing():
-    with launched(torch.device("cpu")) as here:
-        assert here == world() == World(0, 1, 0)
-        assert here.leads
+    with process_group(torch.device("cpu")) as world:
+        assert world == find_world() == World(0, 1, 0)
+        assert world.is_main
         values = torch.tensor([1.0, 2.0])
-        assert distributed.total(values) is distributed.largest(values) is values
-        assert distributed.processes() == 1
+        assert distributed.total(values) is distributed.maximum(values) is values
+        assert distributed.process_count() == 1
 
 
 def test_the_environment_of_torchrun(monkeypatch):
     for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
-    assert world() == World(3, 4, 1)
-    assert not world().leads
+    assert find_world() == World(3, 4, 1)
+    assert not find_world().is_main
 
 
 @pytest.mark.parametrize("name", ["tpu9", "cuda:99", ""])

@@ -78,7 +78,7 @@ def test_a_process_that_is_started_anew_goes_on(config, tmp_path, monkeypatch, c
     assert ("resumed", 2) in events(tmp_path / "run")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     assert main([*words, "6"]) == 1
-    assert "holds a run already" in capsys.readouterr().err
+    assert "contains a run already" in capsys.readouterr().err
 
 
 def children(parent):
@@ -132,7 +132,7 @@ def test_going_on_if_there_is_something_to_go_on_from(config, tmp_path):
 
 
 def test_processes_that_do_not_see_one_folder_do_not_train_together(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed, "processes", lambda: 2)
+    monkeypatch.setattr(distributed, "process_count", lambda: 2)
     monkeypatch.setattr(distributed, "total", lambda values: values + 1)
     with pytest.raises(ConfigError, match="only some processes see"):
         train(config, tmp_path / "run", steps=1)

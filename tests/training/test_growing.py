@@ -11,7 +11,7 @@ from hyperstem.errors import ModelError
 from hyperstem.models import store
 from hyperstem.network import build
 from hyperstem.training import checkpoint
-from hyperstem.training.initial_weights import begin_from
+from hyperstem.training.initial_weights import load_matching
 from hyperstem.training.losses import Objective
 from hyperstem.training.optim import build_optimizer, freeze
 from hyperstem.training.recompute import recompute
@@ -30,22 +30,22 @@ def test_a_fifth_stem_takes_everything_that_four_know(tmp_path):
     small = saved(tmp_path / "four.safetensors")
     grown = small_network(2, config=TINY, stems=FIVE)
     before = grown.stages[0].embedding[1].clone()
-    taken = begin_from(grown, tmp_path / "four.safetensors")
-    assert set(taken.taken) == set(small.state_dict()) and taken.unused == []
-    assert taken.kept == [f"stages.{i}.embedding[piano]: not in the file" for i in range(2)]
+    match = load_matching(grown, tmp_path / "four.safetensors")
+    assert set(match.loaded) == set(small.state_dict()) and match.unused == []
+    assert match.missing == [f"stages.{i}.embedding[piano]: not in the file" for i in range(2)]
     for stage, old in zip(grown.stages, small.stages, strict=True):
         for stem in STEMS:
             assert torch.equal(stage.embedding[FIVE.index(stem)], old.embedding[STEMS.index(stem)])
     assert torch.equal(grown.stages[0].embedding[1], before)
     with pytest.raises(ModelError, match=r"embedding\[piano\].*init_strict"):
-        begin_from(grown, tmp_path / "four.safetensors", strict=True)
+        load_matching(grown, tmp_path / "four.safetensors", strict=True)
 
 
 @pytest.mark.parametrize("parameters", ["generated", "independent"])
 def test_stems_in_another_order_keep_their_names(tmp_path, parameters):
     small = saved(tmp_path / "model.safetensors", parameters=parameters)
     turned = small_network(2, config=TINY, stems=STEMS[::-1], parameters=parameters)
-    begin_from(turned, tmp_path / "model.safetensors", strict=True)
+    load_matching(turned, tmp_path / "model.safetensors", strict=True)
     pyramid = [torch.randn(1, 400), torch.randn(1, 800)]
     with torch.no_grad():
         ours, theirs = turned(pyramid)[-1].stems, small(pyramid)[-1].stems
@@ -57,7 +57,7 @@ def test_a_checkpoint_knows_its_stems_too(tmp_path):
     config = {"model": {"stems": list(STEMS)}}
     checkpoint.save(tmp_path / "checkpoint", {"network": small.state_dict()}, config)
     grown = small_network(2, config=TINY, stems=FIVE)
-    begin_from(grown, tmp_path / "checkpoint")
+    load_matching(grown, tmp_path / "checkpoint")
     assert torch.equal(grown.stages[1].embedding[4], small.stages[1].embedding[3])
 
 

@@ -3,7 +3,14 @@ import torch
 
 from hyperstem.config import SpectralLossConfig
 from hyperstem.network import bands
-from hyperstem.training.spectral_loss import Energies, SpectralObjective, band_sizes, energies, moments, rest_frames
+from hyperstem.training.spectral_loss import (
+    Energies,
+    SpectralObjective,
+    band_sizes,
+    compute_energies,
+    compute_moments,
+    rest_frames,
+)
 from unets import lively_unet, small_sizes
 
 
@@ -20,14 +27,14 @@ def report(network, waves: torch.Tensor, active=None, merge=None, **config: floa
 def test_errors_are_those_of_the_stems_that_the_masks_give() -> None:
     network, waves = lively_unet(), stems()
     spectra = network.spectrum(waves)
-    mixture, known = moments(spectra, network.config)
+    mixture, moments = compute_moments(spectra, network.config)
     with torch.no_grad():
-        found = energies(network, mixture, known)
+        energies = compute_energies(network, mixture, moments)
         mask = bands.masks(network.mask_coefficients(mixture), bands.stereo_width(mixture, network.config))
     estimates = bands.apply_masks(mask, mixture, network.widths)
-    wrong = (estimates - spectra).square().sum((2, 3, 4, 5))
-    torch.testing.assert_close(found.wrong.sum((2, 3)), wrong, rtol=1e-3, atol=1e-2)
-    torch.testing.assert_close(found.stems.sum((2, 3)), spectra.square().sum((2, 3, 4, 5)), rtol=1e-4, atol=1e-2)
+    error = (estimates - spectra).square().sum((2, 3, 4, 5))
+    torch.testing.assert_close(energies.error.sum((2, 3)), error, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(energies.stems.sum((2, 3)), spectra.square().sum((2, 3, 4, 5)), rtol=1e-4, atol=1e-2)
 
 
 def test_bands_are_cut_where_they_should_be() -> None:
@@ -36,9 +43,9 @@ def test_bands_are_cut_where_they_should_be() -> None:
     assert band_sizes(sizes)[:2] == [4, 12]
 
 
-def energy(wrong: float, stem: float, frames: int = 8) -> Energies:
+def energy(error: float, stem: float, frames: int = 8) -> Energies:
     ones = torch.ones(1, 2, 2, frames)
-    return Energies(wrong * ones, stem * ones, torch.full((1, 2, frames), 2.0))
+    return Energies(error * ones, stem * ones, torch.full((1, 2, frames), 2.0))
 
 
 def test_the_score_is_the_snr_in_db_up_to_the_threshold() -> None:
@@ -58,18 +65,20 @@ def test_silent_stems_cost_what_leaks_into_them() -> None:
 
 def test_rests_within_a_song_count_by_themselves() -> None:
     objective = SpectralObjective(SpectralLossConfig(bands=0.0, silence=0.0, rests=1.0))
-    found = energy(0.2, 1.0)
-    found.stems[:, 0, :, 4:] = 0.0
-    assert objective.score(found, torch.ones(1, 2), 4, None).parts["stage0/rests"] == pytest.approx(20.04, abs=0.1)
+    energies = energy(0.2, 1.0)
+    energies.stems[:, 0, :, 4:] = 0.0
+    assert objective.score(energies, torch.ones(1, 2), 4, None).parts["stage0/rests"] == pytest.approx(20.04, abs=0.1)
     assert objective.score(energy(0.2, 1.0), torch.ones(1, 2), 4, None).parts["stage0/rests"] == 0
 
 
 def test_bands_and_stems_that_nobody_hears_do_not_count() -> None:
     objective = SpectralObjective(SpectralLossConfig(bands=1.0, silence=0.0, rests=0.0))
-    found = energy(0.1, 1.0)
-    found.stems[:, :, 1] = 1e-4
-    found.wrong[:, :, 1] = 1.0
-    assert objective.score(found, torch.ones(1, 2), 4, None).parts["stage0/bands"] == pytest.approx(-2 * 9.59, abs=0.1)
+    energies = energy(0.1, 1.0)
+    energies.stems[:, :, 1] = 1e-4
+    energies.error[:, :, 1] = 1.0
+    assert objective.score(energies, torch.ones(1, 2), 4, None).parts["stage0/bands"] == pytest.approx(
+        -2 * 9.59, abs=0.1
+    )
 
 
 def test_stems_known_as_a_sum_are_scored_as_one() -> None:
@@ -80,13 +89,13 @@ def test_stems_known_as_a_sum_are_scored_as_one() -> None:
     together[:, 2] += together[:, 3]
     together[:, 3] = 0
     spectra = network.spectrum(together)
-    mixture, known = moments(spectra, network.config)
+    mixture, moments = compute_moments(spectra, network.config)
     with torch.no_grad():
-        found = energies(network, mixture, known, merge)
+        energies = compute_energies(network, mixture, moments, merge)
         mask = bands.masks(network.mask_coefficients(mixture), bands.stereo_width(mixture, network.config))
     estimates = bands.apply_masks(mask, mixture, network.widths)
-    wrong = (estimates[:, 2] + estimates[:, 3] - spectra[:, 2]).square().sum()
-    torch.testing.assert_close(found.wrong[:, 2].sum(), wrong, rtol=1e-3, atol=1e-2)
+    error = (estimates[:, 2] + estimates[:, 3] - spectra[:, 2]).square().sum()
+    torch.testing.assert_close(energies.error[:, 2].sum(), error, rtol=1e-3, atol=1e-2)
     active = torch.tensor([[1.0, 1, 1, 0]])
     assert report(network, together, active, merge).total.isfinite()
 

@@ -23,14 +23,14 @@ from hyperstem.errors import ConfigError, ModelError
 from hyperstem.models import store
 from hyperstem.network import MetaTasNet
 from hyperstem.training import checkpoint, journal, validation
-from hyperstem.training.initial_weights import begin_from
+from hyperstem.training.initial_weights import load_matching
 from hyperstem.training.losses import LossReport, Objective
 from hyperstem.training.run import train
 from hyperstem.training.settings import from_tables, read, resumable_changes
 from hyperstem.training.statistics import spectrogram_statistics
 from hyperstem.training.step import TrainingStep
 from hyperstem.training.trainer import Trainer
-from hyperstem.training.validation import clip_scores, separated, validate
+from hyperstem.training.validation import clip_scores, separate, validate
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -149,7 +149,7 @@ def test_a_run_leaves_its_files(config, tmp_path, capsys):
     for name, tensor in load_file(tmp_path / "run" / "last.safetensors").items():
         assert torch.equal(tensor, average[name])
     assert run(config, tmp_path / "run") == 1
-    assert "holds a run already" in capsys.readouterr().err
+    assert "contains a run already" in capsys.readouterr().err
 
 
 def test_a_picture_of_the_curves(config, tmp_path):
@@ -427,25 +427,25 @@ def test_growing_takes_what_fits(config, tmp_path):
     small, whole = MetaTasNet(settings.model.first_stages(1)), MetaTasNet(settings.model)
     store.save(tmp_path / "small.safetensors", small)
     before = {name: value.clone() for name, value in whole.state_dict().items()}
-    taken = begin_from(whole, tmp_path / "small.safetensors")
-    assert set(taken.taken) == small.state_dict().keys()
-    assert taken.unused == []
+    match = load_matching(whole, tmp_path / "small.safetensors")
+    assert set(match.loaded) == small.state_dict().keys()
+    assert match.unused == []
     for name, value in whole.state_dict().items():
         assert torch.equal(value, small.state_dict()[name] if name.startswith("stages.0.") else before[name])
-    assert all(text.startswith("stages.1.") and text.endswith("not in the file") for text in taken.kept)
+    assert all(text.startswith("stages.1.") and text.endswith("not in the file") for text in match.missing)
     with pytest.raises(ModelError, match="init_strict"):
-        begin_from(whole, tmp_path / "small.safetensors", strict=True)
-    begin_from(small, tmp_path / "small.safetensors", strict=True)
+        load_matching(whole, tmp_path / "small.safetensors", strict=True)
+    load_matching(small, tmp_path / "small.safetensors", strict=True)
     checkpoint.save(tmp_path / "checkpoint", {"network": small.state_dict()}, {})
-    assert set(begin_from(whole, tmp_path / "checkpoint").taken) == small.state_dict().keys()
+    assert set(load_matching(whole, tmp_path / "checkpoint").loaded) == small.state_dict().keys()
     save_file({"stages.0.embedding": torch.zeros(3, 3), "else": torch.zeros(2)}, tmp_path / "odd.safetensors")
-    with pytest.raises(ModelError, match="no tensor fits"):
-        begin_from(whole, tmp_path / "odd.safetensors")
+    with pytest.raises(ModelError, match="no tensor matches"):
+        load_matching(whole, tmp_path / "odd.safetensors")
     (tmp_path / "torn.safetensors").write_bytes(b"x" * 50)
     with pytest.raises(ModelError, match="no safetensors file"):
-        begin_from(whole, tmp_path / "torn.safetensors")
+        load_matching(whole, tmp_path / "torn.safetensors")
     with pytest.raises(ModelError, match="no weights"):
-        begin_from(whole, tmp_path / "none.safetensors")
+        load_matching(whole, tmp_path / "none.safetensors")
 
 
 def test_a_grown_run_keeps_frozen_parts(config, tmp_path):
@@ -507,9 +507,9 @@ def test_long_clips_are_separated_in_parts(monkeypatch):
     with torch.no_grad():
         whole = network(waves)[-1].stems[0]
     network.register_forward_hook(lambda _, inputs, __: longest.append(inputs[0][0].shape[-1]))
-    assert torch.equal(separated(network, waves, rates_hz, torch.device("cpu")), whole)
+    assert torch.equal(separate(network, waves, rates_hz, torch.device("cpu")), whole)
     monkeypatch.setattr(validation, "PART_S", 2.0)
-    parts = separated(network, waves, rates_hz, torch.device("cpu"))
+    parts = separate(network, waves, rates_hz, torch.device("cpu"))
     assert max(longest[1:]) == 2 * rates_hz[0] and len(longest) == 7
     assert parts.shape == whole.shape
     error = (parts - whole).square().sum() / whole.square().sum()

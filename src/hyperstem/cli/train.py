@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             stop=lambda: bool(received),
             observer=bar,
         )
-    if not bar.leads:
+    if not bar.is_main:
         return 0
     best = f", best {outcome.best:.2f} dB" if outcome.best > float("-inf") else ""
     print(f"{folder}: {outcome.step} of {steps} steps{best}")
@@ -101,13 +101,13 @@ class _Bar:
     def __init__(self, steps: int, quiet: bool) -> None:
         from tqdm import tqdm
 
-        from hyperstem.training.distributed import world
+        from hyperstem.training.distributed import find_world
 
-        self.leads = world().leads
+        self.is_main = find_world().is_main
         self._bar = tqdm(
             total=steps,
             unit="step",
-            disable=quiet or not self.leads,
+            disable=quiet or not self.is_main,
             dynamic_ncols=True,
             smoothing=0.05,
             mininterval=0.5 if sys.stderr.isatty() else 30,

@@ -1,1 +1,1 @@
-"""Training: settings of a run, one training step, the loop around it, validation, and what a run writes."""
+"""Training: settings of a run, training steps and their loop, validation, checkpoints and logs."""

@@ -1,4 +1,4 @@
-"""The state of a training run in one file: written whole or not at all, read without running code from it."""
+"""Checkpoints: the state of a run in one file, written whole or not at all, and read without running code from it."""
 
 import io
 import json
@@ -18,26 +18,23 @@ FORMAT = 1
 
 
 class Change(NamedTuple):
-    """One setting that differs between two configs; a missing one is None."""
+    """One setting that differs between two configs; None where it is missing."""
 
     key: str
     old: Any
     new: Any
 
     def __str__(self) -> str:
-        return f"{self.key}: {_shown(self.old)} -> {_shown(self.new)}"
-
-
-def _shown(value: Any) -> str:
-    return "(none)" if value is None else json.dumps(value)
+        old, new = ("(none)" if value is None else json.dumps(value) for value in (self.old, self.new))
+        return f"{self.key}: {old} -> {new}"
 
 
 def save(path: Path, state: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Writes a run's state, whole or not at all.
 
     Args:
-        state: tensors, numbers, text, and lists and dicts of them; nothing else can be read back.
-        config: the run's settings as plain JSON values.
+        state: tensors, numbers, text, and lists and dicts of them; `load` accepts nothing else.
+        config: settings of the run as plain JSON values.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         torch.save({"format": FORMAT, "config": json.dumps(config), "state": dict(state)}, file)
@@ -46,13 +43,13 @@ def save(path: Path, state: Mapping[str, Any], config: Mapping[str, Any]) -> Non
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads what `save` wrote, on the processor.
+    """Reads a checkpoint; its tensors are on the CPU.
 
     Returns:
         The state and the config.
 
     Raises:
-        ModelError: no such file, damaged, of another kind, or it holds anything but tensors and plain values.
+        ModelError: the file is missing, damaged, not a checkpoint, or contains more than tensors and plain values.
     """
     if not path.is_file():
         raise ModelError(f"no checkpoint {path}: nothing to resume")
@@ -60,39 +57,38 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(
-            f"{path} is no hyperstem checkpoint: it is damaged, or holds more than tensors and plain values"
+            f"{path} is not a hyperstem checkpoint: it is damaged, or contains more than tensors and plain values"
         ) from None
     except (RuntimeError, EOFError, LookupError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise ModelError(f"checkpoint {path} is damaged: {(str(error).splitlines() or ['it ends early'])[0]}") from None
     if not isinstance(content, dict) or content.keys() != {"format", "config", "state"}:
-        raise ModelError(f"{path} is no hyperstem checkpoint")
+        raise ModelError(f"{path} is not a hyperstem checkpoint")
     if content["format"] != FORMAT:
         raise ModelError(f"checkpoint {path} has format {content['format']}; this version reads {FORMAT}")
     return content["state"], json.loads(content["config"])
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Change]:
-    """The settings that differ, as dotted keys; lists are compared item by item where their items are tables."""
-    found: list[Change] = []
+    """The settings that differ, with dotted keys; lists of tables are compared item by item."""
+    differing: list[Change] = []
     for key in dict.fromkeys([*old, *new]):
         before, after = old.get(key), new.get(key)
-        if _tables(before) and _tables(after):
-            found += changes(_mapping(before), _mapping(after), f"{prefix}{key}.")
+        tables = _numbered(before), _numbered(after)
+        if all(isinstance(table, Mapping) for table in tables):
+            differing += changes(*tables, f"{prefix}{key}.")
         elif before != after:
-            found.append(Change(f"{prefix}{key}", before, after))
-    return found
+            differing.append(Change(f"{prefix}{key}", before, after))
+    return differing
 
 
-def _tables(value: Any) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(item, Mapping) for item in value))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {str(i): item for i, item in enumerate(value)}
+def _numbered(value: Any) -> Any:
+    """A list of tables as a mapping from the positions; other values as they are."""
+    tables = isinstance(value, list) and any(isinstance(item, Mapping) for item in value)
+    return {str(i): item for i, item in enumerate(value)} if tables else value
 
 
 def random_state() -> dict[str, torch.Tensor]:
-    """The state of torch's random generators: the processor's, and the current CUDA device's if one is in use."""
+    """State of torch's random generators: of the CPU, and of the current CUDA device if one is in use."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state()
@@ -100,7 +96,7 @@ def random_state() -> dict[str, torch.Tensor]:
 
 
 def restore_random_state(state: Mapping[str, torch.Tensor]) -> None:
-    """Puts torch's random generators back to a `random_state`."""
+    """Restores what `random_state` returned."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])

@@ -1,4 +1,4 @@
-"""A picture of a run: loss and its parts, validation scores, learning rate, gradient and speed over the steps."""
+"""Plots of a run: loss and its parts, validation scores, learning rate, gradient norm and speed by step."""
 
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,10 @@ _STYLES = ("-", "--", ":", "-.")
 
 
 def draw(folder: Path) -> Path | None:
-    """Draws ``curves.png`` from a run's log.
-
-    Every line has a place in a legend, which stands beside the lines and not over them.
+    """Draws ``curves.png`` from the log of a run, with legends beside the axes.
 
     Returns:
-        The picture, or None where matplotlib is not installed or there is nothing to draw yet.
+        Its path, or None if matplotlib is not installed or there is nothing to draw.
     """
     try:
         from matplotlib.figure import Figure
@@ -52,12 +50,11 @@ Lines = dict[str, list[tuple[int, float]]]
 
 
 def _panels(trained: list[dict[str, Any]], scored: list[dict[str, Any]]) -> dict[str, Lines]:
-    """Title and lines of every panel that has any."""
-    names = sorted({name for record in trained for name in record.get("parts", {})})
-    dotted = {name: _line(trained, "parts", name) for name in names}
+    """Title and lines of every panel that has lines."""
+    parts = sorted({name for record in trained for name in record.get("parts", {})})
     panels = {
         "loss": {"loss": _line(trained, "loss")},
-        "parts of the loss": dotted,
+        "parts of the loss": {name: _line(trained, "parts", name) for name in parts},
         **{f"validation: {kind}, dB": _by_stem(scored, kind) for kind in Scores._fields},
         "learning rate": {"learning rate": _line(trained, "learning_rate")},
         "norm of the gradient": {"norm": _line(trained, "gradient_norm")},
@@ -73,7 +70,7 @@ def _by_stem(records: list[dict[str, Any]], kind: str) -> Lines:
 
 
 def _line(records: list[dict[str, Any]], *keys: str) -> list[tuple[int, float]]:
-    """The values found under `keys`; records without one are left out."""
+    """Step and value of every record that has a value under `keys`."""
     points = []
     for record in records:
         value: Any = record

@@ -1,4 +1,4 @@
-"""Batches in order, prepared ahead by worker processes, with the time spent waiting for them."""
+"""Batches in order, prefetched by worker processes, and the time spent waiting for them."""
 
 import signal
 import time
@@ -11,7 +11,7 @@ from hyperstem.data.dataset import Batch
 
 
 class Batches(Protocol):
-    """An endless row of batches, of which each process sees its share; the same index always gives the same batch."""
+    """An endless sequence of batches, or of one process's share of each; an index always gives the same batch."""
 
     def __getitem__(self, index: int) -> Batch:
         """Batch `index`, from 0."""
@@ -19,39 +19,43 @@ class Batches(Protocol):
 
 
 class Feed:
-    """The batches from `start` to before `stop`.
+    """The batches from index `start` up to, not including, `stop`.
 
     Args:
-        workers: processes that prepare batches ahead; 0 prepares them in this one.
-        prefetch: batches that each of them prepares ahead.
-        pin: whether to put them into page-locked memory, for a GPU.
+        batches: all batches.
+        start: first index.
+        stop: end of the indices.
+        workers: number of processes that prepare batches; 0 prepares them in this one.
+        prefetch: number of batches that each worker prepares ahead.
+        pin: whether to pin the batches in memory, for a GPU.
     """
 
     def __init__(
         self, batches: Batches, start: int, stop: int, workers: int = 0, prefetch: int = 4, pin: bool = False
     ) -> None:
-        ahead: dict[str, Any] = {"prefetch_factor": prefetch, "worker_init_fn": _leave_signals} if workers else {}
+        options: dict[str, Any] = {"prefetch_factor": prefetch, "worker_init_fn": _ignore_signals} if workers else {}
         self._batches: Iterator[Batch] = iter(
             DataLoader(
-                cast(Dataset[Batch], batches),  # it has what a map-style dataset needs
+                cast(Dataset[Batch], batches),  # a map-style dataset needs no more
                 sampler=range(start, stop),
                 batch_size=None,
                 num_workers=workers,
                 pin_memory=pin,
-                **ahead,  # type: ignore
+                **options,  # type: ignore
             )
         )
         self.waited_s = 0.0
+        """Time spent waiting for batches so far."""
 
     def next(self) -> Batch:
-        """The next batch; the time until it is there counts as waiting."""
+        """The next batch; adds the time it takes to `waited_s`."""
         started = time.perf_counter()
         batch = next(self._batches)
         self.waited_s += time.perf_counter() - started
         return batch
 
 
-def _leave_signals(_: int) -> None:
-    """Ctrl-C and SIGTERM reach a whole process group; only the training process decides what they mean."""
+def _ignore_signals(_: int) -> None:
+    """Ctrl-C and SIGTERM reach all processes of a group; only the training process handles them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,11 +1,10 @@
-"""Weights of an earlier or smaller model as the beginning of a run."""
+"""Initial weights of a run from an earlier or smaller model."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from hyperstem.errors import ModelError
@@ -13,81 +12,69 @@ from hyperstem.network.generator import stem_rows
 from hyperstem.training import checkpoint
 
 
-class Taken(NamedTuple):
-    """What became of two sets of names: the network's own and the file's."""
+class Match(NamedTuple):
+    """Which tensors of a network and of a file match."""
 
-    taken: list[str]
-    kept: list[str]
-    """Tensors of the network that stay as they were initialised, each with the reason."""
+    loaded: list[str]
+    """Tensors copied from the file."""
+    missing: list[str]
+    """Tensors, or rows of them, that keep their initial values, each with the reason."""
     unused: list[str]
-    """Tensors of the file that the network has no place for."""
+    """Tensors of the file that the network does not have."""
 
 
 class Source(NamedTuple):
-    """Weights to begin from."""
+    """The content of a file of weights."""
 
     tensors: Mapping[str, Tensor]
     stems: Sequence[str] = ()
-    """The stems of its model, in order; empty if the file does not say."""
+    """The stems of its model, in order; empty if unknown."""
 
 
-def begin_from(network: nn.Module, path: Path, strict: bool = False) -> Taken:
-    """Copies every tensor whose name and shape fit into the network, and what belongs to a stem by the stem's name.
+def load_matching(network: nn.Module, path: Path, strict: bool = False) -> Match:
+    """Copies every tensor whose name and shape match into the network; rows of stems are matched by the stem's name.
 
     Args:
-        network: the network; if its ``config`` has `stems`, each takes the embedding (and, where stems have weights of
-            their own, those) that the file holds of the stem of the same name.
-        path: a safetensors file, or a run's checkpoint, of which the weights are taken as trained, without averaging.
-        strict: every tensor of the network must be found, and none left over.
+        network: the network. If its ``config`` has `stems`, each embedding (or independent weight) of a stem comes
+            from the stem of the same name in the file.
+        path: a safetensors file, or a run's checkpoint, whose weights are copied without averaging.
+        strict: every tensor of network and file must match.
 
     Raises:
-        ModelError: the file is missing or damaged, nothing fits, or `strict` and something does not.
+        ModelError: the file is missing or damaged, nothing matches, or with `strict` something does not.
     """
-    return take(network, _read(path), path, strict)
-
-
-def take(network: nn.Module, source: Source, path: Path, strict: bool = False) -> Taken:
-    """Copies the tensors that fit; see `begin_from`."""
-    own = network.state_dict()
+    source = _read(path)
     stems = tuple(getattr(getattr(network, "config", None), "stems", ()))
     by_stem = stem_rows(network, len(stems)) if stems and source.stems else set()
-    result = Taken([], [], [name for name in source.tensors if name not in own])
-    with torch.no_grad():
-        for name, place in own.items():
-            given = source.tensors.get(name)
-            if given is None:
-                result.kept.append(f"{name}: not in the file")
-            elif name in by_stem and _counts(given, place, len(source.stems)):
-                lacking = _copy_rows(place, stems, given, source.stems)
-                result.taken.append(name)
-                result.kept.extend(f"{name}[{stem}]: not in the file" for stem in lacking)
-            elif given.shape != place.shape:
-                result.kept.append(f"{name}: {_shape(given)} in the file, {_shape(place)} here")
-            else:
-                place.copy_(given)
-                result.taken.append(name)
-    if not result.taken:
-        raise ModelError(f"{path}: no tensor fits this network by name and shape")
-    if strict and (result.kept or result.unused):
-        raise ModelError(f"{path} does not fit this network: {(result.kept + result.unused)[0]} (init_strict is set)")
-    return result
-
-
-def _counts(given: Tensor, place: Tensor, stems: int) -> bool:
-    """Whether the rows of `given` are those of its model's stems, and of the size of the rows of `place`."""
-    return given.ndim == place.ndim and given.shape[0] == stems and given.shape[1:] == place.shape[1:]
-
-
-def _copy_rows(place: Tensor, stems: Sequence[str], given: Tensor, theirs: Sequence[str]) -> list[str]:
-    """Copies each stem's row by name; gives the names of the stems that the file does not know."""
-    for row, stem in zip(place, stems, strict=True):
-        if stem in theirs:
-            row.copy_(given[list(theirs).index(stem)])
-    return [stem for stem in stems if stem not in theirs]
+    own = network.state_dict()
+    match = Match([], [], [name for name in source.tensors if name not in own])
+    for name, target in own.items():
+        given = source.tensors.get(name)
+        if given is None:
+            match.missing.append(f"{name}: not in the file")
+        elif name in by_stem and given.shape == (len(source.stems), *target.shape[1:]):
+            match.loaded.append(name)
+            for row, stem in zip(target, stems, strict=True):
+                if stem in source.stems:
+                    row.copy_(given[source.stems.index(stem)])
+                else:
+                    match.missing.append(f"{name}[{stem}]: not in the file")
+        elif given.shape != target.shape:
+            match.missing.append(f"{name}: {_shape(given)} in the file, {_shape(target)} in the network")
+        else:
+            target.copy_(given)
+            match.loaded.append(name)
+    if not match.loaded:
+        raise ModelError(f"{path}: no tensor matches this network by name and shape")
+    if strict and (match.missing or match.unused):
+        raise ModelError(
+            f"{path} does not match this network: {(match.missing + match.unused)[0]} (init_strict is set)"
+        )
+    return match
 
 
 def _shape(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "a number"
+    return " x ".join(map(str, tensor.shape)) or "scalar"
 
 
 def _read(path: Path) -> Source:
@@ -97,7 +84,7 @@ def _read(path: Path) -> Source:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise ModelError(f"no weights {path} to begin from ([train] init)")
+        raise ModelError(f"no weights {path} ([train] init)")
     try:
         with safe_open(path, framework="pt") as file:
             config = json.loads((file.metadata() or {}).get("config", "{}"))

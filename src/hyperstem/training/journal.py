@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: JSON lines, and TensorBoard's files where it is installed."""
+"""The log of a run: JSON lines, and files for TensorBoard if it is installed."""
 
 import json
 import math
@@ -8,10 +8,14 @@ from typing import Any, Self, TextIO
 
 
 class Journal:
-    """Appends records to ``log.jsonl``; a record holds the event's name, the step, the time and the event's values."""
+    """Appends records to ``log.jsonl``: event, step, time and the event's values.
+
+    Args:
+        folder: folder of the log, created with the first record; None writes nothing.
+        tensorboard: whether to write files for TensorBoard too.
+    """
 
     def __init__(self, folder: Path | None, tensorboard: bool = True) -> None:
-        """Writes into `folder`, from the first record on; without one, nothing is written."""
         self._folder, self._tensorboard = folder, tensorboard
         self._file: TextIO | None = None
         self._board: Any = None
@@ -45,13 +49,13 @@ class Journal:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run that still count: not those after a step from which it was resumed or before a new start."""
+    """The records of a run, without those after the step from which it was resumed or before it started anew."""
     records: list[dict[str, Any]] = []
     for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
-            continue  # a line cut short when the machine went down
+            continue  # a line that is incomplete because the machine went down
         if record["event"] == "resumed":
             records = [earlier for earlier in records if earlier["step"] <= record["step"]]
         if record["event"] == "started":
@@ -61,11 +65,10 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 
 def _opened(path: Path) -> TextIO:
-    """A log to append to, its last line ended if it was cut short when the machine went down."""
-    held = path.read_bytes() if path.exists() else b""
+    """A log to append to, on a new line even if the last one is incomplete because the machine went down."""
+    incomplete = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
     file = path.open("a", encoding="utf-8")
-    if held and not held.endswith(b"\n"):
-        file.write("\n")
+    file.write("\n" if incomplete else "")
     return file
 
 
@@ -86,10 +89,11 @@ def _plain(value: Any) -> Any:
 
 
 def _numbers(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    found = []
+    """All finite numbers in nested values, with their keys joined by slashes."""
+    numbers = []
     for name, value in values.items():
         if isinstance(value, dict):
-            found += _numbers(value, f"{prefix}{name}/")
+            numbers += _numbers(value, f"{prefix}{name}/")
         elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            found.append((f"{prefix}{name}", float(value)))
-    return found
+            numbers.append((f"{prefix}{name}", float(value)))
+    return numbers

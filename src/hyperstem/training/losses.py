@@ -1,7 +1,7 @@
-"""The training objective: signal-to-noise terms and the auxiliary losses that shape the latent (section 2.4)."""
+"""The training objective: signal-to-noise ratios and the auxiliary losses of the paper (section 2.4)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,37 +9,26 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from hyperstem import extensions
-from hyperstem.config import SCORES, ConfigError, LossConfig
+from hyperstem.config import ConfigError, LossConfig
 from hyperstem.training import distributed
 from hyperstem.training.consistency import consistent
 
 POWER_EPS = 1e-8
 INAUDIBLE = 1e-3
-"""Power of a stem or a leak, -30 dB beside the mixture, that the rest of it covers."""
-
+"""Power relative to the mixture, -30 dB, below which a stem or leakage is taken as masked by the rest."""
 
 Score = Callable[[Tensor, Tensor], Tensor]
-"""A loss that others add: estimates and true stems, each (batch, stem, time) with channels joined to time, to what is
-maximised, (batch, stem)."""
-
-
-class _Output(Protocol):
-    """What the objective reads of a StageOutput."""
-
-    @property
-    def stems(self) -> Tensor: ...
-    @property
-    def mixture(self) -> Tensor: ...
+"""A loss of an extension: estimates and true stems, both (batch, stem, channels and time), to the score to maximise
+(batch, stem)."""
 
 
 class LossReport(NamedTuple):
-    """An objective's value."""
+    """The value of an objective."""
 
     total: Tensor
     """The scalar to minimise."""
     parts: dict[str, Tensor]
-    """Unweighted scalars by name, e.g. ``"stage0/si_snr/bass"`` (dB; with `snr_mix` it is the blend) or
-    ``"stage0/similarity"``."""
+    """Unweighted scalars by name, such as ``"stage0/si_snr/bass"`` in dB (blended with SNR by `snr_mix`)."""
 
 
 def si_snr(estimate: Tensor, reference: Tensor, signed: bool = False) -> Tensor:
@@ -50,7 +39,7 @@ def si_snr(estimate: Tensor, reference: Tensor, signed: bool = False) -> Tensor:
     Args:
         estimate: (..., time).
         reference: (..., time).
-        signed: an estimate that is upside down has no part of the reference, rather than all of it.
+        signed: an estimate of inverted polarity scores as if it had no part of the reference.
 
     Returns:
         (...) in dB.
@@ -66,15 +55,15 @@ def si_snr(estimate: Tensor, reference: Tensor, signed: bool = False) -> Tensor:
 
 
 def snr(estimate: Tensor, reference: Tensor, threshold_db: float = 30.0) -> Tensor:
-    """Signal-to-noise ratio that flattens out at `threshold_db`.
+    """Signal-to-noise ratio with a soft threshold.
 
-    ``-10 log10(|e - r|^2 / |r|^2 + 10^(-threshold / 10))``: errors far below the threshold no longer pay, so easy items
-    do not rule the gradient.
+    ``-10 log10(|e - r|^2 / |r|^2 + 10^(-threshold / 10))``: easy items, with errors far below the threshold, do not
+    dominate the gradient.
 
     Args:
         estimate: (..., time).
         reference: (..., time).
-        threshold_db: the value that a perfect estimate reaches, in dB.
+        threshold_db: the score of a perfect estimate in dB.
 
     Returns:
         (...) in dB.
@@ -92,13 +81,11 @@ def _clamped_log_power(x: Tensor) -> Tensor:
 
 
 def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
-    """How much the latents of different stems of one mixture point the same way.
-
-    Mean over frames of the summed cosine of absolute latents over all pairs of stems, per pair of active stems.
+    """Cosine similarity of the absolute latents of different stems: mean over frames and pairs of active stems.
 
     Args:
-        latents: the encoder's latents of the true stems (batch, stem, latent, frame).
-        active: (batch, stem), 1 where a stem sounds.
+        latents: latents of the true stems (batch, stem, latent, frame).
+        active: (batch, stem), 1 for an active stem.
 
     Returns:
         A scalar in [0, 1].
@@ -106,13 +93,13 @@ def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
     Source:
         The paper, equation 5.
     """
-    # At least one pair: what rounding leaves of differences must not be divided by next to nothing.
+    # At least 1: without a pair, rounding errors must not be divided by almost nothing.
     count = divisor((active.sum(1).square() - active.square().sum(1)) / 2, least=1.0)
     return _recomputed(_pairs, latents, active) / count
 
 
 def _pairs(latents: Tensor, active: Tensor) -> Tensor:
-    """The cosines of all pairs of active stems, summed over pairs and items, mean over frames."""
+    """Cosines of all pairs of active stems: sum over pairs and items, mean over frames."""
     directions = F.normalize(latents.abs(), dim=2, eps=POWER_EPS) * active[:, :, None, None]
     # All pairs at once: |sum_i d_i|^2 = sum_i |d_i|^2 + 2 sum_{i<j} <d_i, d_j>.
     pairs = (directions.sum(1).square().sum(1) - directions.square().sum((1, 2))) / 2  # (batch, frame)
@@ -120,15 +107,16 @@ def _pairs(latents: Tensor, active: Tensor) -> Tensor:
 
 
 def similarity(latents: Tensor, active: Tensor) -> Tensor:
-    """How much the latents of one stem in neighbouring items of the batch point the same way.
+    """Cosine similarity of the latents of a stem in neighbouring items: mean over frames and active pairs.
+
+    Each item is compared with the previous one, the first with the last; each process compares the items of its share.
 
     Args:
-        latents: the encoder's latents of the true stems (batch, stem, latent, frame).
-        active: (batch, stem), 1 where a stem sounds.
+        latents: latents of the true stems (batch, stem, latent, frame).
+        active: (batch, stem), 1 for an active stem.
 
     Returns:
-        A scalar in [-1, 1]; each item is compared with the one before it, the first with the last (several processes
-        each compare the items of their own share).
+        A scalar in [-1, 1].
 
     Source:
         The paper, equation 6.
@@ -138,38 +126,38 @@ def similarity(latents: Tensor, active: Tensor) -> Tensor:
 
 
 def _neighbours(latents: Tensor, both: Tensor) -> Tensor:
-    """The cosines of neighbouring items where `both` sound, summed over stems and items, mean over frames."""
+    """Cosines of neighbouring items where the stem is active in both: sum over stems and items, mean over frames."""
     cosine = F.cosine_similarity(latents, latents.roll(1, 0), dim=2)  # (batch, stem, frame)
     return (cosine * both.unsqueeze(-1)).sum((0, 1)).mean()
 
 
 def _recomputed(term: Callable[[Tensor, Tensor], Tensor], latents: Tensor, weights: Tensor) -> Tensor:
-    """`term`, its inside computed again in the backward pass: it would keep several times the latents' memory."""
+    """`term`, recomputed in the backward pass: its activations need several times the memory of the latents."""
     return checkpoint(term, latents, weights, use_reentrant=False, preserve_rng_state=False)
 
 
 def divisor(weights: Tensor, axis: int | None = None, least: float = POWER_EPS) -> Tensor:
-    """What a weighted sum is divided by to be a mean.
+    """The divisor that makes a weighted sum a mean over the whole batch.
 
-    With several processes it is the weight in all of them per process, so that the average of their losses, which is
-    what their gradients are averaged to, is the loss of the whole batch however unevenly stems sound in its parts.
+    It is the mean over all processes of the summed weights. Gradients are averaged over the processes, so they become
+    those of the whole batch, however unevenly the active stems are distributed.
     """
     weight = weights.sum() if axis is None else weights.sum(axis)
-    return distributed.total(weight).clamp(min=least) / distributed.processes()
+    return distributed.total(weight).clamp(min=least) / distributed.process_count()
 
 
 class Objective(nn.Module):
-    """The loss of a training step, summed over the stages; the paper's unless `config` says otherwise.
+    """The loss of a training step, summed over the stages.
 
     Args:
-        config: kinds and weights of the parts; None for the paper's.
+        config: kind and weights of the parts; None for the paper's.
     """
 
     def __init__(self, config: LossConfig | None = None) -> None:
         super().__init__()
         self.config = config or LossConfig()
-        added = self.config.kind not in SCORES
-        self._added: Score = extensions.find(extensions.LOSSES, self.config.kind) if added else si_snr
+        built_in = {"si_snr": self._si_snr, "snr": self._snr}.get(self.config.kind)
+        self._score: Score = built_in or extensions.find(extensions.LOSSES, self.config.kind)
 
     def forward(
         self,
@@ -179,24 +167,23 @@ class Objective(nn.Module):
         active: Sequence[Tensor] | Tensor,
         merge: Tensor | None = None,
     ) -> LossReport:
-        """Runs the network and scores what it gives.
+        """Runs the network and scores its outputs.
 
         Args:
-            network: has ``training_outputs(pyramid)``, which gives an output with `stems` and `mixture` per stage, and
-                ``targets(pyramid, stems)``, what these ought to be; for the terms of the latent also
-                ``stem_latents(stage, stems, target)``; and ``config`` with `stems` and `rates_hz`. See
-                `network.MetaTasNet`.
-            pyramid: per stage, mixtures (batch, [channel,] time_i).
-            stems_pyramid: per stage, true stems (batch, stem, [channel,] time_i).
-            active: per stage, or once for all, (batch, stem) float: 1 where a stem sounds. Silent stems weigh nothing.
-            merge: None, or (batch, stem, stem) of 0 and 1: estimates become ``merge @ estimates`` before they are
-                scored, for items of which some stems are known only as a sum.
+            network: has ``training_outputs(pyramid)``, one output with `stems` and `mixture` per stage;
+                ``targets(pyramid, stems)``, the targets of both; ``config`` with `stems` and `rates_hz`; and for
+                similarity and dissimilarity ``stem_latents(stage, stems, target)``. See `network.MetaTasNet`.
+            pyramid: for each stage, mixtures (batch, [channel,] time_i).
+            stems_pyramid: for each stage, true stems (batch, stem, [channel,] time_i).
+            active: (batch, stem) float, one or one per stage: 1 for active stems. Silent stems do not count.
+            merge: matrix of sums (batch, stem, stem) or None: ``merge @ estimates`` is scored, for items in which some
+                stems are known only as a sum.
 
         Returns:
             The weighted total and its unweighted parts.
 
         Raises:
-            ConfigError: mixtures, stems and flags are of different numbers of stages.
+            ConfigError: the numbers of stages differ.
         """
         actives = [active] * len(pyramid) if isinstance(active, Tensor) else list(active)
         if not len(pyramid) == len(stems_pyramid) == len(actives):
@@ -206,26 +193,25 @@ class Objective(nn.Module):
             )
         parts: dict[str, Tensor] = {}
         total = pyramid[0].new_zeros(())
+        needs_latents = self.config.dissimilarity > 0 or self.config.similarity > 0
         mixtures, targets = network.targets(pyramid, stems_pyramid)
         for i, output in enumerate(network.training_outputs(pyramid)):
-            stems, target, sounding = stems_pyramid[i], targets[i], actives[i]
+            stems, target, stage_active = stems_pyramid[i], targets[i], actives[i]
             if target is not stems:
-                sounding = sounding * _audible(target, mixtures[i])
-            latents = network.stem_latents(i, stems, target).float() if self._needs_latents else None
+                stage_active = stage_active * _audible(target, mixtures[i])
+            latents = network.stem_latents(i, stems, target).float() if needs_latents else None
             if self.config.consistent:
                 output = output._replace(stems=consistent(output.stems, mixtures[i], network.config.rates_hz[i]))
-            loss, named = self.stage_loss(output, latents, mixtures[i], target, sounding, merge, network.config.stems)
+            loss, stage_parts = self.stage_loss(
+                output, latents, mixtures[i], target, stage_active, merge, network.config.stems
+            )
             total = total + self.config.stage_weight(i) * loss
-            parts.update({f"stage{i}/{name}": value.detach() for name, value in named.items()})
+            parts.update({f"stage{i}/{name}": value.detach() for name, value in stage_parts.items()})
         return LossReport(total, parts)
-
-    @property
-    def _needs_latents(self) -> bool:
-        return self.config.dissimilarity > 0 or self.config.similarity > 0
 
     def stage_loss(
         self,
-        output: _Output,
+        output: Any,
         latents: Tensor | None,
         mixture: Tensor,
         stems: Tensor,
@@ -236,20 +222,20 @@ class Objective(nn.Module):
         """One stage's loss and its unweighted parts.
 
         Args:
-            output: what the stage gave.
-            latents: the encoder's latents of the true stems (batch, stem, latent, frame), None if not needed.
+            output: output of the stage, with `stems` and `mixture`.
+            latents: latents of the true stems (batch, stem, latent, frame), None if not needed.
             mixture: (batch, [channel,] time).
-            stems: (batch, stem, [channel,] time).
+            stems: true stems (batch, stem, [channel,] time).
             active: (batch, stem).
             merge: see `forward`.
-            names: of the stems, in the names of the parts; their numbers by default.
+            names: names of the stems for the names of the parts; numbers by default.
         """
         config = self.config
-        mixture, stems = mixture.float().flatten(1), stems.float().flatten(2)  # channels join time
-        estimates = output.stems.float().flatten(2)  # (batch, stem, time)
+        mixture, stems = mixture.float().flatten(1), stems.float().flatten(2)  # (batch, stem, channels and time)
+        estimates = output.stems.float().flatten(2)  # (batch, stem, channels and time)
         if merge is not None:
             estimates = torch.matmul(merge.to(estimates.dtype), estimates)
-        scores = self._scores(estimates, stems, active, mixture)  # (stem,)
+        scores = self._scores(estimates, stems, active)  # (stem,)
         parts = {
             f"{config.kind}/{name}": score for name, score in zip(names or range(len(scores)), scores, strict=True)
         }
@@ -268,34 +254,32 @@ class Objective(nn.Module):
             loss = loss - config.similarity * parts["similarity"]
         return loss, parts
 
-    def _scores(self, estimates: Tensor, stems: Tensor, active: Tensor, mixture: Tensor) -> Tensor:
-        """The score to maximise per stem (stem,): its mean over the items in which the stem sounds."""
-        config = self.config
-        if config.kind == "si_snr":
-            scores = si_snr(estimates, stems, config.signed)
-        elif config.kind == "snr":
-            scores = snr(estimates, stems, config.snr_threshold_db)
-        else:
-            scores = self._added(estimates, stems)
-        if config.snr_mix > 0 and config.kind == "si_snr":
-            scores = (1 - config.snr_mix) * scores + config.snr_mix * snr(estimates, stems, config.snr_threshold_db)
-        return (scores * active).sum(0) / divisor(active, 0)
+    def _scores(self, estimates: Tensor, stems: Tensor, active: Tensor) -> Tensor:
+        """The score of each stem (stem,): its mean over the items in which the stem is active."""
+        return (self._score(estimates, stems) * active).sum(0) / divisor(active, 0)
+
+    def _si_snr(self, estimates: Tensor, stems: Tensor) -> Tensor:
+        scores, mix = si_snr(estimates, stems, self.config.signed), self.config.snr_mix
+        return (1 - mix) * scores + mix * self._snr(estimates, stems) if mix > 0 else scores
+
+    def _snr(self, estimates: Tensor, stems: Tensor) -> Tensor:
+        return snr(estimates, stems, self.config.snr_threshold_db)
 
 
 def _audible(stems: Tensor, mixture: Tensor) -> Tensor:
-    """(batch, stem) float: 1 for a stem (batch, stem, [channel,] time) that can be heard in a mixture."""
+    """(batch, stem) float: 1 for stems (batch, stem, [channel,] time) that are audible in their mixture."""
     power = mixture.flatten(1).square().sum(-1, keepdim=True)
     return (stems.flatten(2).square().sum(-1) > INAUDIBLE * power).to(mixture.dtype)
 
 
 def _leakage_db(estimates: Tensor, mixture: Tensor, active: Tensor, merge: Tensor | None) -> Tensor:
-    """Level of what sounds in silent stems: softly, ``10 log10(1 + 1000 |e|^2 / |x|^2)`` per silent stem, their mean.
+    """Level of the estimates of silent stems: mean of ``10 log10(1 + 1000 |e|^2 / |x|^2)`` in dB.
 
     Args:
         estimates: (batch, stem, time).
         mixture: (batch, time).
         active: (batch, stem).
-        merge: rows that are no stem of their own (all zero) do not count.
+        merge: all-zero rows, stems known only as a part of a sum, do not count.
     """
     silent = 1 - active
     if merge is not None:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,22 +13,22 @@ from hyperstem.config import TrainConfig
 from hyperstem.errors import ConfigError
 from hyperstem.network.generator import stem_rows
 
-_SPARED = {"bias", "scale_shift"}
-"""Parts of the names of parameters that are, or generate, biases and the scales and shifts of norms."""
+_NO_DECAY = {"bias", "scale_shift"}
+"""Name parts of parameters that are, or generate, biases or scales and shifts of norms: AdamW does not decay them."""
 
 
 class Ranger(torch.optim.RAdam):
-    """RAdam with lookahead: every few steps the weights fall back part of the way to slowly moving ones.
+    """RAdam with lookahead: every few steps the weights move back part of the way to slow weights.
 
-    The slow weights live in the optimiser's state, so `state_dict` carries them.
+    The slow weights are part of the optimiser's state and so of its `state_dict`.
 
     Source: Liu et al., arXiv 1908.03265 (RAdam); Zhang et al., arXiv 1907.08610, algorithm 1 (lookahead).
 
     Args:
         parameters: parameters or parameter groups.
-        lookahead_steps: fast steps between two moves of the slow weights.
-        lookahead_share: share of the way that the slow weights move towards the fast ones, 0 to 1.
-        options: of `torch.optim.RAdam`; the weight decay is decoupled.
+        lookahead_steps: number of fast steps per slow step.
+        lookahead_share: step size of the slow weights towards the fast ones, 0 to 1.
+        options: options of `torch.optim.RAdam`; the weight decay is decoupled.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class Ranger(torch.optim.RAdam):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One fast step, and the slow one where it is due."""
-        moving = [weight for group in self.param_groups for weight in group["params"] if weight.grad is not None]
-        starts = {weight: weight.detach().clone() for weight in moving if "slow" not in self.state[weight]}
+        """One fast step, and a slow step if it is due."""
+        weights = [weight for group in self.param_groups for weight in group["params"] if weight.grad is not None]
+        initial = {weight: weight.detach().clone() for weight in weights if "slow" not in self.state[weight]}
         loss = super().step(closure)
-        for weight in moving:
+        for weight in weights:
             state = self.state[weight]
-            slow = state.setdefault("slow", starts.get(weight))
+            slow = state.setdefault("slow", initial.get(weight))
             if int(state["step"]) % self.lookahead_steps == 0:
                 slow.lerp_(weight, self.lookahead_share)
                 weight.copy_(slow)
@@ -54,12 +54,12 @@ class Ranger(torch.optim.RAdam):
 
 
 def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The configured optimiser over the network's trainable parameters.
+    """The configured optimiser of the network's trainable parameters.
 
-    Each group carries ``base_rate``, its learning rate before the schedule.
+    Each parameter group has ``base_rate``, its learning rate before the schedule.
 
     Raises:
-        ConfigError: nothing is left to train, or a prefix in ``rate_factors`` names no parameter.
+        ConfigError: all parameters are frozen, or a prefix in ``rate_factors`` matches no parameter.
     """
     groups = parameter_groups(network, config)
     betas = (config.betas[0], config.betas[1])
@@ -75,26 +75,27 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
         )
     else:
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=True)
-    _hold_rows(optimizer)
+    _keep_frozen_rows(optimizer)
     return optimizer
 
 
 def parameter_groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     """Trainable parameters grouped by learning rate and weight decay, in the network's order.
 
-    Ranger decays every parameter, as the paper does; AdamW leaves out norms, biases, PReLU slopes and other vectors,
-    and what generates norms and biases.
+    Ranger decays all parameters, as in the paper. AdamW does not decay norms, biases, PReLU slopes and other vectors,
+    nor what generates norms and biases.
     """
     for prefix in config.rate_factors:
         if not any(matches(name, prefix) for name, _ in network.named_parameters()):
-            raise ConfigError(f"train.rate_factors names {prefix!r}, but no parameter of the network begins so")
+            raise ConfigError(f"train.rate_factors names {prefix!r}, but no parameter of the network starts with it")
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, weight, decays in _decaying(network):
-        factor = max(
-            ((len(prefix), factor) for prefix, factor in config.rate_factors.items() if matches(name, prefix)),
-            default=(0, 1.0),
-        )[1]
-        decay = config.weight_decay if decays or config.optimizer == "ranger" else 0.0
+    for name, weight in network.named_parameters():
+        if not weight.requires_grad:
+            continue
+        prefix = max((prefix for prefix in config.rate_factors if matches(name, prefix)), key=len, default=None)
+        factor = 1.0 if prefix is None else config.rate_factors[prefix]
+        decays = config.optimizer == "ranger" or (weight.ndim >= 2 and not _NO_DECAY & set(name.split(".")))
+        decay = config.weight_decay if decays else 0.0
         groups.setdefault((factor * config.learning_rate, decay), []).append(weight)
     if not groups:
         raise ConfigError("train.freeze leaves no parameter to train")
@@ -104,31 +105,24 @@ def parameter_groups(network: nn.Module, config: TrainConfig) -> list[dict[str, 
     ]
 
 
-def _decaying(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
-    """Each trainable parameter once: its name, itself, and whether it is a matrix or kernel that may decay."""
-    for name, weight in network.named_parameters():
-        if weight.requires_grad:
-            yield name, weight, weight.ndim >= 2 and not _SPARED & set(name.split("."))
-
-
 def matches(name: str, prefix: str) -> bool:
-    """Whether a parameter's dotted name lies at or under `prefix`."""
+    """Whether a parameter's dotted name is `prefix` or starts with it and a dot."""
     return name == prefix or name.startswith(prefix.removesuffix(".") + ".")
 
 
 def freeze(network: nn.Module, prefixes: tuple[str, ...]) -> list[str]:
-    """Stops the training of every parameter under one of `prefixes`, or of rows of one.
+    """Freezes parameters, or some of their rows.
 
     Args:
-        network: with ``config.stems`` where rows are named.
-        prefixes: beginnings of parameters' names, or ``name[stem,...]``: some stems' rows of a parameter that has one
-            for each stem, such as ``stages.0.embedding[drums,bass]``, kept by optimisers of `build_optimizer`.
+        network: the network; it needs ``config.stems`` to freeze rows.
+        prefixes: prefixes of parameters' names, or ``name[stem,...]``: some stems' rows of a parameter with a row for
+            each stem, such as ``stages.0.embedding[drums,bass]``. Optimisers of `build_optimizer` keep these rows.
 
     Returns:
-        The names of the stopped parameters and rows.
+        The names of the frozen parameters and rows.
 
     Raises:
-        ConfigError: a prefix names no parameter, or rows that it does not have.
+        ConfigError: a prefix matches no parameter, or names rows that do not exist.
     """
     frozen = []
     for prefix in prefixes:
@@ -136,74 +130,77 @@ def freeze(network: nn.Module, prefixes: tuple[str, ...]) -> list[str]:
             _freeze_rows(network, rows.group(1), [stem.strip() for stem in rows.group(2).split(",")])
             frozen.append(prefix)
             continue
-        found = [(name, weight) for name, weight in network.named_parameters() if matches(name, prefix)]
-        if not found:
-            raise ConfigError(f"train.freeze names {prefix!r}, but no parameter of the network begins so")
-        for name, weight in found:
+        matching = [(name, weight) for name, weight in network.named_parameters() if matches(name, prefix)]
+        if not matching:
+            raise ConfigError(f"train.freeze names {prefix!r}, but no parameter of the network starts with it")
+        for name, weight in matching:
             weight.requires_grad_(False)
             frozen.append(name)
     return frozen
 
 
 def _freeze_rows(network: nn.Module, name: str, stems: list[str]) -> None:
-    """Marks the rows of a parameter that belong to `stems`."""
-    known = list(getattr(getattr(network, "config", None), "stems", ()))
-    possible = sorted(stem_rows(network, len(known)))
-    if name not in possible:
-        listed = ", ".join(possible) or "none"
-        raise ConfigError(f"train.freeze names rows of {name!r}; parameters with a row for each stem are: {listed}")
+    """Zeroes the gradient of the rows of `stems`, and marks them for `_keep_frozen_rows`."""
+    model_stems = list(getattr(getattr(network, "config", None), "stems", ()))
+    allowed = sorted(stem_rows(network, len(model_stems)))
+    if name not in allowed:
+        raise ConfigError(
+            f"train.freeze names rows of {name!r}; parameters with a row for each stem are: "
+            f"{', '.join(allowed) or 'none'}"
+        )
     for stem in stems:
-        if stem not in known:
-            raise ConfigError(f"train.freeze names stem {stem!r}; the model's stems are {', '.join(known)}")
+        if stem not in model_stems:
+            raise ConfigError(f"train.freeze names stem {stem!r}; the model's stems are {', '.join(model_stems)}")
     weight: Any = network.get_parameter(name)
-    rows = [known.index(stem) for stem in stems]
+    rows = [model_stems.index(stem) for stem in stems]
     weight.frozen_rows = sorted({*getattr(weight, "frozen_rows", ()), *rows})
     weight.register_hook(lambda gradient: gradient.index_fill(0, torch.tensor(rows, device=gradient.device), 0.0))
 
 
-def _hold_rows(optimizer: torch.optim.Optimizer) -> None:
-    """Lets an optimiser leave frozen rows as they are: weight decay and lookahead move rows without a gradient too."""
+def _keep_frozen_rows(optimizer: torch.optim.Optimizer) -> None:
+    """Makes an optimiser restore frozen rows, because weight decay and lookahead move rows without a gradient too."""
     weights = [
         weight for group in optimizer.param_groups for weight in group["params"] if hasattr(weight, "frozen_rows")
     ]
-    held: list[Tensor] = []
+    frozen: list[Tensor] = []
 
     def remember(*_: Any) -> None:
-        held[:] = [weight.detach()[weight.frozen_rows].clone() for weight in weights]
+        frozen[:] = [weight.detach()[weight.frozen_rows].clone() for weight in weights]
 
     @torch.no_grad()
-    def put_back(*_: Any) -> None:
-        for weight, rows in zip(weights, held, strict=True):
+    def restore(*_: Any) -> None:
+        for weight, rows in zip(weights, frozen, strict=True):
             weight[weight.frozen_rows] = rows
 
     if weights:
         optimizer.register_step_pre_hook(remember)
-        optimizer.register_step_post_hook(put_back)
+        optimizer.register_step_post_hook(restore)
 
 
 def rate_factor(config: TrainConfig, step: int) -> float:
-    """The schedule: what the learning rate is multiplied by at a step.
+    """The factor on the learning rate at a step.
 
-    A linear warm-up comes first in every schedule. ``sgdr`` falls along a half cosine in each period and starts the
-    next one at ``restart_factor`` times the last start; ``cosine`` falls once, over ``schedule_steps`` (or ``steps``).
+    Every schedule starts with a linear warm-up. ``sgdr`` follows a half cosine in each period and starts the next one
+    at ``restart_factor`` times the last start; ``cosine`` is a single one over ``schedule_steps`` (or ``steps``).
 
     Source: Loshchilov, Hutter, arXiv 1608.03983, equation 5 (SGDR).
 
     Args:
-        step: steps taken before this one, from 0.
+        config: settings of the schedule.
+        step: number of steps before this one.
 
     Returns:
-        A factor from 0 to 1. It depends on nothing but the arguments, so a resumed run goes on exactly.
+        A factor from 0 to 1, which depends on the arguments alone.
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
-    after = step - config.warmup_steps
+    step -= config.warmup_steps
     if config.schedule == "constant":
         return 1.0
     if config.schedule == "cosine":
         horizon = (config.schedule_steps or config.steps) - config.warmup_steps
-        return _half_cosine(min(1.0, after / max(1, horizon)), config.final_factor)
-    cycle, within = divmod(after, config.period)
+        return _half_cosine(min(1.0, step / max(1, horizon)), config.final_factor)
+    cycle, within = divmod(step, config.period)
     return config.restart_factor**cycle * _half_cosine(within / config.period, config.final_factor)
 
 
@@ -212,47 +209,47 @@ def _half_cosine(progress: float, final: float) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Sets every group's learning rate to its own base rate times `factor`."""
+    """Sets the learning rate of every group to its ``base_rate`` times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_rate"] * factor
 
 
 def named_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, dict[str, Any]]:
-    """The optimiser's state by parameter name, so that it outlives other groups and other rates."""
+    """The optimiser's state by parameter name, independent of the parameter groups."""
     state = optimizer.state
     return {name: dict(state[weight]) for name, weight in network.named_parameters() if weight in state}
 
 
 def load_named_state(optimizer: torch.optim.Optimizer, network: nn.Module, state: dict[str, dict[str, Any]]) -> None:
-    """Puts back what `named_state` gave; rates and other settings stay the optimiser's own."""
+    """Restores what `named_state` returned; the settings of the optimiser stay."""
     names = {weight: name for name, weight in network.named_parameters()}
     groups = optimizer.state_dict()["param_groups"]
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    numbered = {i: state[names[weight]] for i, weight in enumerate(weights) if names[weight] in state}
-    optimizer.load_state_dict({"state": numbered, "param_groups": groups})
+    by_position = {i: state[names[weight]] for i, weight in enumerate(weights) if names[weight] in state}
+    optimizer.load_state_dict({"state": by_position, "param_groups": groups})
 
 
 def running_average(network: nn.Module, decay: float) -> AveragedModel:
-    """A copy of the network whose weights follow an exponential average of the trained ones.
+    """A copy of the network with exponentially averaged weights.
 
-    The decay grows from 1 / 10 at the start, so that early weights are soon forgotten: min(decay, (1 + n) / (10 + n)).
-    ``.update_parameters(network)`` moves it; ``.module`` is the averaged network.
+    After n updates the decay is min(decay, (1 + n) / (10 + n)), so that early weights are soon forgotten.
+    ``.update_parameters(network)`` updates the average; ``.module`` is the averaged network.
     """
 
     @torch.no_grad()
-    def follow(averages: Any, weights: Any, updates: Any) -> None:
-        kept = min(decay, (1 + int(updates)) / (10 + int(updates)))
-        torch._foreach_lerp_(averages, weights, 1 - kept)
+    def update(averages: Any, weights: Any, updates: Any) -> None:
+        current_decay = min(decay, (1 + int(updates)) / (10 + int(updates)))
+        torch._foreach_lerp_(averages, weights, 1 - current_decay)
 
-    return AveragedModel(network, multi_avg_fn=follow)
+    return AveragedModel(network, multi_avg_fn=update)
 
 
 def gradient_norm(weights: list[nn.Parameter]) -> Tensor:
-    """The norm of all gradients as one vector; a scalar tensor."""
+    """The norm of all gradients together, a scalar tensor."""
     return torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
 
 
 def clip_gradients(weights: list[nn.Parameter], norm: Tensor, limit: float) -> None:
-    """Scales all gradients down together so that their `norm` is at most `limit` (0: as they are)."""
+    """Scales all gradients so that their `norm` is at most `limit`; 0 leaves them as they are."""
     if limit:
         torch.nn.utils.clip_grads_with_norm_(weights, limit, norm)

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: figures since the last report, sums since its start, and how it ended."""
+"""Progress of a run: figures since the last report, totals since the start, and how a call ended."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from hyperstem.training.feed import Feed
 
 
 class Progress(NamedTuple):
-    """What happened since the last report; losses are means over its steps."""
+    """Figures since the last report; losses are means over its steps."""
 
     step: int
     loss: float
@@ -23,38 +23,41 @@ class Progress(NamedTuple):
     step_s: float
     audio_s_per_s: float
     data_wait: float
-    """Share of the time spent waiting for data, 0 to 1."""
+    """Fraction of the time spent waiting for data, 0 to 1."""
     skipped: int
-    """Steps without a finite gradient, since the start of the run."""
+    """Skipped steps since the start of the run."""
 
 
 class Observer(Protocol):
-    """Who wants to see a run's progress."""
+    """Receives the progress of a run."""
 
     def stepped(self, step: int) -> None:
-        """A step is done."""
+        """Called after every step, with the number of steps since the start of the run."""
         ...
 
     def report(self, progress: Progress) -> None:
-        """The figures of the last few steps."""
+        """Called every ``train.log_steps`` steps."""
         ...
 
     def note(self, text: str) -> None:
-        """Something worth one line."""
+        """Called with one line of text at an event such as a validation."""
         ...
 
 
 class Outcome(NamedTuple):
-    """How a call ended: steps since the run's start; ``steps``, ``minutes`` or ``stopped``; the best score in dB."""
+    """How a call ended."""
 
     step: int
+    """Steps since the start of the run."""
     reason: str
+    """``steps``, ``minutes`` or ``stopped``."""
     best: float
+    """Best validation score in dB, -inf if there is none."""
 
 
 @dataclass
 class Tally:
-    """What a run has done since its start; part of its checkpoint."""
+    """Totals since the start of a run; part of its checkpoint."""
 
     step: int = 0
     skipped: int = 0
@@ -65,50 +68,51 @@ class Tally:
     validated_step: int = -1
 
 
-class Stepped(NamedTuple):
-    """One step's figures: the loss and its parts as one vector, the parts' names, the gradient's norm."""
+class StepResult(NamedTuple):
+    """Figures of one step."""
 
     losses: Tensor
+    """The loss, then its parts (1 + parts,)."""
     names: list[str]
+    """Names of the parts."""
     norm: float
+    """Norm of the gradient."""
     audio_s: float
-    finite: bool
-    """False: the step was skipped."""
+    skipped: bool
+    """Whether the loss or the gradient was not finite in some process."""
 
 
 class Window:
-    """Sums over the steps since the last report."""
+    """The steps since the last report."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._begun, self._waited_s = time.perf_counter(), feed.waited_s
-        self._steps: list[Stepped] = []
+        self._start, self._waited_s = time.perf_counter(), feed.waited_s
+        self._steps: list[StepResult] = []
 
-    def add(self, step: Stepped) -> None:
-        """Counts one step."""
+    def add(self, step: StepResult) -> None:
+        """Adds one step."""
         self._steps.append(step)
 
-    def leave_out(self, seconds: float) -> None:
-        """Takes time that was not spent on steps out of the figures."""
-        self._begun += seconds
+    def exclude(self, seconds: float) -> None:
+        """Excludes time that was not spent on steps, such as a validation."""
+        self._start += seconds
 
     def progress(self, tally: Tally, learning_rate: float) -> Progress:
-        """The figures; with several processes the means over all of them."""
-        took = time.perf_counter() - self._begun
+        """The figures, as means over all processes."""
+        seconds = time.perf_counter() - self._start
         names = self._steps[-1].names
-        counted = [step for step in self._steps if step.finite]
-        nothing = torch.full((1, 1 + len(names)), math.nan)
-        sums = (torch.stack([step.losses for step in counted]) if counted else nothing).sum(0)
-        loss, *parts = (distributed.total(sums) / distributed.processes() / max(1, len(counted))).tolist()
-        norm = sum(step.norm for step in counted) / max(1, len(counted))
+        done = [step for step in self._steps if not step.skipped]
+        sums = sum((step.losses for step in done), torch.full((1 + len(names),), 0.0 if done else math.nan))
+        loss, *parts = (distributed.total(sums) / distributed.process_count() / max(1, len(done))).tolist()
         return Progress(
             step=tally.step,
             loss=loss,
             parts=dict(zip(names, parts, strict=True)),
             learning_rate=learning_rate,
-            gradient_norm=norm,
-            step_s=took / len(self._steps),
-            audio_s_per_s=sum(step.audio_s for step in self._steps) / took,
-            data_wait=(self._feed.waited_s - self._waited_s) / took,
+            gradient_norm=sum(step.norm for step in done) / max(1, len(done)),
+            step_s=seconds / len(self._steps),
+            audio_s_per_s=sum(step.audio_s for step in self._steps) / seconds,
+            data_wait=(self._feed.waited_s - self._waited_s) / seconds,
             skipped=tally.skipped,
         )

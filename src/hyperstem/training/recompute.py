@@ -1,4 +1,4 @@
-"""Gradient checkpointing: less memory for more time."""
+"""Gradient checkpointing: activations are recomputed in the backward pass, which saves memory and takes time."""
 
 from functools import partial
 
@@ -7,12 +7,12 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute(network: nn.Module) -> int:
-    """Lets the backward pass compute the inside of modules again instead of keeping it; gradients stay the same.
+    """Makes the backward pass recompute activations inside modules instead of storing them; gradients stay the same.
 
-    Which modules is theirs to say: those of a class with ``recomputable = True``, which draw no random numbers.
+    It applies to modules with the attribute ``recomputable = True``, which must not draw random numbers.
 
     Returns:
-        How many modules.
+        The number of these modules.
     """
     chosen = [module for module in network.modules() if getattr(module, "recomputable", False)]
     for module in chosen:

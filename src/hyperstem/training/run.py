@@ -1,4 +1,4 @@
-"""From settings to a trained network: sets up everything a run needs, runs it, and leaves its files in order."""
+"""From settings to a trained network: sets up a new or resumed run and trains."""
 
 import json
 import math
@@ -12,25 +12,26 @@ from typing import Any
 import torch
 from torch import nn
 
-from hyperstem.config import AnyLossConfig, SourceConfig, SpectralLossConfig
+from hyperstem.config import SourceConfig, SpectralLossConfig
 from hyperstem.data.dataset import SegmentDataset, ValidationData
 from hyperstem.errors import ConfigError
 from hyperstem.files import write_text
 from hyperstem.network import build
 from hyperstem.training.curves import draw
-from hyperstem.training.distributed import World, find_device, launched, restarted, unanimous
-from hyperstem.training.initial_weights import begin_from
+from hyperstem.training.distributed import all_agree, find_device, process_group, restarts
+from hyperstem.training.initial_weights import Match, load_matching
 from hyperstem.training.journal import Journal
 from hyperstem.training.losses import Objective
 from hyperstem.training.optim import freeze
 from hyperstem.training.progress import Observer, Outcome
 from hyperstem.training.settings import RunSettings, read
 from hyperstem.training.spectral_loss import SpectralObjective
-from hyperstem.training.statistics import measure
+from hyperstem.training.statistics import measure_statistics
 from hyperstem.training.trainer import Trainer
 from hyperstem.training.validation import validate
 
 STATISTICS_EXAMPLES = 96
+"""Training mixtures on which the statistics of a new network's features are measured."""
 
 
 def train(
@@ -46,154 +47,98 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     observer: Observer | None = None,
 ) -> Outcome:
-    """Trains a network as the settings say; torchrun's processes each call it.
+    """Trains a network as the settings say; with torchrun, every process calls it.
 
     Args:
-        config: the settings of the run, or the TOML file that holds them.
-        folder: takes the run's files.
-        objective: gives the loss in place of the one that ``[loss]`` describes: called like `losses.Objective`.
-        network: is trained in place of the one that ``[model]`` describes. Its ``config`` is that table, a ModelConfig;
-            it is called with one waveform per rate and gives one output with `stems` for each; `losses.Objective` asks
-            more of it.
+        config: settings of the run, or the path of their TOML file.
+        folder: folder for the files of the run.
+        objective: computes the loss in place of the one that ``[loss]`` describes; see `losses.Objective`.
+        network: trained in place of the one that ``[model]`` describes. Its ``config`` is that table, a ModelConfig.
+            It takes one waveform per rate and returns one output with `stems` per rate; `losses.Objective` needs more.
         sources: recordings in place of ``[[data.sources]]``.
-        resume: go on from the folder's checkpoint; otherwise the folder must hold no run. Processes that torchrun
-            starts anew after it lost one go on by themselves.
-        steps: total steps since the start of the run; None for the settings' own.
-        minutes: time of this call; None for no limit.
-        stop: asked after every step; True ends the run in an orderly way.
-        observer: sees the progress.
+        resume: continue from the folder's checkpoint; otherwise the folder must not contain a run. Processes that
+            torchrun restarts because one was lost continue without it.
+        steps: number of steps since the start of the run; None for ``train.steps``.
+        minutes: time limit of this call; None for no limit.
+        stop: called after every step; True stops the run and saves.
+        observer: receives the progress.
 
     Raises:
-        ConfigError: a setting is wrong, or the folder and `resume` do not go together.
+        ConfigError: a setting is wrong, or the folder contains a run and `resume` is off.
         DataError: the data is missing or not prepared.
-        ModelError: the checkpoint or the weights to begin from cannot be read, or training broke down.
+        ModelError: the checkpoint or the initial weights cannot be read, or training diverged.
     """
-    begun = time.monotonic()
+    start = time.monotonic()
     settings = read(Path(config)) if isinstance(config, str | Path) else config
     if sources is not None:
         settings = replace(settings, data=replace(settings.data, sources=tuple(sources)))
     folder = Path(folder)
-    resume = resume or (restarted() and (folder / "checkpoint").exists())
-    check_folder(folder, resume)
+    resume = resume or (restarts() > 0 and (folder / "checkpoint").exists())
+    if not resume and (folder / "checkpoint").exists():
+        raise ConfigError(f"{folder} contains a run already; resume it with --resume, or choose another folder with -o")
     device = find_device(settings.train.device)
     if settings.train.threads:
         torch.set_num_threads(settings.train.threads)
-    with launched(device) as here, Journal(folder if here.leads else None, settings.train.tensorboard) as journal:
-        if not unanimous(resume):
+    with process_group(device) as world, Journal(folder if world.is_main else None, settings.train.tensorboard) as log:
+        if not all_agree(resume):
             raise ConfigError(f"only some processes see {folder / 'checkpoint'}; all need one folder, on a shared disk")
-        setup = _Setup(settings, folder, device, here, journal, observer if here.leads else None, objective, network)
-        trainer = setup.resumed() if resume else setup.begun()
-        remaining_s = math.inf if minutes is None else 60 * minutes - (time.monotonic() - begun)
+        data = settings.data.resolved(settings.path.parent)
+        batches = SegmentDataset(data, settings.model, settings.train.batch, world.rank, world.size)
+        scorer = None
+        if data.validation:
+            clips = ValidationData(data, settings.model)
+            scorer = partial(validate, clips=clips, config=settings.model, device=device)
+        torch.manual_seed(settings.train.seed)
+        model: Any = build(settings.model) if network is None else network
+        match = None if resume else _initialise(model, settings, batches)
+        freeze(model.to(device), settings.train.freeze)
+        if objective is None:
+            loss = settings.loss
+            objective = SpectralObjective(loss) if isinstance(loss, SpectralLossConfig) else Objective(loss)
+        observer = observer if world.is_main else None
+        trainer = Trainer(settings, folder, model, objective, batches, scorer, log, observer, world)
+        if resume:
+            trainer.resume()
+        else:
+            _note_start(trainer, match)
+        if world.is_main:
+            write_text(folder / "config.json", json.dumps(settings.mapping(), indent=2) + "\n")
+        remaining_s = math.inf if minutes is None else 60 * minutes - (time.monotonic() - start)
         outcome = trainer.run(steps or settings.train.steps, remaining_s, stop)
-        journal.write("ended", outcome.step, reason=outcome.reason, seconds=time.monotonic() - begun)
-        if here.leads and outcome.reason != "stopped":
+        log.write("ended", outcome.step, reason=outcome.reason, seconds=time.monotonic() - start)
+        if world.is_main and outcome.reason != "stopped":
             draw(folder)
     return outcome
 
 
-class _Setup:
-    """Puts a trainer together, for a new run or a resumed one."""
+def _initialise(network: Any, settings: RunSettings, batches: SegmentDataset) -> Match | None:
+    """Measures the statistics of a new network's features, and loads its initial weights if there are any."""
+    config = settings.train
+    measure_statistics(network, batches, -(-STATISTICS_EXAMPLES // config.batch))
+    path = settings.path.parent / Path(config.init).expanduser()
+    return load_matching(network, path, config.init_strict) if config.init else None
 
-    def __init__(
-        self,
-        settings: RunSettings,
-        folder: Path,
-        device: torch.device,
-        here: World,
-        journal: Journal,
-        observer: Observer | None,
-        objective: nn.Module | None,
-        network: nn.Module | None,
-    ) -> None:
-        self.settings, self.folder, self.device, self.here = settings, folder, device, here
-        self.journal, self.observer = journal, observer
-        data = settings.data.resolved(settings.path.parent)
-        self.batches = SegmentDataset(data, settings.model, settings.train.batch, here.rank, here.size)
-        self.clips = ValidationData(data, settings.model) if data.validation else None
-        torch.manual_seed(settings.train.seed)
-        self.network: Any = build(settings.model) if network is None else network
-        self.objective = _objective(settings.loss) if objective is None else objective
 
-    def begun(self) -> Trainer:
-        """A new run: statistics are measured, weights to begin from are taken."""
-        config = self.settings.train
-        count = -(-STATISTICS_EXAMPLES // config.batch)
-        measure(self.network, self.batches, count)
-        init = _beside(self.settings, config.init)
-        taken = begin_from(self.network, init, config.init_strict) if config.init else None
-        trainer = self._trainer()
-        self._write_config()
-        self.journal.write(
-            "started",
-            0,
-            config=self.settings.mapping(),
-            parameters=self._parameters(),
-            device=str(self.device),
-            processes=self.here.size,
-            torch=torch.__version__,
+def _note_start(trainer: Trainer, match: Match | None) -> None:
+    """Logs the start of a new run, and what came of its initial weights."""
+    parameters = sum(weight.numel() for weight in trainer.network.parameters())
+    trainer.note(
+        "started",
+        f"{parameters:,} parameters on {trainer.device}, {trainer.world.size} process(es)",
+        config=trainer.settings.mapping(),
+        parameters=parameters,
+        device=str(trainer.device),
+        processes=trainer.world.size,
+        torch=torch.__version__,
+    )
+    if match is not None:
+        init = trainer.config.init
+        trainer.note(
+            "init",
+            f"{init}: {len(match.loaded)} tensors loaded, {len(match.missing)} left as initialised, "
+            f"{len(match.unused)} unused (listed in log.jsonl)",
+            path=init,
+            taken=match.loaded,
+            kept=match.missing,
+            unused=match.unused,
         )
-        if taken is not None:
-            self._note(
-                f"{config.init}: {len(taken.taken)} tensors taken, {len(taken.kept)} left as initialised, "
-                f"{len(taken.unused)} without a place here (listed in log.jsonl)"
-            )
-            self.journal.write("init", 0, path=config.init, **taken._asdict())
-        self._note(f"{self._parameters():,} parameters on {self.device}, {self.here.size} process(es)")
-        return trainer
-
-    def resumed(self) -> Trainer:
-        """The run in the folder, where its checkpoint stopped."""
-        trainer = self._trainer()
-        trainer.resume()
-        self._write_config()
-        return trainer
-
-    def _trainer(self) -> Trainer:
-        network = self.network.to(self.device)
-        freeze(network, self.settings.train.freeze)
-        scores = (
-            None
-            if self.clips is None
-            else partial(validate, clips=self.clips, config=self.settings.model, device=self.device)
-        )
-        return Trainer(
-            self.settings,
-            self.folder,
-            network,
-            self.objective,
-            self.batches,
-            scores,
-            self.journal,
-            self.observer,
-            self.here,
-        )
-
-    def _parameters(self) -> int:
-        return sum(weight.numel() for weight in self.network.parameters())
-
-    def _write_config(self) -> None:
-        if self.here.leads:
-            write_text(self.folder / "config.json", json.dumps(self.settings.mapping(), indent=2) + "\n")
-
-    def _note(self, text: str) -> None:
-        if self.observer is not None:
-            self.observer.note(text)
-
-
-def _objective(config: AnyLossConfig) -> nn.Module:
-    return SpectralObjective(config) if isinstance(config, SpectralLossConfig) else Objective(config)
-
-
-def _beside(settings: RunSettings, path: str) -> Path:
-    """A path in the config, relative to the config's folder."""
-    return settings.path.parent / Path(path).expanduser()
-
-
-def check_folder(folder: Path, resume: bool) -> None:
-    """Refuses to begin a run over another one.
-
-    Raises:
-        ConfigError: the folder holds a run and `resume` is off.
-    """
-    if not resume and (folder / "checkpoint").exists():
-        raise ConfigError(f"{folder} holds a run already; go on with it by --resume, or name another folder by -o")

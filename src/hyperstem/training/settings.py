@@ -1,4 +1,4 @@
-"""The settings of a run: the tables of one TOML file, with single values set from outside."""
+"""The settings of a run: the tables of a TOML file, with overrides from the command line."""
 
 import dataclasses
 import json
@@ -32,9 +32,10 @@ _RESUMABLE = re.compile(
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Everything that decides a run; `path` is the TOML file it was read from."""
+    """All settings of a run."""
 
     path: Path
+    """The TOML file; relative paths in it start from its folder."""
     model: NetworkConfig
     loss: AnyLossConfig
     train: TrainConfig
@@ -50,8 +51,8 @@ def read(path: str | Path, assignments: Sequence[str] = ()) -> RunSettings:
 
     Args:
         path: the file.
-        assignments: ``table.key=value`` each, replacing or adding one value; a key without a table is one of
-            ``[train]``, a number in the key counts the items of a list, and the value is TOML or else plain text.
+        assignments: ``table.key=value`` each, which replaces or adds one value. Without a table the key is one of
+            ``[train]``; a number in the key is a position in a list; a value that is not TOML is plain text.
 
     Raises:
         ConfigError: the file or a setting is wrong.
@@ -61,7 +62,7 @@ def read(path: str | Path, assignments: Sequence[str] = ()) -> RunSettings:
 
 
 def from_tables(tables: Mapping[str, Any], path: Path) -> RunSettings:
-    """The settings in the tables of a parsed file; `path` is named in errors."""
+    """The settings in the tables of a parsed TOML file; errors name `path`."""
     check_tables(tables, path)
     model = network_config(tables.get("model", {}), f"{path} [model]")
     return RunSettings(
@@ -74,24 +75,24 @@ def from_tables(tables: Mapping[str, Any], path: Path) -> RunSettings:
 
 
 def resumable_changes(old: Mapping[str, Any], new: RunSettings, where: Path) -> list[Change]:
-    """The settings in which a resumed run differs from its checkpoint.
+    """The settings that differ between a checkpoint and a run that resumes it.
 
-    Free to change are the learning rate and its schedule, the data's weights, precision and device, and how often
-    the run validates, saves and logs; the rest decides what the saved state means.
+    The learning rate and its schedule, the sources' weights, precision and device may differ, and how often the run
+    validates, saves and logs. The state of the checkpoint depends on the other settings.
 
     Args:
         old: the checkpoint's config.
-        where: the checkpoint, named in the error.
+        new: the run's settings.
+        where: path of the checkpoint, for errors.
 
     Raises:
         ConfigError: another setting differs; the error names the first.
     """
-    before = from_tables(old, where).mapping()
-    found = changes(before, new.mapping())
-    for change in found:
+    differing = changes(from_tables(old, where).mapping(), new.mapping())
+    for change in differing:
         if not _RESUMABLE.fullmatch(change.key):
             raise ConfigError(
-                f"{where} is a checkpoint of another config: {change}; set it back, or start a new run "
-                f"(from these weights if wanted: [train] init)"
+                f"{where} is a checkpoint of another config: {change}; restore the setting, or start a new run "
+                f"(with these weights by [train] init)"
             )
-    return found
+    return differing

@@ -1,4 +1,4 @@
-"""Mean and deviation of the log power spectrum over training mixtures, by which the network standardises features."""
+"""Statistics of the features over training mixtures, with which a network standardises them."""
 
 from typing import NamedTuple
 
@@ -12,8 +12,8 @@ from hyperstem.training.feed import Batches
 
 
 @torch.no_grad()
-def measure(network: AnyNetwork, batches: Batches, count: int) -> None:
-    """Gives a new network the statistics of its features, measured on the mixtures of the first `count` batches."""
+def measure_statistics(network: AnyNetwork, batches: Batches, count: int) -> None:
+    """Measures the statistics of a network's features on the mixtures of the first `count` batches, and sets them."""
     if isinstance(network, MetaTasNet):
         network.set_spectrogram_statistics(spectrogram_statistics(network, batches, count))
     if not isinstance(network, MetaUNet):
@@ -21,22 +21,21 @@ def measure(network: AnyNetwork, batches: Batches, count: int) -> None:
     device = network.mean.device
     network.measure(torch.cat([batches[index].mixture[0] for index in range(count)]).to(device))
     for values in (network.mean, network.spread, network.level):
-        values.copy_(distributed.total(values) / distributed.processes())
+        values.copy_(distributed.total(values) / distributed.process_count())
 
 
 class Statistics(NamedTuple):
-    """Of one stage's log power, over mixtures, channels and frames; each (bins,)."""
+    """Statistics of one stage's log power over mixtures, channels and frames."""
 
     mean: Tensor
+    """(bins,)."""
     std: Tensor
+    """(bins,)."""
 
 
 @torch.no_grad()
 def spectrogram_statistics(network: MetaTasNet, batches: Batches, count: int) -> list[Statistics]:
-    """Measures the log power of the mixtures in the first `count` batches, for each stage; the network stays as it is.
-
-    Several processes measure their shares and give the same result.
-    """
+    """Statistics of each stage's log power in the mixtures of the first `count` batches, over all processes."""
     spectrograms = [module for module in network.modules() if isinstance(module, Spectrogram)]
     sums = [torch.zeros(3, spectrogram.bins, dtype=torch.float64) for spectrogram in spectrograms]
     for index in range(count):

@@ -1,4 +1,4 @@
-"""One training step: from a batch to a loss; the module that several processes wrap."""
+"""One training step, from a batch to a loss."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 
 class TrainingStep(nn.Module):
-    """The network and its objective as one module, so that several processes reduce one backward pass."""
+    """The network and its objective as one module, which DistributedDataParallel can wrap."""
 
     def __init__(self, network: nn.Module, objective: nn.Module, config: TrainConfig) -> None:
         super().__init__()
@@ -21,8 +21,7 @@ class TrainingStep(nn.Module):
         self.dtype = PRECISIONS[config.precision]
 
     def forward(self, batch: Batch) -> Any:
-        """The objective's report on one batch, in the configured precision."""
+        """The objective's report on one batch, computed in the configured precision."""
         lower = self.dtype is not torch.float32
-        active = [batch.active] * len(batch.mixture)
         with torch.autocast(batch.active.device.type, self.dtype if lower else torch.bfloat16, enabled=lower):
-            return self.objective(self.network, batch.mixture, batch.stems, active, batch.merge)
+            return self.objective(self.network, batch.mixture, batch.stems, batch.active, batch.merge)

@@ -14,23 +14,23 @@ from hyperstem.dsp.overlap import Cut, OverlapAdd
 from hyperstem.training.consistency import consistent
 
 PART_S = 30.0
-"""Longest part of a clip that goes through the network at once; longer clips are cut, whole songs would fill memory."""
+"""Longer clips are split into parts of this length, because a whole song needs too much memory."""
 
 
 class Scores(NamedTuple):
-    """Medians over clips in dB, per stem; clips where a stem is silent do not count for it."""
+    """Scores of each stem in dB: medians over the clips in which the stem is active."""
 
     sdr: dict[str, float]
-    """10 log10(|s|^2 / |s - e|^2) over the whole clip, of the stems as separation delivers them: with what they lack
-    of the mixture shared out. The other two are of the stems as the network gives them."""
+    """10 log10(|s|^2 / |s - e|^2) over the whole clip, of the stems as separation delivers them: with the residual
+    distributed. The other two scores are of the network's output."""
     sdr_fitted: dict[str, float]
-    """The same after the stems were scaled, per clip, so that their sum comes nearest to the mixture: what a network
-    trained for SI-SNR, whose levels are arbitrary, can reach without knowing the stems."""
+    """The same after scaling the stems, per clip, so that their sum is closest to the mixture: fair to a network
+    trained for SI-SNR alone, whose levels are arbitrary, and possible without the true stems."""
     si_snr: dict[str, float]
-    """SDR after each estimate was scaled by what is best for it."""
+    """SI-SNR over the whole clip."""
 
     def mean(self, kind: str) -> float:
-        """The mean over stems of one of the scores, in dB; NaN where no stem has one."""
+        """Mean of one score over the stems in dB; NaN if no stem has one."""
         values = [value for value in getattr(self, kind).values() if np.isfinite(value)]
         return float(np.mean(values)) if values else float("nan")
 
@@ -39,14 +39,14 @@ class Scores(NamedTuple):
 def validate(
     network: nn.Module, stop: Callable[[], bool], clips: Iterable[Clip], config: NetworkConfig, device: torch.device
 ) -> Scores | None:
-    """Separates every clip and scores the last stage; gives None if `stop` says so between two clips."""
+    """Separates all clips and scores the last stage; None if `stop` returns True between two clips."""
     was_training = network.training
     network.eval()
     rows = []
     for clip in clips:
         if stop():
             break
-        estimates = separated(network, clip.mixture, config.rates_hz, device)
+        estimates = separate(network, clip.mixture, config.rates_hz, device)
         rows.append(clip_scores(estimates, clip.stems[-1][0], clip.mixture[-1][0], config.rates_hz[-1]))
     network.train(was_training)
     if stop():
@@ -56,26 +56,26 @@ def validate(
 
 
 @torch.no_grad()
-def separated(network: nn.Module, waves: Sequence[Tensor], rates_hz: Sequence[int], device: torch.device) -> Tensor:
-    """The last stage's stems of one clip, in parts of `PART_S` that overlap by a quarter.
+def separate(network: nn.Module, mixture: Sequence[Tensor], rates_hz: Sequence[int], device: torch.device) -> Tensor:
+    """Separates one clip, in parts of `PART_S` that overlap by a quarter.
 
     Args:
         network: in evaluation mode.
-        waves: per stage, the mixture (1, [channel,] time_i).
-        rates_hz: of the stages.
-        device: of the network.
+        mixture: for each stage (1, [channel,] time_i).
+        rates_hz: sample rates of the stages.
+        device: device of the network.
 
     Returns:
-        (stem, [channel,] time) float32 on the processor, at the last rate.
+        The last stage's stems (stem, [channel,] time), float32 on the CPU.
     """
-    lowest, part = waves[0].shape[-1], round(PART_S * rates_hz[0])
+    lowest, part = mixture[0].shape[-1], round(PART_S * rates_hz[0])
     step, factors = part - part // 4, [rate_hz // rates_hz[0] for rate_hz in rates_hz]
     last = max(0, lowest - part)
     ready, overlap = [], OverlapAdd(Cut(part * factors[-1], step * factors[-1]))
     for start in [*range(0, last, step), last]:
         ends = [None if start == last else (start + part) * factor for factor in factors]
-        cuts = [wave[..., start * factor : end] for wave, factor, end in zip(waves, factors, ends, strict=True)]
-        stems = network([cut.to(device) for cut in cuts])[-1].stems[0].float().cpu()
+        crops = [wave[..., start * factor : end] for wave, factor, end in zip(mixture, factors, ends, strict=True)]
+        stems = network([crop.to(device) for crop in crops])[-1].stems[0].float().cpu()
         if last == 0:
             return stems
         ready.append(overlap.push(start * factors[-1], stems.numpy()))
@@ -89,14 +89,14 @@ def clip_scores(estimates: Tensor, stems: Tensor, mixture: Tensor, rate_hz: int)
         estimates: (stem, [channel,] time).
         stems: (stem, [channel,] time).
         mixture: ([channel,] time).
-        rate_hz: their sample rate.
+        rate_hz: sample rate.
 
     Returns:
         (3, stem) in dB; NaN for silent stems.
     """
     finite = bool(torch.isfinite(estimates).all())
     delivered = consistent(estimates[None], mixture[None], rate_hz)[0] if finite else estimates
-    delivered = delivered.flatten(1).double().numpy()  # (stem, time): channels join time
+    delivered = delivered.flatten(1).double().numpy()  # (stem, channels and time)
     estimate = estimates.flatten(1).double().numpy()
     stem, mix = stems.flatten(1).double().numpy(), mixture.flatten().double().numpy()
     factors = np.linalg.lstsq(estimate.T, mix, rcond=None)[0] if finite else np.ones(len(stem))
@@ -108,7 +108,7 @@ def clip_scores(estimates: Tensor, stems: Tensor, mixture: Tensor, rate_hz: int)
 
 
 def _sdr(stem: np.ndarray, estimate: np.ndarray) -> np.ndarray:
-    """(stem, time) twice to (stem,) in dB; always a number between -100 and 100, unlike `measures.track_sdr`."""
+    """SDR of each stem, (stem, time) to (stem,), from -100 to 100 dB; `measures.track_sdr` may be NaN."""
     error = np.square(stem - estimate).sum(-1)
     power = np.square(stem).sum(-1)
     return np.clip(10 * np.log10(np.maximum(power, 1e-20) / np.maximum(error, 1e-20)), -100, 100)
