@@ -66,7 +66,7 @@ def test_songs_made_otherwise_are_not_overwritten(tmp_path, capsys):
     assert synth(tmp_path, "--songs", 1, *SMALL) == 0
     before = contents(tmp_path)
     assert synth(tmp_path, "--songs", 1, "--seconds", "4", "--rate", "8000") == 1
-    assert "made otherwise" in capsys.readouterr().err
+    assert "exists with other settings" in capsys.readouterr().err
     assert contents(tmp_path) == before
 
 

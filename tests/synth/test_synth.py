@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hyperstem.config import STEMS
 from hyperstem.errors import ConfigError
 from hyperstem.synth import render_song
-from hyperstem.synth.band import own_drums
+from hyperstem.synth.band import drum_stem
 from hyperstem.synth.compose import grooves, lines
 from hyperstem.synth.compose.grooves import play_drums
 from hyperstem.synth.compose.lines import play_bass, play_others
@@ -199,7 +199,7 @@ def test_a_voice_is_silent_between_phrases():
 
 def test_the_beat_of_house_is_heard_in_the_drums():
     song = compose(4, 16.0, "house")
-    low = own_drums(song, 16 * RATE_HZ, RATE_HZ).mean(axis=0)
+    low = drum_stem(song, 16 * RATE_HZ, RATE_HZ).mean(axis=0)
     spectrum = np.fft.rfft(low)
     spectrum[150 * 16 :] = 0
     strength = np.abs(np.fft.irfft(spectrum)).reshape(-1, RATE_HZ // 100).mean(axis=1)  # 100 a second

@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
         rendered = render_songs(args.output, config, args.jobs, show)
     if not args.quiet:
         new = [item for item in rendered if not item.kept]
-        busy_s = sum(item.busy_s for item in new)
-        speed = f", {sum(item.seconds for item in new) / busy_s:.1f}x real time per core" if busy_s else ""
+        cpu_s = sum(item.cpu_s for item in new)
+        speed = f", {sum(item.seconds for item in new) / cpu_s:.1f}x real time per core" if cpu_s else ""
         minutes = sum(item.seconds for item in rendered) / 60
         print(
             f"{len(new)} songs rendered, {len(rendered) - len(new)} kept, {minutes:.1f} minutes in {args.output} "

@@ -1,4 +1,4 @@
-"""A seeded generator of multitrack songs: material to train on, to test with and to show."""
+"""A seeded generator of multitrack songs for training, tests and demonstrations."""
 
 from hyperstem.synth.band import render_song
 

@@ -1,4 +1,4 @@
-"""The built-in band: one seeded song, from the score to four finished stems, with numpy alone."""
+"""The built-in band: renders one song from its seed to four mixed stems, with numpy alone."""
 
 from collections.abc import Collection
 
@@ -20,14 +20,14 @@ from hyperstem.synth.play.voice import render_voice
 def render_song(
     seed: int, seconds: float, rate_hz: int, *, style: str | None = None, absent: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Plays one song of the built-in band.
+    """Renders one song of the built-in band.
 
     Args:
-        seed: decides everything: the same seed, length and rate give the same samples.
+        seed: the same seed, length and rate give the same samples.
         seconds: length of the song.
-        rate_hz: sampling rate, from 8000 on.
-        style: name of a style (see `hyperstem.synth.compose.styles`); drawn from the seed if not given.
-        absent: stems that stay silent.
+        rate_hz: sample rate, at least 8000.
+        style: name of a style (see `hyperstem.synth.compose.styles`); None draws one from the seed.
+        absent: stems that are silent.
 
     Returns:
         drums, bass, other, vocals: float32 (channel=2, time), ``round(seconds * rate_hz)`` samples; their sum peaks
@@ -37,13 +37,13 @@ def render_song(
         ConfigError: the length, rate, style or a stem's name is not allowed.
     """
     if rate_hz < 8000:
-        raise ConfigError(f"the sampling rate is {rate_hz} Hz; the band plays from 8000 Hz on")
+        raise ConfigError(f"the sample rate is {rate_hz} Hz; it must be at least 8000 Hz")
     for stem in absent:
         if stem not in STEMS:
             raise ConfigError(f"no stem {stem!r}; stems are {', '.join(STEMS)}")
     song = compose(seed, seconds, style)
     samples = max(1, round(seconds * rate_hz))
-    players = {"drums": own_drums, "bass": own_bass, "other": own_other, "vocals": sing_vocals}
+    players = {"drums": drum_stem, "bass": bass_stem, "other": other_stem, "vocals": vocal_stem}
     stems = {
         stem: players[stem](song, samples, rate_hz) if stem not in absent else np.zeros((2, samples), np.float32)
         for stem in STEMS
@@ -51,67 +51,58 @@ def render_song(
     return _balance(stems, seed, rate_hz)
 
 
-def own_drums(song: Song, samples: int, rate_hz: int) -> np.ndarray:
-    """The built-in drummer on the built-in kit, (2, samples) float32."""
+def drum_stem(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+    """The drum kit, with an equaliser and some saturation, (2, samples) float32."""
     kind = str(stream(song.seed, 40, 1).choice(song.style.kits))
-    return _finish_drums(song, render_drums(play_drums(song), song.seed, kind, samples, rate_hz), rate_hz)
-
-
-def _finish_drums(song: Song, wave: np.ndarray, rate_hz: int) -> np.ndarray:
-    """A kit's mix, (2, time) to (2, time): equaliser and a little saturation."""
+    wave = render_drums(play_drums(song), song.seed, kind, samples, rate_hz)
     rng = stream(song.seed, 40)
     wave = dsp.convolve(wave, dsp.impulse_of(dsp.random_equaliser(rng, 1.5), rate_hz))
     peak = float(np.percentile(np.abs(wave[:, ::16]), 99.5)) + 1e-9
     return dsp.saturate(wave / np.float32(peak), float(rng.uniform(0.3, 0.9)))
 
 
-def own_bass(song: Song, samples: int, rate_hz: int) -> np.ndarray:
-    """The built-in bass, (2, samples) float32."""
+def bass_stem(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+    """The bass, compressed, some synthesisers with stereo width above the lows, (2, samples) float32."""
     rng = stream(song.seed, 41)
     sound, line = play_bass(song)
     timbre = vary(TIMBRES[sound], rng)
     glide = sound in ("fretless", "eightoheight") or rng.random() < 0.15
     wave = render_notes(line, timbre, song.seed, 0, samples, rate_hz, glide)
-    return _finish_bass(song, wave, rate_hz, wide=timbre.detune > 4)
-
-
-def _finish_bass(song: Song, wave: np.ndarray, rate_hz: int, wide: bool = False) -> np.ndarray:
-    """A bass's mix, (time,) to (2, time): compression, and for some synthesisers width above the lows."""
     rng = stream(song.seed, 41, 1)
     wave = dsp.compress(wave, rate_hz, -6.0, float(rng.uniform(1.5, 5.0)))
     stereo = np.stack([wave, wave])
-    if wide and rng.random() < 0.5:
+    if timbre.detune > 4 and rng.random() < 0.5:
         side = dsp.convolve(wave, dsp.impulse_of(dsp.high_pass(250.0), rate_hz))
-        later = min(int(0.009 * rate_hz), len(side))
-        late = np.pad(side[: len(side) - later], (later, 0)) * np.float32(0.4)
-        stereo += np.stack([late, -late])
+        delay = min(int(0.009 * rate_hz), len(side))
+        delayed = np.pad(side[: len(side) - delay], (delay, 0)) * np.float32(0.4)
+        stereo += np.stack([delayed, -delayed])
     return stereo
 
 
-def own_other(song: Song, samples: int, rate_hz: int) -> np.ndarray:
-    """The built-in accompaniment, (2, samples) float32."""
+def other_stem(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+    """The accompaniment: all instruments panned, equalised and in a room, (2, samples) float32."""
     mix = np.zeros((2, samples), np.float32)
     for i, part in enumerate(play_others(song)):
         rng = stream(song.seed, 42, i)
         timbre = vary(TIMBRES[part.instrument], rng)
         wave = render_notes(part.notes, timbre, song.seed, i + 1, samples, rate_hz)
-        trim = dsp.impulse_of(dsp.high_pass(float(rng.uniform(60, 180)), 2.0), rate_hz, 2048)
-        placed = dsp.pan(wave, part.position)
-        if part.instrument in ("power", "acoustic", "strings", "pad", "saw") and rng.random() < 0.6:  # a second take
-            twin = render_notes(part.notes, vary(timbre, rng), song.seed, i + 101, samples, rate_hz)
-            placed = 0.7 * (dsp.pan(wave, -0.8) + dsp.pan(twin, 0.8))
+        low_cut = dsp.impulse_of(dsp.high_pass(float(rng.uniform(60, 180)), 2.0), rate_hz, 2048)
+        stereo = dsp.pan(wave, part.position)
+        if part.instrument in ("power", "acoustic", "strings", "pad", "saw") and rng.random() < 0.6:  # double-tracked
+            double = render_notes(part.notes, vary(timbre, rng), song.seed, i + 101, samples, rate_hz)
+            stereo = 0.7 * (dsp.pan(wave, -0.8) + dsp.pan(double, 0.8))
         if part.instrument in ("epiano", "electric", "organ") and rng.random() < 0.4:
             time_s = np.arange(samples, dtype=np.float32) / rate_hz
-            sway = np.float32(0.35) * np.sin(2 * np.pi * np.float32(rng.uniform(0.8, 6.0)) * time_s)
-            placed *= np.stack([1 + sway, 1 - sway])
+            tremolo = np.float32(0.35) * np.sin(2 * np.pi * np.float32(rng.uniform(0.8, 6.0)) * time_s)
+            stereo *= np.stack([1 + tremolo, 1 - tremolo])
         room = dsp.room(float(rng.uniform(0.4, 2.2)), rate_hz, rng, 0.5)
-        space = dsp.with_room(room, trim, float(rng.uniform(0.05, 0.35)))
-        mix += dsp.convolve(placed, space * np.float32(dsp.db(part.gain_db)))
+        space = dsp.with_room(room, low_cut, float(rng.uniform(0.05, 0.35)))
+        mix += dsp.convolve(stereo, space * np.float32(dsp.db(part.gain_db)))
     return mix
 
 
-def sing_vocals(song: Song, samples: int, rate_hz: int) -> np.ndarray:
-    """Lead, doubles, harmonies and choir, mixed, (2, samples) float32."""
+def vocal_stem(song: Song, samples: int, rate_hz: int) -> np.ndarray:
+    """Lead vocals, doubles, harmonies and choir, mixed, (2, samples) float32."""
 
     def sing(phrases: list[list[Syllable]], singer: Singer, part: int, talk: bool) -> np.ndarray:
         return render_voice(phrases, singer, song.seed, part, samples, rate_hz, talk)
@@ -123,10 +114,10 @@ def sing_vocals(song: Song, samples: int, rate_hz: int) -> np.ndarray:
     lead = sing(phrases, singer, 0, manner == "rap")
     lead = dsp.compress(lead, rate_hz, -8.0, float(rng.uniform(1.5, 4.0)), 0.12)
     mix = np.stack([lead, lead])
-    for i, (sung, side, gain) in enumerate(_takes(song, phrases, singer, rng)):
+    for i, (sung, position, gain) in enumerate(_backing(song, phrases, singer, rng)):
         vibrato_hz = singer.vibrato_hz * float(rng.uniform(0.93, 1.07))
-        again = singer._replace(unsteady=singer.unsteady * 1.2, vibrato_hz=vibrato_hz)
-        mix += np.float32(gain) * dsp.pan(sing(sung, again, i + 1, manner == "rap"), side)
+        double = singer._replace(unsteady=singer.unsteady * 1.2, vibrato_hz=vibrato_hz)
+        mix += np.float32(gain) * dsp.pan(sing(sung, double, i + 1, manner == "rap"), position)
     if rng.random() < 0.25:
         for i in range(int(rng.integers(2, 5))):
             voice = draw_singer(rng)
@@ -135,59 +126,58 @@ def sing_vocals(song: Song, samples: int, rate_hz: int) -> np.ndarray:
     return _finish_vocals(song, mix, samples, rate_hz, rng)
 
 
-def _takes(
+def _backing(
     song: Song, phrases: list[list[Syllable]], singer: Singer, rng: np.random.Generator
 ) -> list[tuple[list[list[Syllable]], float, float]]:
-    """Doubles and harmonies: phrases, place and level of each."""
-    takes = []
+    """Doubles and harmonies: phrases, panning and gain of each."""
+    backing = []
     if rng.random() < 0.35:
         level, side = float(rng.uniform(0.1, 0.3)), float(rng.uniform(0.1, 0.7))
-        takes += [(phrases, -side, level), (phrases, side, level)]
+        backing += [(phrases, -side, level), (phrases, side, level)]
     if rng.random() < 0.45:
         steps = int(rng.choice([2, 4, -3, 5]))
-        takes += [(harmony(song, phrases, steps, singer.low, singer.high), side, 0.25) for side in (-0.4, 0.45)]
-    return takes
+        backing += [(harmony(song, phrases, steps, singer.low, singer.high), side, 0.25) for side in (-0.4, 0.45)]
+    return backing
 
 
 def _finish_vocals(song: Song, mix: np.ndarray, samples: int, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """Equaliser, room and sometimes an echo in time."""
-    colour = dsp.product(
+    """Equaliser, room and sometimes an echo in tempo, (2, time) to (2, time)."""
+    equaliser = dsp.product(
         dsp.high_pass(float(rng.uniform(70, 140))),
         dsp.random_equaliser(rng, 2.0),
         dsp.peaks((4500.0, 2.0, float(rng.normal(1, 2)))),
     )
     hall = dsp.room(float(rng.uniform(0.5, 2.5)), rate_hz, rng, 0.6, float(rng.uniform(0.005, 0.05)))
-    space = dsp.with_room(hall, dsp.impulse_of(colour, rate_hz, 2048), float(rng.uniform(0.02, 0.2)))
-    placed = dsp.convolve(mix, space)
+    space = dsp.with_room(hall, dsp.impulse_of(equaliser, rate_hz, 2048), float(rng.uniform(0.02, 0.2)))
+    wet = dsp.convolve(mix, space)
     if rng.random() < 0.3:
         echo = int(60 / song.bpm * float(rng.choice([0.5, 0.75, 1.0])) * rate_hz)
-        dry = placed.copy()
+        dry = wet.copy()
         for i, gain in enumerate((0.22, 0.1, 0.04)):
-            late = (i + 1) * echo
-            if late < samples:
-                placed[:, late:] += np.float32(gain) * dry[:, : samples - late]
-    return placed
+            delay = (i + 1) * echo
+            if delay < samples:
+                wet[:, delay:] += np.float32(gain) * dry[:, : samples - delay]
+    return wet
 
 
 def _balance(stems: dict[str, np.ndarray], seed: int, rate_hz: int) -> dict[str, np.ndarray]:
-    """Sets the levels of stems (2, time) as mixes have them, and the whole below full scale.
+    """Sets the levels of stems (2, time) as in a mix, with soft-limited peaks and a sum below full scale.
 
-    Where they sound, the four are about equally loud, give or take what a mixing engineer's taste would.
+    Where they play, the stems are about equally loud, with random differences of a few decibels.
     """
     rng = stream(seed, 44)
     centres = {"drums": 0.0, "bass": -0.5, "other": -1.0, "vocals": 0.5}
     result = {}
     for stem, wave in stems.items():
         level = dsp.loudness(wave, int(0.4 * rate_hz))[:: max(1, rate_hz // 20)]
-        sounding = level[level > max(1e-6, 0.1 * level.max())]
-        loud = float(np.sqrt(np.mean(np.square(sounding)))) if sounding.size else 0.0
+        active = level[level > max(1e-6, 0.1 * level.max())]
+        loud = float(np.sqrt(np.mean(np.square(active)))) if active.size else 0.0
         gain_db = -22.0 + centres.get(stem, 0.0) + float(np.clip(rng.normal(0, 2.2), -5, 5))
         result[stem] = wave * np.float32(dsp.db(gain_db) / loud) if loud else np.zeros_like(wave)
-        shape = float(np.max(np.abs(result[stem]))) if loud else 0.0
-        if shape > 0.7:  # a limiter's work: peaks bent, the rest untouched
-            over = np.abs(result[stem]) > 0.5
-            bent = np.sign(result[stem]) * (0.5 + 0.3 * np.tanh((np.abs(result[stem]) - 0.5) / 0.3))
-            result[stem] = np.where(over, bent, result[stem]).astype(np.float32)
+        magnitude = np.abs(result[stem])
+        if magnitude.max() > 0.7:  # a soft limiter
+            limited = np.sign(result[stem]) * (0.5 + 0.3 * np.tanh((magnitude - 0.5) / 0.3))
+            result[stem] = np.where(magnitude > 0.5, limited, result[stem]).astype(np.float32)
     peak = float(np.max(np.abs(sum(result.values()))))
     peak = max(peak, *(float(np.max(np.abs(wave))) for wave in result.values()))
     gain = np.float32(min(dsp.db(float(rng.uniform(-2, 5))), 0.95 / max(peak, 1e-9)))

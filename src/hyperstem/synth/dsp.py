@@ -1,8 +1,7 @@
-"""Signal building blocks of the synthetic band: oscillators, shaped noise, filters by spectrum, rooms, dynamics.
+"""Signal processing of the synthetic band: oscillators, shaped noise, filters, rooms, dynamics.
 
-Nothing here runs sample by sample. A filter that moves is drawn as a spectrum per control frame, either of a
-harmonic tone (`scan`) or of noise (`shaped_noise`); a filter that stands still is an impulse response (`convolve`).
-Mono signals are (time,), stereo ones (2, time), all float32.
+A time-varying filter is a spectrum per control frame, of a harmonic tone (`scan`) or of noise (`shaped_noise`); a fixed
+filter is an impulse response (`convolve`). Mono signals are (time,), stereo signals (2, time), all float32.
 """
 
 from collections.abc import Callable
@@ -18,39 +17,40 @@ def db(level_db: float) -> float:
 
 
 def hz(pitch: float | np.ndarray) -> float | np.ndarray:
-    """Frequency of a MIDI pitch (69 is 440 Hz; fractions allowed)."""
+    """Frequency of a MIDI pitch, which may be fractional; 69 is 440 Hz."""
     return 440.0 * 2.0 ** ((np.asarray(pitch) - 69.0) / 12.0)
 
 
 def smooth_size(size: int) -> int:
-    """The smallest length from `size` on that is a power of two, or three or five quarters of one: its FFT is fast.
+    """A length of at least `size` whose FFT is fast: a power of two times 1, 5/8 or 3/4.
 
-    Not `fast_length` of hyperstem.dsp: noise is drawn at this length, and another would change the songs of every seed.
+    Unlike `fast_length` of hyperstem.dsp it never changes: noise has this length, so it decides the songs of all seeds.
     """
     power = 1 << max(size - 1, 1).bit_length()
     return next(length for length in (5 * power // 8, 3 * power // 4, power) if length >= size)
 
 
 def phase_of(frequency_hz: np.ndarray, rate_hz: int, start: float = 0.0) -> np.ndarray:
-    """Running phase in cycles, float64 (time,), of a frequency given per sample."""
+    """Phase in cycles, float64 (time,), of a frequency per sample (time,)."""
     return start + np.cumsum(frequency_hz, dtype=np.float64) / rate_hz
 
 
 def to_samples(frames: np.ndarray, hop: int, samples: int) -> np.ndarray:
-    """A control curve (frame,) drawn at multiples of `hop`, read at every sample: float32 (samples,)."""
+    """A control curve (frame,) with one value per `hop` samples, interpolated: float32 (samples,)."""
     return np.interp(np.arange(samples), np.arange(len(frames)) * hop, frames).astype(np.float32)
 
 
 def scan(phase: np.ndarray, spectra: np.ndarray, hop: int) -> np.ndarray:
-    """A harmonic tone whose spectrum moves: one wave table per control frame, cross-faded from frame to frame.
+    """A harmonic tone with a time-varying spectrum: one wavetable per control frame, crossfaded between frames.
 
     Args:
         phase: (time,) in cycles.
-        spectra: complex (frame, harmonic), amplitude of harmonics 1, 2, ... around sample ``frame * hop``.
-        hop: samples between control frames; the last frame is held.
+        spectra: complex (frame, harmonic), amplitudes of harmonics 1, 2, ... at sample ``frame * hop``, without those
+            above the Nyquist frequency.
+        hop: samples between control frames; the last frame is repeated.
 
     Returns:
-        float32 (time,). The caller leaves out harmonics above half the sampling rate.
+        float32 (time,).
     """
     samples = len(phase)
     needed = -(-samples // hop) + 1
@@ -80,16 +80,16 @@ def scan(phase: np.ndarray, spectra: np.ndarray, hop: int) -> np.ndarray:
 
 
 def shaped_noise(magnitudes: np.ndarray, hop: int, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """White noise under a moving spectrum.
+    """Noise with a time-varying spectrum.
 
     Args:
-        magnitudes: (frame, bin), bins spread evenly from 0 to half the sampling rate, around sample ``frame * hop``.
+        magnitudes: (frame, bin) at sample ``frame * hop``, with evenly spaced bins from 0 to the Nyquist frequency.
         hop: samples between frames.
         samples: length of the result.
-        rng: chance.
+        rng: random generator.
 
     Returns:
-        float32 (samples,), at unit level where the magnitudes are 1.
+        float32 (samples,), with unit power where the magnitudes are 1.
     """
     frames = min(len(magnitudes), -(-samples // hop) + 1)
     sounding = np.flatnonzero(magnitudes[:frames].any(axis=1))
@@ -111,14 +111,14 @@ def shaped_noise(magnitudes: np.ndarray, hop: int, samples: int, rng: np.random.
 
 
 def noise_burst(samples: int, response: Response, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """Stationary noise under one spectrum: float32 (samples,), unit level before shaping."""
+    """Stationary noise, filtered by `response` from unit power: float32 (samples,)."""
     size = smooth_size(samples)
     noise = np.fft.rfft(rng.standard_normal(size, dtype=np.float32))
     return np.fft.irfft(noise * response(np.fft.rfftfreq(size, 1 / rate_hz)), size)[:samples].astype(np.float32)
 
 
 def convolve(wave: np.ndarray, impulse: np.ndarray) -> np.ndarray:
-    """`wave` (..., time) through the impulse response (..., taps): same length, by overlap-add of large blocks."""
+    """`wave` (..., time) convolved with `impulse` (..., taps) by overlap-add, cropped to the same length."""
     samples, taps = wave.shape[-1], impulse.shape[-1]
     block = max(8192, 4 * taps)
     size = smooth_size(min(block, samples) + taps)
@@ -145,7 +145,7 @@ def impulse_of(response: Response, rate_hz: int, taps: int = 1024) -> np.ndarray
 
 
 def low_pass(cutoff_hz: float, order: float = 2.0, resonance: float = 0.0) -> Response:
-    """Magnitude of a low-pass: falls by ``6 * order`` dB per octave, with a bump of `resonance` at the cut-off."""
+    """Magnitude of a low-pass with ``6 * order`` dB per octave and a peak of `resonance` at the cut-off."""
 
     def response(frequency: np.ndarray) -> np.ndarray:
         ratio = frequency / cutoff_hz
@@ -156,12 +156,12 @@ def low_pass(cutoff_hz: float, order: float = 2.0, resonance: float = 0.0) -> Re
 
 
 def high_pass(cutoff_hz: float, order: float = 2.0) -> Response:
-    """Magnitude of a high-pass that falls by ``6 * order`` dB per octave."""
+    """Magnitude of a high-pass with ``6 * order`` dB per octave."""
     return lambda frequency: 1.0 / np.sqrt(1.0 + (cutoff_hz / np.maximum(frequency, 1.0)) ** (2.0 * order))
 
 
 def band(centre_hz: float, octaves: float, gain: float = 1.0) -> Response:
-    """Magnitude of a bell on a logarithmic frequency axis, `octaves` wide at half its height."""
+    """Magnitude of a band-pass: a bell on a logarithmic frequency axis, `octaves` wide at half height."""
 
     def response(frequency: np.ndarray) -> np.ndarray:
         distance = np.log2(np.maximum(frequency, 1.0) / centre_hz) / (0.6 * octaves)
@@ -171,12 +171,12 @@ def band(centre_hz: float, octaves: float, gain: float = 1.0) -> Response:
 
 
 def product(*responses: Response) -> Response:
-    """Responses in a row."""
+    """The magnitude of filters in series."""
     return lambda frequency: np.prod([response(frequency) for response in responses], axis=0)
 
 
 def peaks(*settings: tuple[float, float, float]) -> Response:
-    """An equaliser: (centre in Hz, width in octaves, gain in dB) for each bell."""
+    """Magnitude of a peaking equaliser: (centre in Hz, width in octaves, gain in dB) of each band."""
 
     def response(frequency: np.ndarray) -> np.ndarray:
         level_db = np.zeros_like(frequency)
@@ -188,7 +188,7 @@ def peaks(*settings: tuple[float, float, float]) -> Response:
 
 
 def random_equaliser(rng: np.random.Generator, spread_db: float = 3.0, bells: int = 4) -> Response:
-    """A gentle random equaliser: no two mixes sound alike."""
+    """Magnitude of a gentle random equaliser."""
     centres = 2.0 ** rng.uniform(np.log2(80.0), np.log2(12000.0), bells)
     return peaks(*[(float(c), float(rng.uniform(0.6, 2.5)), float(rng.normal(0, spread_db))) for c in centres])
 
@@ -199,7 +199,7 @@ def decay(samples: int, seconds: float, rate_hz: int) -> np.ndarray:
 
 
 def envelope(samples: int, attack_s: float, release_s: float, rate_hz: int) -> np.ndarray:
-    """A raised-cosine rise and fall around a plateau of 1: float32 (samples,)."""
+    """A raised-cosine fade-in and fade-out around 1: float32 (samples,)."""
     shape = np.ones(samples, np.float32)
     rise, fall = min(samples, int(attack_s * rate_hz)), min(samples, int(release_s * rate_hz))
     if rise:
@@ -210,7 +210,7 @@ def envelope(samples: int, attack_s: float, release_s: float, rate_hz: int) -> n
 
 
 def saturate(wave: np.ndarray, drive: float, bias: float = 0.0) -> np.ndarray:
-    """Soft clipping by tanh, at unit gain for quiet signals; `bias` adds even harmonics."""
+    """Soft clipping with tanh and unit gain for quiet signals; `bias` adds even harmonics."""
     offset = np.tanh(bias)
     slope = 1.0 - offset**2
     return ((np.tanh(drive * wave + np.float32(bias)) - offset) / (drive * slope)).astype(np.float32)
@@ -229,7 +229,7 @@ def loudness(wave: np.ndarray, window: int) -> np.ndarray:
 
 
 def compress(wave: np.ndarray, rate_hz: int, threshold_db: float, ratio: float, window_s: float = 0.05) -> np.ndarray:
-    """Turns down what is louder than `threshold_db` below the signal's own loud parts."""
+    """A compressor; `threshold_db` is relative to the level of the loud parts of the signal."""
     level = loudness(wave, max(8, int(window_s * rate_hz)))
     loud = float(np.percentile(level[::64], 95)) if level.size else 0.0
     if loud < 1e-6:
@@ -241,7 +241,7 @@ def compress(wave: np.ndarray, rate_hz: int, threshold_db: float, ratio: float, 
 def room(
     seconds: float, rate_hz: int, rng: np.random.Generator, brightness: float = 0.5, gap_s: float = 0.01
 ) -> np.ndarray:
-    """A stereo room's impulse response without the direct sound: early echoes, then a tail that darkens.
+    """Impulse response of a stereo room without the direct sound: early reflections and a tail that darkens.
 
     Returns:
         float32 (2, taps) with unit energy per channel.
@@ -250,8 +250,8 @@ def room(
     samples = max(4 * hop, int((seconds + gap_s) * rate_hz))
     frames = samples // hop + 2
     frequency = np.linspace(0, rate_hz / 2, 65)
-    life_s = seconds / (1.0 + (frequency / (2000.0 + 9000.0 * brightness)) ** 1.2)
-    fade = np.exp(-6.9 * np.arange(frames)[:, None] * (hop / rate_hz) / np.maximum(life_s, 0.03))
+    decay_s = seconds / (1.0 + (frequency / (2000.0 + 9000.0 * brightness)) ** 1.2)
+    fade = np.exp(-6.9 * np.arange(frames)[:, None] * (hop / rate_hz) / np.maximum(decay_s, 0.03))
     fade *= high_pass(120.0)(frequency)
     tail = np.stack([shaped_noise(fade, hop, samples, rng) for _ in range(2)])
     tail *= np.minimum(np.arange(samples, dtype=np.float32) / (0.02 * rate_hz), 1.0)
@@ -263,21 +263,21 @@ def room(
     return (tail / np.sqrt(np.sum(np.square(tail), axis=1, keepdims=True) + 1e-9)).astype(np.float32)
 
 
-def with_room(tail: np.ndarray, colour: np.ndarray, wet: float) -> np.ndarray:
-    """One impulse response for an equaliser (taps,) and, behind it, a room's `tail` (2, taps) at level `wet`."""
-    impulse = convolve(np.pad(np.float32(wet) * tail, ((0, 0), (0, len(colour)))), colour)
-    impulse[:, : len(colour)] += colour
+def with_room(tail: np.ndarray, equaliser: np.ndarray, wet: float) -> np.ndarray:
+    """Impulse response of an equaliser (taps,) in series with a room of level `wet`, whose tail is (2, taps)."""
+    impulse = convolve(np.pad(np.float32(wet) * tail, ((0, 0), (0, len(equaliser)))), equaliser)
+    impulse[:, : len(equaliser)] += equaliser
     return impulse
 
 
 def pan(wave: np.ndarray, position: float) -> np.ndarray:
-    """A mono signal placed between left (-1) and right (1) at constant power: (2, time)."""
+    """Constant-power panning of a mono signal from -1 (left) to 1 (right): (2, time)."""
     angle = (np.clip(position, -1.0, 1.0) + 1.0) * np.pi / 4
     return np.stack([wave * np.float32(np.cos(angle)), wave * np.float32(np.sin(angle))]) * np.float32(np.sqrt(2))
 
 
 def add_at(track: np.ndarray, wave: np.ndarray, start: int, gain: float = 1.0) -> None:
-    """Adds `wave` (..., time) into `track` (..., time) from sample `start` on, cut at both ends."""
+    """Adds `wave` (..., time) to `track` (..., time) at sample `start`, cropped to the track."""
     first = max(0, -start)
     last = min(wave.shape[-1], track.shape[-1] - start)
     if last > first:

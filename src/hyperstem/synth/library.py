@@ -1,4 +1,4 @@
-"""A folder of songs: ``<song>/drums, bass, other, vocals`` and how each was made, rendered by several processes."""
+"""Renders folders of songs in several processes: ``<song>/drums.flac`` and so on, with a manifest of each song."""
 
 import functools
 import hashlib
@@ -28,7 +28,7 @@ MANIFEST = "song.json"
 
 @dataclass(frozen=True)
 class SynthConfig(Checked):
-    """What to render: `songs` songs of `seconds` each, all decided by `seed`."""
+    """Which songs to render: `songs` songs of `seconds` each, which depend only on these settings."""
 
     songs: Count = 8
     seconds: Annotated[float, Limits(1, 3600)] = 75.0
@@ -42,17 +42,20 @@ class Rendered(NamedTuple):
 
     folder: Path
     seconds: float
-    busy_s: float
+    """Length of the song."""
+    cpu_s: float
+    """Processor time of rendering it."""
     kept: bool
+    """Whether it existed already."""
 
 
 def song_name(config: SynthConfig, number: int) -> str:
-    """The folder's name of song `number`, counted from 0."""
+    """Name of the folder of song `number`, from 0."""
     return f"synth-{config.seed:04d}-{number:04d}"
 
 
 def absent_stems(seed: int) -> tuple[str, ...]:
-    """Stems that a song lacks: most have all four."""
+    """The silent stems of a song, mostly none."""
     rng = stream(seed, 80)
     chances = {"vocals": 0.08, "bass": 0.05, "drums": 0.05, "other": 0.03}
     missing = tuple(stem for stem in STEMS if rng.random() < chances[stem])
@@ -60,22 +63,23 @@ def absent_stems(seed: int) -> tuple[str, ...]:
 
 
 def song_seed(config: SynthConfig, number: int) -> int:
-    """The seed of song `number`; songs do not depend on how many there are."""
+    """The seed of song `number`, which does not depend on the number of songs."""
     return int(np.random.SeedSequence([config.seed, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def render_one(folder: Path, config: SynthConfig, number: int) -> Rendered:
-    """Renders one song into `folder`; a song that is there, made by the same settings, is kept.
+    """Renders one song to `folder`, unless it exists with the same settings; its folder appears when it is complete.
 
-    The song's folder appears when it is whole.
+    Raises:
+        DataError: the song exists with other settings.
     """
     target = folder / song_name(config, number)
     fingerprint = _fingerprint(config, number)
     if target.exists():
         if _made_by(target) == fingerprint:
             return Rendered(target, config.seconds, 0.0, True)
-        raise DataError(f"{target} exists and was made otherwise; choose another folder or remove it")
-    began = _busy_s()
+        raise DataError(f"{target} exists with other settings; choose another folder or remove it")
+    start_s = _cpu_s()
     seed = song_seed(config, number)
     song, absent = compose(seed, config.seconds), absent_stems(seed)
     stems = render_song(seed, config.seconds, config.rate_hz, absent=absent)
@@ -101,7 +105,7 @@ def render_one(folder: Path, config: SynthConfig, number: int) -> Rendered:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    return Rendered(target, config.seconds, _busy_s() - began, False)
+    return Rendered(target, config.seconds, _cpu_s() - start_s, False)
 
 
 def render_songs(
@@ -110,16 +114,20 @@ def render_songs(
     jobs: int = 1,
     progress: Callable[[int, int, Rendered], None] | None = None,
 ) -> list[Rendered]:
-    """Renders every song of `config` into `folder`, which is made if needed.
+    """Renders all songs of `config` to `folder`; complete songs of an interrupted call are kept.
 
-    The result does not depend on `jobs`. What is done stays when it is interrupted, and is kept by the next run.
+    Args:
+        folder: created if needed.
+        config: the songs.
+        jobs: number of processes, which does not change the songs.
+        progress: called after each song with the number of songs done and in all, and the song.
 
     Raises:
-        ConfigError: `jobs` is below 1, or the format cannot hold the rate.
-        DataError: a song's folder holds something else.
+        ConfigError: `jobs` is below 1, or the format does not support the rate.
+        DataError: a song exists with other settings.
     """
     if jobs < 1:
-        raise ConfigError(f"jobs is {jobs}; at least 1 is needed")
+        raise ConfigError(f"jobs is {jobs}; it must be at least 1")
     audio.named_format(config.format).check(config.rate_hz, 2, "pcm16")
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
@@ -131,24 +139,24 @@ def render_songs(
             if progress:
                 progress(len(done), config.songs, rendered)
     finally:
-        remove_leftovers(folder)  # of processes that were ended
+        remove_leftovers(folder)  # of processes that were terminated
     return sorted(done)
 
 
-def _busy_s() -> float:
-    """Processor time of this process and of the programs it ran."""
+def _cpu_s() -> float:
+    """Processor time of this process and its children."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def _fingerprint(config: SynthConfig, number: int) -> str:
-    """A hash of what decides the song."""
+    """A hash of all settings that the song depends on."""
     settings = {key: value for key, value in asdict(config).items() if key != "songs"}
     return hashlib.sha256(json.dumps([settings, number], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _made_by(target: Path) -> str | None:
-    """The fingerprint that a song's folder carries."""
+    """The fingerprint in the manifest of a song's folder."""
     try:
         return json.loads((target / MANIFEST).read_text(encoding="utf-8")).get("made_by")
     except (OSError, ValueError, AttributeError):
@@ -156,7 +164,7 @@ def _made_by(target: Path) -> str | None:
 
 
 def songs_for(minutes: float, seconds: float) -> int:
-    """How many songs of `seconds` make up `minutes`."""
+    """Number of songs of `seconds` that last `minutes` together."""
     for name, value in {"minutes": minutes, "seconds": seconds}.items():
         if not 0 < value < math.inf:
             raise ConfigError(f"{name} is {value!r}; it must be above 0")

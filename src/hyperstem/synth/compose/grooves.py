@@ -1,10 +1,12 @@
-"""The drummer: strokes on the kit for a whole song."""
+"""The drum part: strokes on the kit for a whole song."""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from hyperstem.synth.compose.score import Hit, Section, Song, stream
 
-_FIGURES = {  # strokes per beat as (step within the beat in quarters, piece, velocity)
+_FIGURES = {  # strokes in every beat: (position in the beat from 0 to 1, piece, velocity)
     "quarters": ((0.0, "hat", 0.8),),
     "eighths": ((0.0, "hat", 0.8), (0.5, "hat", 0.5)),
     "sixteenths": ((0.0, "hat", 0.8), (0.25, "hat", 0.35), (0.5, "hat", 0.6), (0.75, "hat", 0.35)),
@@ -24,7 +26,7 @@ _FIGURES = {  # strokes per beat as (step within the beat in quarters, piece, ve
 
 
 def play_drums(song: Song) -> list[Hit]:
-    """Every stroke of the song, in order of time."""
+    """All strokes of the song, in order of time."""
     rng = stream(song.seed, 1)
     figures = {kind: str(rng.choice(song.style.hats)) for kind in ("verse", "chorus", "bridge")}
     grooves = {kind: _groove(song, rng) for kind in ("verse", "chorus", "bridge")}
@@ -39,7 +41,7 @@ def play_drums(song: Song) -> list[Hit]:
         extra = percussion if section.kind == "chorus" or rng.random() < 0.2 else "none"
         hits += _section(song, section, grooves[kind], figures[kind], extra, rng)
     loose_s = float(rng.uniform(0.001, 0.009)) if song.style.name not in ("house", "trap") else 0.0005
-    moved = [
+    humanised = [
         Hit(
             max(0.0, hit.start_s + float(rng.normal(0, loose_s))),
             hit.piece,
@@ -47,7 +49,7 @@ def play_drums(song: Song) -> list[Hit]:
         )
         for hit in hits
     ]
-    return sorted(moved)
+    return sorted(humanised)
 
 
 def _groove(song: Song, rng: np.random.Generator) -> list[tuple[float, str, float]]:
@@ -79,7 +81,7 @@ def _section(
     extra: str,
     rng: np.random.Generator,
 ) -> list[Hit]:
-    """A section's bars: groove, time-keeping, a crash at its start and a fill at its end."""
+    """The bars of a section: groove, hats, a crash at the start and a fill at the end."""
     beats = song.style.beats
     hits: list[Hit] = []
 
@@ -112,8 +114,10 @@ def _section(
     return hits
 
 
-def _fill(song: Song, beat: float, beats: float, strike, rng: np.random.Generator) -> None:
-    """Strokes that run down the kit."""
+def _fill(
+    song: Song, beat: float, beats: float, strike: Callable[[float, str, float], None], rng: np.random.Generator
+) -> None:
+    """A fill: strokes from the snare down to the floor tom."""
     steps = song.style.steps
     pieces = ["snare", "tom", "mid", "floor"]
     for i in range(int(beats * steps)):

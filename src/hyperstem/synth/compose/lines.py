@@ -1,53 +1,72 @@
-"""The bass player and the accompaniment: notes from chords."""
+"""The bass line and the accompaniment: notes from chords."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from hyperstem.synth.compose.score import Chord, Note, Section, Song, stream
 
-_RANGES = {
-    "piano": 55,
-    "epiano": 55,
+_CENTRES = {  # MIDI pitch around which an instrument plays
+    **dict.fromkeys(("piano", "epiano", "banjo"), 55),
+    **dict.fromkeys(("strings", "brass"), 58),
+    **dict.fromkeys(("electric", "clavinet"), 50),
+    **dict.fromkeys(("bell", "lead"), 67),
     "organ": 56,
     "pad": 54,
-    "strings": 58,
     "acoustic": 48,
-    "electric": 50,
     "power": 40,
-    "brass": 58,
-    "bell": 67,
     "pluck": 60,
     "saw": 52,
-    "clavinet": 50,
-    "banjo": 55,
-    "lead": 67,
 }
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one player of the accompaniment plays, and on what."""
+    """The part of one instrument of the accompaniment."""
 
     instrument: str
     notes: tuple[Note, ...]
     position: float
+    """Panning, from -1 (left) to 1 (right)."""
     gain_db: float
 
 
+class _BassPattern(NamedTuple):
+    """What a bass line repeats in every bar."""
+
+    rhythm: list[tuple[float, float]]
+    """(beat, beats) of each note."""
+    intervals: list[int]
+    """Semitones above the root of each note."""
+    centre: float
+    """MIDI pitch around which the line moves."""
+
+
+class _Pattern(NamedTuple):
+    """What an accompaniment repeats in every bar."""
+
+    rhythm: list[tuple[float, float]]
+    """(beat, beats) of each stroke."""
+    order: list[int]
+    """Order of an arpeggio's notes."""
+    gate: float
+    """Length of short notes, 0 to 1."""
+
+
 def near(pitch_class: int, around: float) -> int:
-    """The MIDI pitch of a pitch class that is nearest to `around`."""
+    """The MIDI pitch of a pitch class nearest to `around`."""
     return round((around - pitch_class) / 12.0) * 12 + pitch_class
 
 
 def play_bass(song: Song) -> tuple[str, tuple[Note, ...]]:
-    """The bass sound and its notes; glides show as notes that overlap."""
+    """The bass sound and its notes; overlapping notes glide."""
     rng = stream(song.seed, 2)
     sound = str(rng.choice(song.style.basses))
     figures = {kind: str(rng.choice(song.style.lines)) for kind in ("verse", "chorus", "bridge")}
     centre = float(rng.uniform(33, 40)) - (2 if sound in ("sub", "eightoheight") else 0)
-    pattern = _rhythm(song, rng, float(rng.uniform(0.3, 0.75)))
-    cells = [int(rng.choice([0, 0, 0, 7, 12, 10, 5, 3])) for _ in pattern]
+    rhythm = _rhythm(song, rng, float(rng.uniform(0.3, 0.75)))
+    pattern = _BassPattern(rhythm, [int(rng.choice([0, 0, 0, 7, 12, 10, 5, 3])) for _ in rhythm], centre)
     notes: list[Note] = []
     length = float(rng.choice([0.5, 0.8, 0.95, 1.0]))
     for section in song.sections:
@@ -55,9 +74,7 @@ def play_bass(song: Song) -> tuple[str, tuple[Note, ...]]:
             continue
         figure = figures.get(section.kind, figures["verse"])
         for chord in section.chords:
-            following = song.chord_at(chord.start_beat + chord.beats)
-            played = _bass_figure(song, chord, following, figure, centre, pattern, cells, rng)
-            for beat, beats, pitch, velocity in played:
+            for beat, beats, pitch, velocity in _bass_figure(song, chord, figure, pattern, rng):
                 start, end = song.seconds(beat), song.seconds(beat + beats * length)
                 loud = velocity * (0.7 + 0.3 * section.energy)
                 notes.append(Note(start, max(0.05, end - start), float(np.clip(pitch, 24, 60)), loud))
@@ -72,33 +89,26 @@ def play_bass(song: Song) -> tuple[str, tuple[Note, ...]]:
 
 
 def _rhythm(song: Song, rng: np.random.Generator, density: float) -> list[tuple[float, float]]:
-    """A bar's rhythm as (beat, length), the first beat always struck."""
+    """The rhythm of a bar as (beat, beats); the first beat always has a note."""
     steps = song.style.beats * song.style.steps
     weight = [
         1.0 if i % song.style.steps == 0 else 0.75 if (2 * i) % song.style.steps == 0 else 0.4 for i in range(steps)
     ]
-    struck = [0] + [i for i in range(1, steps) if rng.random() < density * weight[i]]
-    ends = [*struck[1:], steps]
-    return [(a / song.style.steps, (b - a) / song.style.steps) for a, b in zip(struck, ends, strict=True)]
+    onsets = [0] + [i for i in range(1, steps) if rng.random() < density * weight[i]]
+    ends = [*onsets[1:], steps]
+    return [(a / song.style.steps, (b - a) / song.style.steps) for a, b in zip(onsets, ends, strict=True)]
 
 
 def _fifth(song: Song, chord: Chord, root: int) -> int:
-    """The fifth above a root, diminished where the scale has no other."""
+    """The fifth above a root, diminished if the scale has no perfect one."""
     return root + (7 if (chord.root + 7) % 12 in song.scale else 6)
 
 
 def _bass_figure(
-    song: Song,
-    chord: Chord,
-    following: Chord,
-    figure: str,
-    centre: float,
-    pattern: list[tuple[float, float]],
-    cells: list[int],
-    rng: np.random.Generator,
+    song: Song, chord: Chord, figure: str, pattern: _BassPattern, rng: np.random.Generator
 ) -> list[tuple[float, float, float, float]]:
-    """One chord's bass notes: (beat, beats, pitch, velocity)."""
-    root = near(chord.root, centre)
+    """The bass notes of one chord: (beat, beats, pitch, velocity)."""
+    root = near(chord.root, pattern.centre)
     start, beats = chord.start_beat, chord.beats
     step = 0.5 if song.style.steps == 4 else 1.0
     fifth = _fifth(song, chord, root)
@@ -112,7 +122,7 @@ def _bass_figure(
         return [(start + at, fast, root, 0.9 if at % 1 == 0 else 0.7) for at in grid if rng.random() < 0.96]
     if figure == "fifths":
         half = max(1.0, beats / 2)
-        low = fifth - 12 if fifth > centre + 4 else fifth
+        low = fifth - 12 if fifth > pattern.centre + 4 else fifth
         return [
             (start + at, half * 0.8, root if i % 2 == 0 else low, 0.85)
             for i, at in enumerate(np.arange(0, beats, half))
@@ -121,24 +131,16 @@ def _bass_figure(
         return [(start + at, step * 0.8, root + 12 * (i % 2), 0.9 - 0.15 * (i % 2)) for i, at in enumerate(grid)]
     if figure == "offbeat":
         return [(start + at + 0.5, 0.45, root, 0.85) for at in np.arange(0, beats - 0.5, 1.0)]
-    return _moving_bass(song, chord, following, figure, root, centre, pattern, cells, rng)
+    return _moving_bass(song, chord, figure, root, pattern, rng)
 
 
 def _moving_bass(
-    song: Song,
-    chord: Chord,
-    following: Chord,
-    figure: str,
-    root: int,
-    centre: float,
-    pattern: list[tuple[float, float]],
-    cells: list[int],
-    rng: np.random.Generator,
+    song: Song, chord: Chord, figure: str, root: int, pattern: _BassPattern, rng: np.random.Generator
 ) -> list[tuple[float, float, float, float]]:
-    """The figures that leave the root: (beat, beats, pitch, velocity)."""
+    """Figures that leave the root: (beat, beats, pitch, velocity)."""
     start, beats = chord.start_beat, chord.beats
     if figure == "walking":
-        goal = near(following.root, centre)
+        goal = near(song.chord_at(start + beats).root, pattern.centre)
         tones = sorted({near(tone, root + 4) for tone in chord.tones} | {_fifth(song, chord, root)})
         walk: list[float] = [root, *[float(rng.choice(tones)) for _ in range(int(beats) - 1)]]
         if len(walk) > 1:
@@ -148,27 +150,27 @@ def _moving_bass(
         jumps = [0, 12, 10, 7, 0, 0]
         return [
             (start + at, min(length, 0.4), root + (int(rng.choice(jumps)) if at else 0), 0.9 if at % 1 == 0 else 0.65)
-            for at, length in pattern
+            for at, length in pattern.rhythm
             if at < beats
         ]
     if figure == "melodic":
         scale = [pitch for pitch in range(root - 3, root + 13) if pitch % 12 in song.scale]
         at, result = root, []
-        for beat, length in pattern:
+        for beat, length in pattern.rhythm:
             if beat < beats:
                 result.append((start + beat, length, float(at), 0.85))
-                rung = np.searchsorted(scale, at) + rng.choice([-1, 1, 1, 2, -2, 0])
-                at = scale[int(np.clip(rung, 0, len(scale) - 1))]
+                degree = np.searchsorted(scale, at) + rng.choice([-1, 1, 1, 2, -2, 0])
+                at = scale[int(np.clip(degree, 0, len(scale) - 1))]
         return result
     return [
-        (start + at, length, float(root + cell), 0.85)
-        for (at, length), cell in zip(pattern, cells, strict=True)
+        (start + at, length, float(root + interval), 0.85)
+        for (at, length), interval in zip(pattern.rhythm, pattern.intervals, strict=True)
         if at < beats
     ]
 
 
 def play_others(song: Song) -> list[Part]:
-    """Two to five players of the accompaniment."""
+    """The parts of one to five instruments of the accompaniment."""
     rng = stream(song.seed, 3)
     pool = list(song.style.comps)
     count = int(min(len(pool), rng.choice([1, 2, 2, 3, 3, 4, 5])))
@@ -189,7 +191,7 @@ def play_others(song: Song) -> list[Part]:
 
 
 def _voicing(chord: Chord, instrument: str, previous: list[int], centre: float) -> list[int]:
-    """Pitches of a chord near the last ones."""
+    """Pitches of a chord near the previous ones (voice leading)."""
     if instrument == "power":
         root = near(chord.root, centre)
         return [root, root + 7, root + 12]
@@ -201,17 +203,17 @@ def _voicing(chord: Chord, instrument: str, previous: list[int], centre: float) 
 
 
 def _comp(song: Song, sections: list[Section], instrument: str, figure: str, rng: np.random.Generator) -> list[Note]:
-    centre = _RANGES[instrument] + float(rng.normal(0, 2.5))
+    """The notes of an instrument that plays one figure over the chords of `sections`."""
+    centre = _CENTRES[instrument] + float(rng.normal(0, 2.5))
     rhythm = _rhythm(song, rng, float(rng.uniform(0.25, 0.55)))
-    order = [int(rng.integers(8)) for _ in range(16)]
-    gate = float(rng.uniform(0.3, 0.95))
+    pattern = _Pattern(rhythm, [int(rng.integers(8)) for _ in range(16)], float(rng.uniform(0.3, 0.95)))
     loose_s = float(rng.uniform(0.001, 0.01))
-    rung: list[int] = []
+    voicing: list[int] = []
     notes: list[Note] = []
     for section in sections:
         for chord in section.chords:
-            rung = _voicing(chord, instrument, rung, centre)
-            for beat, beats, pitches, velocity in _figure(song, chord, rung, figure, rhythm, order, gate, rng):
+            voicing = _voicing(chord, instrument, voicing, centre)
+            for beat, beats, pitches, velocity in _figure(song, chord, voicing, figure, pattern, rng):
                 spread_s = 0.012 if instrument in ("acoustic", "electric") and len(pitches) > 2 else 0.0
                 for i, pitch in enumerate(pitches):
                     start = song.seconds(beat) + i * spread_s + float(rng.normal(0, loose_s))
@@ -223,17 +225,11 @@ def _comp(song: Song, sections: list[Section], instrument: str, figure: str, rng
 
 
 def _figure(
-    song: Song,
-    chord: Chord,
-    pitches: list[int],
-    figure: str,
-    rhythm: list[tuple[float, float]],
-    order: list[int],
-    gate: float,
-    rng: np.random.Generator,
+    song: Song, chord: Chord, pitches: list[int], figure: str, pattern: _Pattern, rng: np.random.Generator
 ) -> list[tuple[float, float, list[int], float]]:
     """One chord as an accompaniment figure: (beat, beats, pitches, velocity)."""
     start, beats = chord.start_beat, chord.beats
+    rhythm, order, gate = pattern
     step = 0.5 if song.style.steps == 4 else 1 / 3
     if figure == "hold":
         return [(start, beats * 0.98, pitches, 0.7)]
@@ -266,21 +262,15 @@ def _figure(
             for at in np.arange(0, beats - 0.01, 0.25)
             if rng.random() < 0.7
         ]
-    return _style_figure(song, chord, pitches, figure, rhythm, order, gate, rng)
+    return _style_figure(song, chord, pitches, figure, pattern, rng)
 
 
 def _style_figure(
-    song: Song,
-    chord: Chord,
-    pitches: list[int],
-    figure: str,
-    rhythm: list[tuple[float, float]],
-    order: list[int],
-    gate: float,
-    rng: np.random.Generator,
+    song: Song, chord: Chord, pitches: list[int], figure: str, pattern: _Pattern, rng: np.random.Generator
 ) -> list[tuple[float, float, list[int], float]]:
-    """The figures of single styles, melodies, and stabs in the song's rhythm: (beat, beats, pitches, velocity)."""
+    """Figures of single styles, melodies, and stabs: (beat, beats, pitches, velocity)."""
     start, beats = chord.start_beat, chord.beats
+    rhythm, order, gate = pattern
     if figure == "funk":
         return [
             (start + at, min(length, 0.3), [pitches[order[i % 16] % len(pitches)] - (12 if i % 3 == 0 else 0)], 0.8)

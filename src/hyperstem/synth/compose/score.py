@@ -1,4 +1,4 @@
-"""What the band plays, before any sound: the form, the chords and the clock of one song."""
+"""A song before any sound: its form, chords and tempo."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,17 +8,16 @@ import numpy as np
 from hyperstem.errors import ConfigError
 from hyperstem.synth.compose.styles import SCALES, STYLES, Style
 
-METAL = ("hat", "open", "ride", "crash", "china", "tambourine", "shaker")
-"""Pieces of the drum kit that mixes keep low."""
-
 
 class Note(NamedTuple):
-    """One note: start and length in seconds, MIDI pitch, velocity from 0 to 1."""
+    """One note."""
 
     start_s: float
     duration_s: float
     pitch: float
+    """MIDI pitch."""
     velocity: float
+    """0 to 1."""
 
 
 class Hit(NamedTuple):
@@ -30,7 +29,7 @@ class Hit(NamedTuple):
 
 
 class Syllable(NamedTuple):
-    """One sung syllable: a note with its consonant and vowel; `breath` marks the first after a pause."""
+    """One sung syllable: a note with its consonant and vowel; `breath` marks the first of a phrase."""
 
     start_s: float
     duration_s: float
@@ -42,7 +41,7 @@ class Syllable(NamedTuple):
 
 
 class Chord(NamedTuple):
-    """A harmony: pitch classes of its bass and tones, first beat and number of beats."""
+    """A chord: pitch classes of its root and tones, first beat and number of beats."""
 
     root: int
     tones: tuple[int, ...]
@@ -52,17 +51,17 @@ class Chord(NamedTuple):
 
 @dataclass(frozen=True)
 class Section:
-    """A stretch of bars with one feel."""
+    """A section of the song's form."""
 
     kind: str
     """Intro, verse, chorus, bridge, break or outro."""
     start_bar: int
-    """Where it lies, with `bars`."""
     bars: int
+    """Number of bars."""
     chords: tuple[Chord, ...]
-    """In beats from the song's start."""
+    """Chords, in beats from the start of the song."""
     energy: float
-    """0 (bare) to 1 (everything)."""
+    """Intensity of the playing, 0 to 1."""
     drums: bool = True
     """Whether drums, bass and vocals play."""
     bass: bool = True
@@ -71,22 +70,20 @@ class Section:
 
 @dataclass(frozen=True)
 class Song:
-    """The frame that every player follows."""
+    """What all parts of a song share."""
 
     seed: int
-    """Decides everything else."""
     style: Style
-    """How it is played."""
     bpm: float
-    """Tempo; `key` is the pitch class of the tonic, `mode` the name of the scale."""
     key: int
+    """Pitch class of the tonic."""
     mode: str
+    """Name of the scale."""
     swing: float
-    """Delay of off-beats as a share of a step."""
+    """Delay of off-beats as a fraction of a step."""
     duration_s: float
-    """Length."""
     sections: tuple[Section, ...]
-    """The form, without gaps."""
+    """The form: consecutive sections."""
 
     @property
     def scale(self) -> tuple[int, ...]:
@@ -94,16 +91,15 @@ class Song:
         return tuple((self.key + step) % 12 for step in SCALES[self.mode])
 
     def seconds(self, beat: float) -> float:
-        """When a beat falls, swing included: the second half of a beat comes late."""
+        """The time of a beat, with swing: the second half of every beat is delayed."""
         late = 0.5 * self.swing if self.style.steps == 4 else 0.0
         whole = np.floor(beat)
         inside = beat - whole
         inside = inside * (1 + late) if inside < 0.5 else 0.5 * (1 + late) + (inside - 0.5) * (1 - late)
-        beat = whole + inside
-        return float(beat) * 60.0 / self.bpm
+        return float(whole + inside) * 60.0 / self.bpm
 
     def chord_at(self, beat: float) -> Chord:
-        """The harmony that sounds on a beat."""
+        """The chord on a beat."""
         for section in self.sections:
             for chord in section.chords:
                 if chord.start_beat <= beat < chord.start_beat + chord.beats:
@@ -112,7 +108,7 @@ class Song:
 
 
 def stream(seed: int, *parts: int) -> np.random.Generator:
-    """An own source of chance for every player, so that a change in one leaves the others as they were."""
+    """The random stream of one part, so that a change in one part does not change the others."""
     return np.random.default_rng([seed & 0xFFFFFFFFFFFFFFFF, *parts])
 
 
@@ -121,8 +117,8 @@ def compose(seed: int, seconds: float, style: str | None = None) -> Song:
 
     Args:
         seed: the same seed gives the same song.
-        seconds: length; short songs skip the intro and the breaks.
-        style: name of a style; drawn if not given.
+        seconds: length; songs under 40 s have no intro and outro.
+        style: name of a style; None draws one.
 
     Raises:
         ConfigError: the length is not a positive number, or there is no such style.
@@ -132,10 +128,10 @@ def compose(seed: int, seconds: float, style: str | None = None) -> Song:
     rng = stream(seed, 0)
     drawn = STYLES[int(rng.integers(len(STYLES)))]
     if style is not None:
-        found = [candidate for candidate in STYLES if candidate.name == style]
-        if not found:
-            raise ConfigError(f"no style {style!r}; styles are {', '.join(candidate.name for candidate in STYLES)}")
-        drawn = found[0]
+        by_name = {candidate.name: candidate for candidate in STYLES}
+        if style not in by_name:
+            raise ConfigError(f"no style {style!r}; styles are {', '.join(by_name)}")
+        drawn = by_name[style]
     bpm = float(rng.uniform(*drawn.bpm))
     mode = str(rng.choice(drawn.modes))
     bars = max(1, int(np.ceil(seconds * bpm / 60.0 / drawn.beats)))
@@ -144,7 +140,7 @@ def compose(seed: int, seconds: float, style: str | None = None) -> Song:
 
 
 def _form(bars: int, style: Style, mode: str, key: int, rng: np.random.Generator, whole: bool) -> tuple[Section, ...]:
-    """Sections that fill `bars`; without `whole` everybody plays from the first bar."""
+    """Sections that fill `bars`, with an intro and an outro if `whole`."""
     progressions = {kind: _progression(style, mode, key, rng) for kind in ("verse", "chorus", "bridge")}
     unit = int(rng.choice([4, 8])) if bars >= 24 else 4
     order = ["verse", "verse", "chorus", "verse", "chorus", "bridge", "chorus", "chorus"]
@@ -177,9 +173,9 @@ def _form(bars: int, style: Style, mode: str, key: int, rng: np.random.Generator
 
 
 def _progression(style: Style, mode: str, key: int, rng: np.random.Generator) -> list[tuple[int, tuple[int, ...]]]:
-    """Four or eight chords as (root, tones), found by a walk over scale degrees that likes to come home."""
+    """Two to eight chords as (root, tones): a random walk over scale degrees that favours cadences."""
     scale = SCALES["minor" if mode == "blues" else mode]
-    pulls = {
+    successors = {  # from the most to the least likely
         0: (3, 4, 5, 1, 2, 6),
         1: (4, 3, 6, 0),
         2: (5, 3, 1),
@@ -192,17 +188,17 @@ def _progression(style: Style, mode: str, key: int, rng: np.random.Generator) ->
     degree = int(rng.choice([0, 0, 0, 5, 3, 1]))
     degrees = [degree]
     for _ in range(count - 1):
-        choices = pulls[degree]
+        choices = successors[degree]
         weights = np.linspace(2.0, 0.6, len(choices))
         degree = int(rng.choice(choices, p=weights / weights.sum()))
         degrees.append(degree)
-    rich = 0.7 if style.name in ("jazz", "funk", "latin", "disco", "hiphop") else 0.25
-    plain = style.name in ("metal", "rock")
+    seventh = 0.7 if style.name in ("jazz", "funk", "latin", "disco", "hiphop") else 0.25
+    triads = style.name in ("metal", "rock")
     result = []
     for degree in degrees:
-        size = 4 if not plain and rng.random() < rich else 3
+        size = 4 if not triads and rng.random() < seventh else 3
         steps = [degree + 2 * i for i in range(size)]
-        if not plain and rng.random() < rich * 0.4:
+        if not triads and rng.random() < seventh * 0.4:
             steps.append(degree + 8)
         if rng.random() < 0.08:
             steps[1] = degree + 3  # suspended
@@ -214,7 +210,7 @@ def _progression(style: Style, mode: str, key: int, rng: np.random.Generator) ->
 
 
 def _chords(progression: list[tuple[int, tuple[int, ...]]], bar: int, bars: int, beats: int) -> tuple[Chord, ...]:
-    """The progression laid over a section, a chord a bar, or two a bar where there are eight."""
+    """The chords of a section: one per bar, or two per bar of a progression of eight."""
     per_bar = 2 if len(progression) == 8 and beats == 4 else 1
     length = beats / per_bar
     return tuple(

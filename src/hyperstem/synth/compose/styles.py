@@ -1,4 +1,4 @@
-"""The styles the synthetic band plays: tempo, feel, and how likely each stroke and each instrument is."""
+"""The styles of the synthetic band: tempo, rhythm patterns, instruments and figures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,25 +8,27 @@ from hyperstem.config import from_mapping, load_toml
 
 @dataclass(frozen=True)
 class Style:
-    """What songs of one style have in common."""
+    """What the songs of one style have in common."""
 
     name: str
     bpm: tuple[int, int]
     """Lowest and highest tempo."""
     kick: str
-    """Stroke probabilities over one bar, in tenths, like those of `snare`."""
+    """Probability of a stroke in tenths, one digit per step of a bar."""
     snare: str
+    """The same for the snare."""
     hats: tuple[str, ...]
-    """Time-keeping figures to choose from."""
+    """Figures of hats and cymbals to choose from."""
     kits: tuple[str, ...]
     """Drum sounds to choose from."""
     lines: tuple[str, ...]
-    """Bass figures to choose from; `basses` are their sounds."""
+    """Bass figures to choose from."""
     basses: tuple[str, ...]
+    """Bass sounds to choose from."""
     comps: tuple[tuple[str, str], ...]
     """(instrument, figure) pairs for the accompaniment."""
     singing: tuple[str, ...] = ("lyric", "lyric", "held")
-    """Ways of singing to choose from."""
+    """Manners of singing to choose from."""
     modes: tuple[str, ...] = ("major", "minor", "mixolydian", "dorian")
     """Scales to choose from."""
     beats: int = 4
@@ -34,7 +36,7 @@ class Style:
     steps: int = 4
     """Steps in a beat."""
     swing: tuple[float, float] = (0.0, 0.12)
-    """Lowest and highest delay of off-beat steps, as a share of a step."""
+    """Lowest and highest delay of off-beats, as a fraction of a step."""
 
 
 STYLES = tuple(

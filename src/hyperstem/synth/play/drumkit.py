@@ -1,68 +1,32 @@
-"""The drum kit: every piece synthesised from modes and noise, several takes of each, then placed in time and space."""
+"""The drum kit: pieces synthesised from modes and noise, in several takes, placed in time and in a stereo room."""
 
 import numpy as np
 
 from hyperstem.synth import dsp
 from hyperstem.synth.compose.score import Hit, stream
 
-PIECES = (
-    "kick",
-    "snare",
-    "rim",
-    "clap",
-    "hat",
-    "open",
-    "ride",
-    "crash",
-    "china",
-    "tom",
-    "mid",
-    "floor",
-    "shaker",
-    "tambourine",
-    "cowbell",
-    "conga",
-)
-_PLACES = {
-    "kick": 0.0,
-    "snare": 0.08,
-    "rim": 0.1,
-    "clap": 0.0,
-    "hat": 0.45,
-    "open": 0.45,
-    "ride": -0.5,
-    "crash": -0.35,
-    "china": 0.6,
-    "tom": 0.35,
-    "mid": 0.0,
-    "floor": -0.4,
-    "shaker": 0.55,
-    "tambourine": -0.5,
-    "cowbell": 0.3,
-    "conga": -0.3,
-}
-_LEVELS_DB = {
-    "kick": -2.5,
-    "snare": 0.0,
-    "rim": -9.0,
-    "clap": -6.0,
-    "hat": -17.0,
-    "open": -16.0,
-    "ride": -17.0,
-    "crash": -11.0,
-    "china": -12.0,
-    "tom": -4.0,
-    "mid": -4.0,
-    "floor": -3.0,
-    "shaker": -20.0,
-    "tambourine": -18.0,
-    "cowbell": -15.0,
-    "conga": -9.0,
+_MIX = {  # panning of each piece, from -1 to 1, and its level in dB
+    "kick": (0.0, -2.5),
+    "snare": (0.08, 0.0),
+    "rim": (0.1, -9.0),
+    "clap": (0.0, -6.0),
+    "hat": (0.45, -17.0),
+    "open": (0.45, -16.0),
+    "ride": (-0.5, -17.0),
+    "crash": (-0.35, -11.0),
+    "china": (0.6, -12.0),
+    "tom": (0.35, -4.0),
+    "mid": (0.0, -4.0),
+    "floor": (-0.4, -3.0),
+    "shaker": (0.55, -20.0),
+    "tambourine": (-0.5, -18.0),
+    "cowbell": (0.3, -15.0),
+    "conga": (-0.3, -9.0),
 }
 
 
 class Kit:
-    """One kit: the same pieces sound alike all song long, with small differences from stroke to stroke."""
+    """One kit: a piece keeps its sound through the song, with small differences between strokes."""
 
     def __init__(self, seed: int, kind: str, rate_hz: int) -> None:
         self.kind, self.rate_hz = kind, rate_hz
@@ -84,7 +48,7 @@ class Kit:
         self.takes: dict[tuple[str, int], list[np.ndarray]] = {}
 
     def piece(self, name: str, velocity: float) -> np.ndarray:
-        """One stroke, float32 (time,); strokes of like strength rotate through three takes."""
+        """One stroke, float32 (time,); strokes of similar velocity rotate through three takes."""
         layer = min(3, int(velocity * 4))
         takes = self.takes.setdefault((name, layer), [])
         if len(takes) < 3:
@@ -101,27 +65,27 @@ class Kit:
         return dsp.noise_burst(int(seconds * self.rate_hz), response, self.rate_hz, self.rng)
 
     def _modes(
-        self, seconds: float, hz: list[float], levels: list[float], lives_s: list[float], bend: float = 0.0
+        self, seconds: float, hz: list[float], levels: list[float], decays_s: list[float], bend: float = 0.0
     ) -> np.ndarray:
-        """Decaying sines; `bend` raises the pitch at the start (struck skins)."""
+        """Decaying sines; `bend` raises the pitch at the start, as that of a struck drumhead."""
         samples = int(seconds * self.rate_hz)
         time_s = np.arange(samples) / self.rate_hz
         slide = time_s + bend * 0.02 * (1 - np.exp(-time_s / 0.02))
         wave = np.zeros(samples, np.float32)
-        for frequency, level, life_s in zip(hz, levels, lives_s, strict=True):
+        for frequency, level, decay_s in zip(hz, levels, decays_s, strict=True):
             if frequency < 0.45 * self.rate_hz:
                 start = self.rng.uniform(0, 0.1) * 2 * np.pi
                 tone = np.sin(2 * np.pi * frequency * slide + start).astype(np.float32)
-                wave += np.float32(level) * tone * dsp.decay(samples, life_s, self.rate_hz)
+                wave += np.float32(level) * tone * dsp.decay(samples, decay_s, self.rate_hz)
         return wave
 
     def _kick(self, strength: float) -> np.ndarray:
-        life_s = self.kick_s * self.rng.uniform(0.95, 1.05)
+        decay_s = self.kick_s * self.rng.uniform(0.95, 1.05)
         body = self._modes(
-            life_s * 1.2,
+            decay_s * 1.2,
             [self.kick_hz, self.kick_hz * 1.7],
             [1.0, 0.25 * (self.kind != "electro")],
-            [life_s, life_s * 0.5],
+            [decay_s, decay_s * 0.5],
             self.kick_sweep * (0.7 + 0.3 * strength),
         )
         slap = self._noise(0.05, dsp.band(3500, 1.6)) * dsp.decay(int(0.05 * self.rate_hz), 0.03, self.rate_hz)
@@ -131,20 +95,20 @@ class Kit:
         return dsp.saturate(body, 1.5)
 
     def _snare(self, strength: float) -> np.ndarray:
-        life_s = self.snare_s * self.rng.uniform(0.93, 1.07)
+        decay_s = self.snare_s * self.rng.uniform(0.93, 1.07)
         base = self.snare_hz * self.rng.uniform(0.99, 1.01)
         body = self._modes(
-            life_s * 1.6,
+            decay_s * 1.6,
             [base, base * 1.6, base * 2.2, base * 2.9],
             [0.7, 0.55, 0.4, 0.3],
-            [life_s, life_s * 0.7, life_s * 0.5, life_s * 0.4],
+            [decay_s, decay_s * 0.7, decay_s * 0.5, decay_s * 0.4],
             0.5,
         )
         tone_hz = self.snare_tone_hz * (0.6 + 0.6 * strength)
         response = dsp.product(dsp.high_pass(self.wire_hz, 1.2), dsp.low_pass(tone_hz, 1.0))
-        wires = self._noise(life_s * 1.6, response)
+        wires = self._noise(decay_s * 1.6, response)
         wires /= np.std(wires) + 1e-6
-        wires *= dsp.decay(len(wires), life_s * (1.3 if self.kind != "tight" else 0.9), self.rate_hz)
+        wires *= dsp.decay(len(wires), decay_s * (1.3 if self.kind != "tight" else 0.9), self.rate_hz)
         return dsp.saturate(body * (0.3 + 0.5 * strength) + 0.28 * self.wires * wires[: len(body)], 1.2)
 
     def _rim(self, strength: float) -> np.ndarray:
@@ -161,18 +125,18 @@ class Kit:
 
     def _cymbal(self, seconds: float, bright_hz: float, wash: float, strength: float, ping: float = 0.0) -> np.ndarray:
         hz = self.metal * self.rng.uniform(0.995, 1.005, len(self.metal))
-        tint = dsp.product(dsp.high_pass(bright_hz * 0.4, 1.0), dsp.low_pass(11000, 1))
-        levels = self.rng.uniform(0.3, 1.0, len(hz)) * tint(hz)
+        response = dsp.product(dsp.high_pass(bright_hz * 0.4, 1.0), dsp.low_pass(11000, 1))
+        levels = self.rng.uniform(0.3, 1.0, len(hz)) * response(hz)
         keep = np.argsort(-levels)[:18]
-        lives_s = seconds * self.rng.uniform(0.3, 1.0, len(keep))
-        tones = self._modes(seconds, list(hz[keep]), list(levels[keep]), list(lives_s))
+        decays_s = seconds * self.rng.uniform(0.3, 1.0, len(keep))
+        tones = self._modes(seconds, list(hz[keep]), list(levels[keep]), list(decays_s))
         hop = int(0.004 * self.rate_hz)
         frames = int(seconds * self.rate_hz) // hop + 2
         frequency = np.linspace(0, self.rate_hz / 2, 129)
-        life_s = np.maximum(seconds / (1.0 + (frequency / 9000.0) ** 2), 0.02)
-        fade = np.exp(-6.9 * np.arange(frames)[:, None] * (hop / self.rate_hz) / life_s)
-        colour = dsp.product(dsp.high_pass(bright_hz, 1.3), dsp.low_pass(9000 + 7000 * strength, 1.5))(frequency)
-        noise = dsp.shaped_noise(fade * colour, hop, len(tones), self.rng)
+        decay_s = np.maximum(seconds / (1.0 + (frequency / 9000.0) ** 2), 0.02)
+        fade = np.exp(-6.9 * np.arange(frames)[:, None] * (hop / self.rate_hz) / decay_s)
+        magnitudes = dsp.product(dsp.high_pass(bright_hz, 1.3), dsp.low_pass(9000 + 7000 * strength, 1.5))(frequency)
+        noise = dsp.shaped_noise(fade * magnitudes, hop, len(tones), self.rng)
         noise /= np.std(noise[: int(0.03 * self.rate_hz)]) + 1e-6
         wave = 0.25 * tones / (np.std(tones[: int(0.03 * self.rate_hz)]) + 1e-6) + wash * noise
         if ping:
@@ -196,12 +160,12 @@ class Kit:
         return self._cymbal(1.5, 800, 1.1, strength)
 
     def _drum(self, hz: float, strength: float) -> np.ndarray:
-        life_s = float(self.rng.uniform(0.35, 0.5)) * (110.0 / hz) ** 0.4
+        decay_s = float(self.rng.uniform(0.35, 0.5)) * (110.0 / hz) ** 0.4
         body = self._modes(
-            life_s * 1.3,
+            decay_s * 1.3,
             [hz, hz * 1.59, hz * 2.14],
             [1.0, 0.35, 0.2],
-            [life_s, life_s * 0.6, life_s * 0.4],
+            [decay_s, decay_s * 0.6, decay_s * 0.4],
             0.6 * strength,
         )
         stick = self._noise(0.03, dsp.band(2400, 2.0)) * dsp.decay(int(0.03 * self.rate_hz), 0.02, self.rate_hz)
@@ -235,27 +199,27 @@ class Kit:
 
 
 def render_drums(hits: list[Hit], seed: int, kind: str, samples: int, rate_hz: int) -> np.ndarray:
-    """The kit's strokes in stereo with its room: float32 (2, samples)."""
+    """All strokes in stereo with a room: float32 (2, samples)."""
     kit = Kit(seed, kind, rate_hz)
     rng = stream(seed, 11)
-    side = float(rng.choice([-1, 1])) * float(rng.uniform(0.3, 1.0))
-    levels = {piece: dsp.db(level + float(rng.normal(0, 1.5))) for piece, level in _LEVELS_DB.items()}
-    dry, low = np.zeros((2, samples), np.float32), np.zeros((1, samples), np.float32)
-    choke = [hit.start_s for hit in hits if hit.piece == "hat"]
+    width = float(rng.choice([-1, 1])) * float(rng.uniform(0.3, 1.0))
+    gains = {piece: dsp.db(level_db + float(rng.normal(0, 1.5))) for piece, (_, level_db) in _MIX.items()}
+    dry, kick = np.zeros((2, samples), np.float32), np.zeros((1, samples), np.float32)
+    hats_s = [hit.start_s for hit in hits if hit.piece == "hat"]
     for hit in hits:
         start = int(hit.start_s * rate_hz)
         if start >= samples:
             continue
         wave = kit.piece(hit.piece, hit.velocity)
-        if hit.piece == "open" and (after := np.searchsorted(choke, hit.start_s + 0.02)) < len(choke):
-            length = int((choke[after] - hit.start_s) * rate_hz)
+        if hit.piece == "open" and (after := np.searchsorted(hats_s, hit.start_s + 0.02)) < len(hats_s):
+            length = int((hats_s[after] - hit.start_s) * rate_hz)
             if length < len(wave):
                 wave = wave[:length] * dsp.envelope(length, 0.0, 0.01, rate_hz)
-        gain = levels[hit.piece] * hit.velocity**1.3
+        gain = gains[hit.piece] * hit.velocity**1.3
         if hit.piece == "kick":
-            dsp.add_at(low, wave[None], start, gain)
+            dsp.add_at(kick, wave[None], start, gain)
         else:
-            dsp.add_at(dry, dsp.pan(wave, _PLACES[hit.piece] * side), start, gain)
+            dsp.add_at(dry, dsp.pan(wave, _MIX[hit.piece][0] * width), start, gain)
     size_s = float(rng.choice([0.15, 0.3, 0.5, 0.9])) * (0.6 if kind in ("tight", "electro", "dusty") else 1.0)
-    wet = dsp.convolve(dry + 0.35 * low, dsp.room(size_s, rate_hz, rng, float(rng.uniform(0.3, 0.9)), 0.002))
-    return dry + low + np.float32(rng.uniform(0.08, 0.4)) * wet
+    wet = dsp.convolve(dry + 0.35 * kick, dsp.room(size_s, rate_hz, rng, float(rng.uniform(0.3, 0.9)), 0.002))
+    return dry + kick + np.float32(rng.uniform(0.08, 0.4)) * wet

@@ -1,4 +1,4 @@
-"""Who sings, and how a melody becomes a pitch curve: glides, scoops, falls, vibrato, unsteadiness."""
+"""Singers, and how a melody becomes a pitch curve: glides, scoops, falls, vibrato, jitter."""
 
 from typing import NamedTuple
 
@@ -9,41 +9,43 @@ from hyperstem.synth.compose.score import Syllable
 
 
 class Singer(NamedTuple):
-    """One voice."""
+    """The properties of a voice."""
 
     low: float
-    """Comfortable range from here to `high`, MIDI pitch."""
+    """Lowest comfortable MIDI pitch."""
     high: float
+    """Highest comfortable MIDI pitch."""
     tract: float
-    """Resonances relative to a man's (a shorter tract is above 1)."""
+    """Formant frequencies relative to a man's; above 1 for a shorter vocal tract."""
     tilt_hz: float
-    """Where the source's spectrum starts to fall; higher is brighter, pressed."""
+    """Frequency from which the source spectrum falls; higher is brighter, more pressed."""
     open_quotient: float
-    """Share of a period in which the glottis is open."""
+    """Fraction of a period in which the glottis is open."""
     breath: float
-    """Level of aspiration beside the voice."""
+    """Level of aspiration noise."""
     vibrato_hz: float
-    """Vibrato of held notes."""
+    """Rate of the vibrato of held notes."""
     vibrato_cents: float
     vibrato_delay_s: float
+    """Time from the start of a note to its vibrato."""
     portamento_s: float
-    """Time from note to note."""
+    """Time of a glide between notes."""
     scoop_cents: float
-    """How far below a note's start lies."""
+    """How far below its pitch a note may start."""
     unsteady: float
-    """Amount of random pitch and level motion."""
+    """Amount of random variation of pitch and level."""
     ring: float
-    """Height of the singer's formant."""
+    """Strength of the singer's formant."""
     growl: float
     """Level of subharmonic roughness."""
 
 
 def draw_singer(rng: np.random.Generator, manner: str = "lyric") -> Singer:
-    """A singer by chance: from bass to soprano or child, from breathy to pressed, straight or with vibrato."""
+    """A random singer: from bass to soprano or child, from breathy to pressed, with or without vibrato."""
     height = float(rng.uniform(0, 1))  # 0 a bass, 1 a soprano
     low = 38 + 22 * height + float(rng.normal(0, 1.5))
     trained = float(rng.choice([0.0, 0.5, 1.0, 1.6]))
-    tuned = rng.random() < 0.15  # corrected pitch: steps and no vibrato
+    tuned = rng.random() < 0.15  # as if pitch-corrected: no glides, no vibrato
     rough = float(rng.uniform(0.2, 0.6)) if manner == "shouted" or rng.random() < 0.08 else 0.0
     return Singer(
         low=low,
@@ -64,16 +66,16 @@ def draw_singer(rng: np.random.Generator, manner: str = "lyric") -> Singer:
 
 
 class Contour(NamedTuple):
-    """A phrase's melody as sung, per frame."""
+    """Pitch and level of a sung phrase."""
 
     pitch: np.ndarray
     """(frame,) MIDI."""
     swell: np.ndarray
-    """(frame,) level, near 1: it moves with vibrato and unsteadiness."""
+    """(frame,) level near 1, which varies with vibrato and jitter."""
 
 
 def smooth(curve: np.ndarray, frames: float) -> np.ndarray:
-    """A curve (frame, ...) smoothed by a raised cosine about `frames` long."""
+    """A curve (frame, ...) smoothed with a Hann window of about `frames` frames."""
     length = max(1, int(frames)) | 1
     if length < 3:
         return curve
@@ -89,7 +91,7 @@ def smooth(curve: np.ndarray, frames: float) -> np.ndarray:
 def _gesture(
     pitch: np.ndarray, at: np.ndarray, syllable: Syllable, stop_s: float, singer: Singer, rng: np.random.Generator
 ) -> None:
-    """Bends a note's pitch in place, as singers do: a scoop into it, a fall at its end, a bend in its middle."""
+    """Bends a note's pitch in place: a scoop at its start, a fall at its end, or a bend in its middle."""
     reach = singer.scoop_cents / 100
     if not reach:
         return
@@ -117,15 +119,15 @@ def contour(
     rng: np.random.Generator,
     talk: bool = False,
 ) -> Contour:
-    """The phrase's pitch with a body's inertia: glides, gestures, vibrato, unsteadiness.
+    """Pitch and level of a phrase, with glides, scoops, falls, vibrato and jitter.
 
     Args:
         phrase: the notes.
-        start_s: time of the first frame; frames come `frame_hz` a second.
-        frames: how many.
-        frame_hz: frames a second.
-        singer: whose voice it is.
-        rng: chance.
+        start_s: time of the first frame.
+        frames: number of frames.
+        frame_hz: frames per second.
+        singer: the singer.
+        rng: random generator.
         talk: whether the pitch falls within each syllable, as in rap.
     """
     at = np.arange(frames) / frame_hz + start_s
@@ -146,9 +148,9 @@ def contour(
         return smooth(rng.standard_normal(frames), seconds * frame_hz) * np.sqrt(seconds * frame_hz)
 
     pitch = smooth(pitch, singer.portamento_s * 2 * frame_hz)
-    wander, tremble = 0.07 * drift(0.35), 0.025 * drift(0.04)
+    drift_st, jitter_st = 0.07 * drift(0.35), 0.025 * drift(0.04)
     rate = singer.vibrato_hz * (1 + 0.08 * drift(0.3))
     depth = smooth(depth, 0.1 * frame_hz) * np.sin(2 * np.pi * np.cumsum(rate) / frame_hz + rng.uniform(0, 6))
-    pitch = pitch + singer.unsteady * (wander + tremble) + depth * singer.vibrato_cents / 100
-    swell = (1 + 0.12 * depth * (singer.vibrato_cents > 5)) * (1 + 2.0 * singer.unsteady * tremble)
+    pitch = pitch + singer.unsteady * (drift_st + jitter_st) + depth * singer.vibrato_cents / 100
+    swell = (1 + 0.12 * depth * (singer.vibrato_cents > 5)) * (1 + 2.0 * singer.unsteady * jitter_st)
     return Contour(pitch, np.clip(swell, 0.2, 2.0))

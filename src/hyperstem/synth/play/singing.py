@@ -1,43 +1,20 @@
-"""The melody: phrases of syllables over the chords, and the parts of a choir around them."""
+"""The vocals: a melody of syllables over the chords, harmonies and a choir."""
 
 import numpy as np
 
 from hyperstem.synth.compose.score import Section, Song, Syllable, stream
 
-CONSONANTS = (
-    "",
-    "",
-    "m",
-    "n",
-    "l",
-    "r",
-    "w",
-    "y",
-    "s",
-    "sh",
-    "f",
-    "h",
-    "t",
-    "k",
-    "p",
-    "d",
-    "g",
-    "b",
-    "v",
-    "z",
-    "th",
-    "ch",
-)
+CONSONANTS = ("", "", *"m n l r w y s sh f h t k p d g b v z th ch".split())  # noqa: SIM905 (shorter)
 VOWELS = ("a", "e", "i", "o", "u", "ae", "uh", "er", "oo", "aw")
 
 
 def play_vocals(song: Song, low: float, high: float) -> tuple[str, list[list[Syllable]]]:
-    """The lead's way of singing and its phrases.
+    """The manner and the phrases of the lead vocals.
 
     Args:
-        song: the frame.
+        song: the song.
         low: lowest comfortable MIDI pitch of the singer.
-        high: highest one.
+        high: highest comfortable MIDI pitch.
     """
     rng = stream(song.seed, 4)
     manner = str(rng.choice(song.style.singing))
@@ -67,7 +44,7 @@ def _word(rng: np.random.Generator) -> list[tuple[str, str]]:
 
 
 def _motif(song: Song, manner: str, rng: np.random.Generator) -> list[tuple[float, float, int]]:
-    """Two bars of melody rhythm and contour: (beat, beats, step of the scale to go)."""
+    """Two bars of a melody: (beat, beats, steps along the scale from the previous note)."""
     beats = song.style.beats * 2
     lengths = {
         "lyric": (0.5, 0.5, 0.5, 1.0, 1.0, 1.5, 2.0),
@@ -104,7 +81,7 @@ def _phrase(
     lift: float,
     rng: np.random.Generator,
 ) -> list[Syllable]:
-    """The motif on this place's chords: strong beats take chord tones, the rest moves along the scale."""
+    """The motif over the chords of two bars: chord tones on strong beats, scale steps elsewhere."""
     first = (section.start_bar + bar) * song.style.beats
     last = (section.start_bar + section.bars) * song.style.beats
     ladder = [pitch for pitch in range(int(low), int(high) + 1) if pitch % 12 in song.scale]
@@ -127,7 +104,7 @@ def _phrase(
         loud = float(np.clip((0.65 + 0.3 * section.energy) * rng.uniform(0.8, 1.1), 0.2, 1.0))
         if start < song.duration_s:
             phrase.append(Syllable(start, max(0.06, length), float(pitch), loud, consonant, vowel, i == 0))
-        if beats >= 1.5 and rng.random() < 0.15 and phrase:  # a turn on one vowel
+        if beats >= 1.5 and rng.random() < 0.15 and phrase:  # a melisma: two notes on one vowel
             half = phrase[-1]
             step = ladder[int(np.clip(at + rng.choice([-1, 1]), 0, len(ladder) - 1))]
             phrase[-1] = half._replace(duration_s=half.duration_s * 0.6)
@@ -137,7 +114,7 @@ def _phrase(
 
 
 def harmony(song: Song, phrases: list[list[Syllable]], steps: int, low: float, high: float) -> list[list[Syllable]]:
-    """The same words, `steps` steps of the scale away, in choruses only."""
+    """The phrases of choruses and bridges, moved by `steps` scale steps."""
     ladder = [pitch for pitch in range(24, 100) if pitch % 12 in song.scale]
     bar_s = song.style.beats * 60.0 / song.bpm
     spans = [
@@ -163,7 +140,7 @@ def harmony(song: Song, phrases: list[list[Syllable]], steps: int, low: float, h
 
 
 def choir(song: Song, low: float, high: float) -> list[list[Syllable]]:
-    """Held vowels on the chords of the choruses, one voice of a backing choir."""
+    """One voice of a backing choir: held vowels on the chords of choruses and bridges."""
     rng = stream(song.seed, 5, int(low))
     vowel = str(rng.choice(["oo", "a", "o"]))
     centre = (low + high) / 2 + float(rng.normal(0, 3))

@@ -1,4 +1,4 @@
-"""Bass and accompaniment sounds: every note a moving spectrum, played by `dsp.scan`."""
+"""Bass and accompaniment sounds: every note is a time-varying spectrum, played by `dsp.scan`."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,31 +17,30 @@ class Timbre(NamedTuple):
     wave: str
     """Source spectrum: saw, square, pulse, triangle, sine, string (plucked), organ, bell or reed."""
     attack_s: float = 0.003
-    """The envelope's beginning; `release_s` is its end."""
     release_s: float = 0.05
     life_s: float = 0.0
-    """Decay of the fundamental to -60 dB at 110 Hz; 0 holds the tone."""
+    """Decay time of the fundamental to -60 dB at 110 Hz; 0 sustains the tone."""
     damping: float = 0.2
-    """How much faster high harmonics die."""
+    """How much faster high harmonics decay."""
     cutoff: float = 40.0
-    """Of the low-pass, in multiples of the fundamental, when it rests; with `sweep` octaves more at the start."""
+    """Final cut-off of the low-pass, in multiples of the fundamental."""
     sweep: float = 0.0
-    """Octaves that the cut-off falls in `sweep_s`."""
+    """Octaves by which the cut-off is higher at the start; it falls in about `sweep_s`."""
     sweep_s: float = 0.15
     resonance: float = 0.0
-    """Height of the bump at the cut-off."""
+    """Height of the resonance at the cut-off."""
     pluck: float = 0.2
-    """Where the string is plucked, as a share of its length (or the pulse's width)."""
+    """Where the string is plucked, as a fraction of its length, or the width of the pulse."""
     detune: float = 0.0
-    """Cents between doubled oscillators; 0 for a single one."""
+    """Detuning of two oscillators in cents; 0 for a single one."""
     vibrato: float = 0.0
     """Cents."""
     drive: float = 0.0
     """Saturation of the whole part; 0 for none."""
     knock: float = 0.0
-    """Level of the attack's noise."""
+    """Level of the noise of the attack."""
     body_hz: float = 12000.0
-    """Cut-off of the whole part's high end (pick-ups, loudspeakers)."""
+    """Cut-off of a low-pass over the whole part (pick-up, loudspeaker)."""
 
 
 TIMBRES = {
@@ -76,7 +75,7 @@ TIMBRES = {
 
 
 def source(wave: str, harmonics: int, pluck: float) -> np.ndarray:
-    """Amplitudes of a source's harmonics: float64 (harmonics,), signed."""
+    """Signed amplitudes of the harmonics of a source: float64 (harmonics,)."""
     number = np.arange(1, harmonics + 1)
     if wave == "sine":
         return np.where(number == 1, 1.0, np.where(number <= 3, 0.02, 0.0))
@@ -103,25 +102,24 @@ def _note(
     """One note, float32 (time,)."""
     held_s = min(note.duration_s, 20.0)
     frequency = float(dsp.hz(note.pitch)) * 2.0 ** (rng.normal(0, 2) / 1200)
-    life_s = timbre.life_s * (110.0 / frequency) ** 0.35 if timbre.life_s else 0.0
+    decay_s = timbre.life_s * (110.0 / frequency) ** 0.35 if timbre.life_s else 0.0
     total = max(64, int((held_s + timbre.release_s) * rate_hz))
-    if life_s:
-        total = min(total, int(life_s * 1.1 * rate_hz) + 64)
+    if decay_s:
+        total = min(total, int(decay_s * 1.1 * rate_hz) + 64)
     count = int(np.clip(0.42 * rate_hz / frequency, 1, 240))
     number = np.arange(1, count + 1)
     frames = total // HOP + 2
     time_s = np.arange(frames)[:, None] * (HOP / rate_hz)
     cutoff = timbre.cutoff * (0.45 + 0.75 * note.velocity) * (frequency / 110.0) ** -0.25
-    opened = timbre.sweep * (0.5 + 0.5 * note.velocity) * np.exp(-time_s / timbre.sweep_s)  # octaves
-    moving = np.maximum(cutoff * 2.0**opened, 1.2)
-    ratio = number / moving
+    octaves = timbre.sweep * (0.5 + 0.5 * note.velocity) * np.exp(-time_s / timbre.sweep_s)
+    ratio = number / np.maximum(cutoff * 2.0**octaves, 1.2)
     gain = 1.0 / (1.0 + ratio**4)
     if timbre.resonance:
         gain = gain + timbre.resonance * np.exp(-((np.log2(ratio) / 0.3) ** 2))
-    if life_s:
-        gain = gain * np.exp(-6.9 * time_s / life_s * (1.0 + timbre.damping * (number - 1)))
-    turned = source(timbre.wave, count, timbre.pluck) * np.exp(0.3j * rng.standard_normal(count))
-    spectra = (turned * gain).astype(np.complex64)
+    if decay_s:
+        gain = gain * np.exp(-6.9 * time_s / decay_s * (1.0 + timbre.damping * (number - 1)))
+    amplitudes = source(timbre.wave, count, timbre.pluck) * np.exp(0.3j * rng.standard_normal(count))
+    spectra = (amplitudes * gain).astype(np.complex64)
     phase = _phase(timbre, note, frequency, total, rate_hz, rng, glide_from)
     cents = (-timbre.detune, timbre.detune * rng.uniform(0.7, 1.0)) if timbre.detune else (0.0,)
     wave = np.zeros(total, np.float32)
@@ -143,7 +141,7 @@ def _phase(
     rng: np.random.Generator,
     glide_from: float | None,
 ) -> np.ndarray:
-    """The note's running phase in cycles, with glide and vibrato: float64 (total,)."""
+    """Phase of the note in cycles, with glide and vibrato: float64 (total,)."""
     if glide_from is None and not timbre.vibrato:
         return np.arange(total) * (frequency / rate_hz)
     octaves = np.zeros(total)
@@ -157,7 +155,7 @@ def _phase(
 
 
 def _knocks(timbre: Timbre, rate_hz: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """A few takes of the noise with which finger, pick or hammer meets the string."""
+    """Several takes of the noise with which a finger, pick or hammer hits the string."""
     if not timbre.knock:
         return [np.zeros(0, np.float32)]
     centre_hz = float(2.0 ** rng.uniform(np.log2(1500), np.log2(4000)))
@@ -166,43 +164,39 @@ def _knocks(timbre: Timbre, rate_hz: int, rng: np.random.Generator) -> list[np.n
 
 
 def vary(timbre: Timbre, rng: np.random.Generator) -> Timbre:
-    """The timbre with every quality moved a little: no two instruments of a kind are the same."""
+    """The timbre with small random changes, so that no two instruments are the same."""
 
-    def moved(value: float, spread: float) -> float:
-        return float(value * 2.0 ** rng.normal(0, spread))
+    def varied(name: str, spread: float = 0.4) -> float:
+        return float(getattr(timbre, name) * 2.0 ** rng.normal(0, spread))
 
     return timbre._replace(
-        attack_s=moved(timbre.attack_s, 0.4),
-        release_s=moved(timbre.release_s, 0.4),
-        life_s=moved(timbre.life_s, 0.4),
-        damping=moved(timbre.damping, 0.4),
-        cutoff=moved(timbre.cutoff, 0.4),
+        **{name: varied(name) for name in ("attack_s", "release_s", "life_s", "damping", "cutoff")},
         sweep=timbre.sweep * float(rng.uniform(0.6, 1.3)),
-        resonance=moved(timbre.resonance, 0.4),
-        pluck=float(np.clip(moved(timbre.pluck, 0.3), 0.04, 0.45)),
-        detune=moved(timbre.detune, 0.4),
-        vibrato=moved(timbre.vibrato, 0.4),
-        drive=moved(timbre.drive, 0.5),
-        knock=moved(timbre.knock, 0.5),
-        body_hz=moved(timbre.body_hz, 0.35),
+        resonance=varied("resonance"),
+        pluck=float(np.clip(varied("pluck", 0.3), 0.04, 0.45)),
+        detune=varied("detune"),
+        vibrato=varied("vibrato"),
+        drive=varied("drive", 0.5),
+        knock=varied("knock", 0.5),
+        body_hz=varied("body_hz", 0.35),
     )
 
 
 def render_notes(
     notes: Sequence[Note], timbre: Timbre, seed: int, part: int, samples: int, rate_hz: int, glide: bool = False
 ) -> np.ndarray:
-    """A part's notes through its amplifier: mono float32 (samples,), about unit level while it plays."""
+    """All notes of a part, through an amplifier: mono float32 (samples,), near unit level while it plays."""
     rng = stream(seed, 20, part)
     dry = np.zeros(samples, np.float32)
-    before: Note | None = None
+    previous: Note | None = None
     knocks = _knocks(timbre, rate_hz, rng)
     for i, note in enumerate(notes):
         start = int(note.start_s * rate_hz)
         if start < samples:
-            near = before is not None and glide and note.start_s - before.start_s - before.duration_s < 0.03
-            glide_from = before.pitch if near and before else None
+            legato = previous and glide and note.start_s - previous.start_s - previous.duration_s < 0.03
+            glide_from = previous.pitch if previous and legato else None
             dsp.add_at(dry, _note(timbre, note, rate_hz, rng, glide_from, knocks[i % len(knocks)]), start)
-        before = note
+        previous = note
     level = float(np.sqrt(np.mean(dry[np.abs(dry) > 1e-4] ** 2))) if np.any(np.abs(dry) > 1e-4) else 0.0
     if level < 1e-6:
         return dry

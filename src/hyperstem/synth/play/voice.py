@@ -1,7 +1,7 @@
-"""The singer: a glottal pulse train and breath through a moving vocal tract, from phrases of syllables.
+"""Singing synthesis: a glottal source and breath noise through a moving vocal tract, from phrases of syllables.
 
-The source follows the causal-anticausal picture of glottal flow (a glottal formant and a spectral tilt; Doval,
-d'Alessandro, Henrich 2003), the tract is a cascade of five resonances (Fant 1960), both drawn harmonic by harmonic.
+The source follows the causal-anticausal model of glottal flow (a glottal formant and a spectral tilt; Doval,
+d'Alessandro, Henrich 2003); the tract is a cascade of five resonances (Fant 1960). Both are computed for each harmonic.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from hyperstem.synth import dsp
 from hyperstem.synth.compose.score import Syllable, stream
 from hyperstem.synth.play.singer import Singer, contour, smooth
 
-_TRACTS = {  # first three resonances of a man's vowels in Hz, rounded from textbook ranges
+_TRACTS = {  # first three formants of a man's voice in Hz, rounded from textbook ranges
     "a": (740, 1180, 2500),
     "e": (520, 1850, 2500),
     "i": (290, 2250, 2950),
@@ -30,7 +30,7 @@ _TRACTS = {  # first three resonances of a man's vowels in Hz, rounded from text
     "w": (310, 700, 2200),
     "y": (280, 2200, 2900),
 }
-_HISSES = {  # centre in Hz, width in octaves, level
+_FRICATION = {  # centre in Hz, width in octaves, level
     "s": (6800, 0.9, 0.5),
     "z": (6500, 0.9, 0.3),
     "sh": (3400, 1.2, 0.5),
@@ -52,26 +52,27 @@ _HARMONICS = 180
 
 
 class _Track(NamedTuple):
-    """A phrase's controls per frame."""
+    """Control curves of a phrase."""
 
     voiced: np.ndarray
     """(frame,) level of the glottal source."""
     effort: np.ndarray
-    """(frame,) 0 to 1, brightens."""
+    """(frame,) 0 to 1; more effort is brighter."""
     formants: np.ndarray
     """(frame, 5) Hz."""
     nasal: np.ndarray
-    """(frame,) 0 to 1."""
+    """(frame,) nasality, 0 to 1."""
     breath: np.ndarray
-    """(frame,)."""
+    """(frame,) level of aspiration noise."""
     hiss: np.ndarray
-    """(frame, bin) magnitude."""
+    """(frame, bin) magnitudes of the noise of consonants."""
 
 
-def _targets(name: str, singer: Singer) -> np.ndarray:
-    low = np.array([*_TRACTS[name], 3500.0, 4500.0])
-    low[3:] -= 500 * min(singer.ring, 0.7) * np.array([1.0, 1.9])  # resonances cluster when trained
-    return low * singer.tract
+def _formants(name: str, singer: Singer) -> np.ndarray:
+    """Formants of a vowel or voiced consonant in Hz (5,)."""
+    formants_hz = np.array([*_TRACTS[name], 3500.0, 4500.0])
+    formants_hz[3:] -= 500 * min(singer.ring, 0.7) * np.array([1.0, 1.9])  # trained singers cluster them
+    return formants_hz * singer.tract
 
 
 def _plan(
@@ -83,10 +84,10 @@ def _plan(
     singer: Singer,
     rng: np.random.Generator,
 ) -> _Track:
-    """Controls of a phrase that begins at `start_s`; frames come `frame_hz` a second."""
+    """Control curves of a phrase from `start_s` on, still with steps, at `frame_hz` frames per second."""
     bins = np.linspace(0, rate_hz / 2, 129)
     voiced, effort, nasal, breath = (np.zeros(frames) for _ in range(4))
-    formants = np.tile(_targets(phrase[0].vowel, singer), (frames, 1))
+    formants = np.tile(_formants(phrase[0].vowel, singer), (frames, 1))
     hiss = np.zeros((frames, len(bins)))
     at = np.arange(frames) / frame_hz + start_s
     for i, syllable in enumerate(phrase):
@@ -99,21 +100,21 @@ def _plan(
         lead = (at >= syllable.start_s - onset_s) & (at < syllable.start_s)
         voiced[sung] = syllable.velocity
         effort[sung | lead] = syllable.velocity
-        formants[at >= syllable.start_s - 0.3 * onset_s] = _targets(syllable.vowel, singer) * rng.uniform(0.96, 1.04)
+        formants[at >= syllable.start_s - 0.3 * onset_s] = _formants(syllable.vowel, singer) * rng.uniform(0.96, 1.04)
         if rng.random() < 0.4:  # a diphthong
             glide = at >= syllable.start_s + float(rng.uniform(0.4, 0.75)) * (stop_s - syllable.start_s)
-            formants[glide] = _targets(str(rng.choice(["i", "u", "uh", "e"])), singer)
+            formants[glide] = _formants(str(rng.choice(["i", "u", "uh", "e"])), singer)
         breath[sung] = singer.breath * (1.3 - 0.6 * syllable.velocity)
         consonant = syllable.consonant
         if consonant in _TRACTS:
-            formants[lead] = _targets(consonant, singer)
+            formants[lead] = _formants(consonant, singer)
             voiced[lead] = syllable.velocity * (0.45 if consonant in "mn" else 0.7)
             nasal[lead] = 1.0 if consonant in "mn" else 0.0
-        elif consonant in _HISSES:
-            centre_hz, octaves, level = _HISSES[consonant]
-            colour = dsp.band(min(centre_hz * singer.tract**0.4, 0.4 * rate_hz), octaves)(bins)
+        elif consonant in _FRICATION:
+            centre_hz, octaves, level = _FRICATION[consonant]
+            magnitudes = dsp.band(min(centre_hz * singer.tract**0.4, 0.4 * rate_hz), octaves)(bins)
             burst = (at >= syllable.start_s - 0.03) & (at < syllable.start_s + 0.008) if consonant in _STOPS else lead
-            hiss[burst] += colour * level * (0.6 + 0.5 * syllable.velocity) * rng.uniform(0.6, 1.3)
+            hiss[burst] += magnitudes * level * (0.6 + 0.5 * syllable.velocity) * rng.uniform(0.6, 1.3)
             voiced[lead] = 0.3 * syllable.velocity if consonant in _VOICED else 0.0
         if joined and rng.random() < 0.5:  # a dip between syllables
             voiced[(at >= stop_s - 0.02) & (at < stop_s)] *= 0.8
@@ -123,8 +124,8 @@ def _plan(
     return _Track(voiced, effort, formants, nasal, breath, hiss)
 
 
-def _settle(track: _Track, frame_hz: float) -> _Track:
-    """The plan with its steps rounded, as a mouth moves."""
+def _smoothed(track: _Track, frame_hz: float) -> _Track:
+    """The control curves without steps, at the speed of a mouth."""
     return _Track(
         voiced=np.maximum(smooth(track.voiced, 0.035 * frame_hz), 0),
         effort=smooth(track.effort, 0.1 * frame_hz),
@@ -145,28 +146,28 @@ def _tract(frequency: np.ndarray, formants: np.ndarray, nasal: np.ndarray) -> np
             width = width + 120.0 * nasal[:, None].astype(np.float32)
         ratio = (frequency / centre).astype(np.float32)
         gain /= 1.0 - ratio**2 + 1j * (width / centre) * ratio
-    gain *= _upper(frequency, float(formants[0, -1]))
+    gain *= _upper_formants(frequency, float(formants[0, -1]))
     notch = np.float32(0.6) * nasal[:, None].astype(np.float32) / (1 + ((frequency - 900) / 350.0) ** 2)
     return gain * (1.0 - notch).astype(np.float32)
 
 
-def _upper(frequency: np.ndarray, fifth_hz: float) -> np.ndarray:
-    """The resonances above the fifth, which stand still: looked up on a grid of 20 Hz."""
+def _upper_formants(frequency: np.ndarray, fifth_hz: float) -> np.ndarray:
+    """Complex gain of the fixed resonances above the fifth, looked up on a grid of 20 Hz."""
     grid = np.arange(0.0, max(float(frequency.max()), fifth_hz) + 40.0, 20.0)
     gain = np.ones(len(grid), np.complex128)
     for i in range(1, 9):
         centre = fifth_hz * (1 + 0.235 * i)
         gain /= 1.0 - (grid / centre) ** 2 + 1j * (0.045 + 0.012 * i) * grid / centre
-    # Resonances beyond the eighth would keep lifting the level; a slope stands for them.
+    # A slope approximates the gain of all further resonances.
     gain *= (1.0 + (grid / (fifth_hz * 2.2)) ** 2) ** 1.7
     return gain.astype(np.complex64)[(frequency * 0.05 + 0.5).astype(np.int32)]
 
 
 def _glottis(frequency: np.ndarray, f0: np.ndarray, effort: np.ndarray, singer: Singer) -> np.ndarray:
-    """The source's complex spectrum (frame, harmonic), radiation from the lips included."""
+    """Complex spectrum of the source (frame, harmonic), including the radiation from the lips."""
     peak = f0 * (0.75 + 0.55 / singer.open_quotient) * 0.6
     ratio = (frequency / peak).astype(np.float32)
-    formant = 1j * ratio / (1.0 - ratio**2 - 1j * ratio * 0.8)  # anticausal: the pole pair is mirrored
+    formant = 1j * ratio / (1.0 - ratio**2 - 1j * ratio * 0.8)  # anticausal: conjugate poles
     tilt = singer.tilt_hz * 2.0 ** (2.0 * (effort - 0.7))
     return (formant * ratio**0.15 / (1.0 + 1j * frequency / tilt)).astype(np.complex64)
 
@@ -177,19 +178,19 @@ def sing_phrase(
     """Sings one phrase.
 
     Returns:
-        When it starts, in seconds (before the first syllable: consonant and breath), and the sound, float32 (time,).
+        Its start in seconds, earlier than the first syllable by consonant and breath, and the waveform float32 (time,).
     """
     hop = max(16, int(0.005 * rate_hz))
     frame_hz = rate_hz / hop
     start_s = max(0.0, phrase[0].start_s - 0.6)
     frames = int((phrase[-1].start_s + phrase[-1].duration_s + 0.25 - start_s) * frame_hz) + 2
     melody = contour(phrase, start_s, frames, frame_hz, singer, rng, talk)
-    track = _settle(_plan(phrase, start_s, frames, frame_hz, rate_hz, singer, rng), frame_hz)
+    track = _smoothed(_plan(phrase, start_s, frames, frame_hz, rate_hz, singer, rng), frame_hz)
     samples = (frames - 1) * hop
     f0 = np.asarray(dsp.hz(melody.pitch))
     voiced = track.voiced * melody.swell
     count = int(np.clip(0.45 * rate_hz / f0.min(), 1, _HARMONICS))
-    half = slice(None, None, 2)  # the voice needs half as many spectra as the noise
+    half = slice(None, None, 2)  # the voice changes more slowly than the noise
     frequency = (f0[half, None] * np.arange(1, count + 1)).astype(np.float32)
     spectra = _glottis(frequency, f0[half, None], track.effort[half, None], singer)
     spectra *= _tract(frequency, track.formants[half], track.nasal[half])
@@ -206,7 +207,7 @@ def sing_phrase(
     bins = np.linspace(0, rate_hz / 2, 129)
     air = np.abs(_tract(bins[None, :], track.formants, track.nasal)) * dsp.high_pass(800, 1)(bins)
     air *= (track.breath / (np.mean(air) + 1e-9))[:, None]
-    pulses = 0.6 + 0.4 * np.cos(2 * np.pi * phase)  # breath flows with the open glottis
+    pulses = 0.6 + 0.4 * np.cos(2 * np.pi * phase)  # breath flows while the glottis is open
     noise = dsp.shaped_noise(air, hop, samples, rng) * pulses.astype(np.float32) * np.float32(2.0)
     noise += dsp.shaped_noise(track.hiss, hop, samples, rng)
     return start_s, wave * np.float32(0.22 / level) + noise * np.float32(0.35)
@@ -215,7 +216,7 @@ def sing_phrase(
 def render_voice(
     phrases: list[list[Syllable]], singer: Singer, seed: int, part: int, samples: int, rate_hz: int, talk: bool = False
 ) -> np.ndarray:
-    """A voice's phrases at their places: mono float32 (samples,)."""
+    """All phrases of a voice at their times: mono float32 (samples,)."""
     rng = stream(seed, 30, part)
     track = np.zeros(samples, np.float32)
     for phrase in phrases:
