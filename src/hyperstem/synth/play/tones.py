@@ -170,7 +170,11 @@ def vary(timbre: Timbre, rng: np.random.Generator) -> Timbre:
         return float(getattr(timbre, name) * 2.0 ** rng.normal(0, spread))
 
     return timbre._replace(
-        **{name: varied(name) for name in ("attack_s", "release_s", "life_s", "damping", "cutoff")},
+        attack_s=varied("attack_s"),
+        release_s=varied("release_s"),
+        life_s=varied("life_s"),
+        damping=varied("damping"),
+        cutoff=varied("cutoff"),
         sweep=timbre.sweep * float(rng.uniform(0.6, 1.3)),
         resonance=varied("resonance"),
         pluck=float(np.clip(varied("pluck", 0.3), 0.04, 0.45)),
