@@ -37,7 +37,7 @@ def test_samples_come_back_to_16_bits_of_each_stems_own_peak(tmp_path):
     for stem, wave in {"drums": loud, "bass": soft}.items():
         error = np.abs(track.crop(stem, 0, track.frames) - wave).max()
         assert error <= 0.51 * np.abs(wave).max() / 32767 + 1e-9
-    assert not track.sounds("vocals") and not track.crop("vocals", 0, 100).any()
+    assert not track.has_signal("vocals") and not track.crop("vocals", 0, 100).any()
     assert track.level_db["drums"] == pytest.approx(10 * np.log10(np.square(loud).mean()), abs=0.01)
 
 
@@ -157,7 +157,12 @@ def test_streams_of_a_stem_mp4_stay_aligned(tmp_path):
 def test_solo_files_have_one_row(tmp_path):
     write(tmp_path / "v" / "a.wav", noise(1, channels=1))
     track = only_track(prepared(tmp_path, songs(tmp_path, 1), SourceConfig("v", "solo", "v", stem="vocals")), source=1)
-    assert track.stems == ("vocals",) and track.channels == 1 and track.sounds("vocals") and not track.sounds("bass")
+    assert (
+        track.stems == ("vocals",)
+        and track.channels == 1
+        and track.has_signal("vocals")
+        and not track.has_signal("bass")
+    )
 
 
 def test_errors_before_anything_is_prepared(tmp_path):
@@ -187,7 +192,7 @@ def test_a_damaged_prepared_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"is damaged .* run hyperstem prepare again"):
         track.crop("bass", 0, 10)
     track.path.write_bytes(b"x")
-    with pytest.raises(DataError, match="cut short; run hyperstem prepare again"):
+    with pytest.raises(DataError, match="truncated; run hyperstem prepare again"):
         only_track(data)
 
 

@@ -56,7 +56,7 @@ def test_musdb_streams_are_the_stems_in_order(musdb):
 
 def test_a_missing_subset_is_named(tmp_path):
     (tmp_path / "m" / "train").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"subset 'test' needs the folder .*test; folders there: train"):
+    with pytest.raises(DataError, match=r"subset 'test' needs the folder .*test; there are train"):
         find_tracks(SourceConfig("x", "musdb18", "m", subset="test"), tmp_path, STEMS)
 
 
@@ -124,7 +124,7 @@ def test_a_stem_beside_a_sum_that_holds_it_is_refused(tmp_path):
     write_song(tmp_path / "song", {"accompaniment": SHORT, "vocals": SHORT, "drums": SHORT})
     sums = {"accompaniment": ("drums", "bass", "other")}
     found = find_tracks(SourceConfig("x", "folders", ".", sums=sums), tmp_path, STEMS)
-    assert "'drums' is there twice" in found.problems[0]
+    assert "'drums' appears twice" in found.problems[0]
 
 
 def test_two_files_of_one_stem_are_refused(tmp_path):
@@ -145,7 +145,7 @@ def test_solo_pools_take_every_file_below(tmp_path):
 def test_two_recordings_of_one_name(tmp_path):
     for name in ("a.wav", "a.flac", "b.wav"):
         write(tmp_path / name, SHORT)
-    with pytest.raises(DataError, match="'a' is there twice"):
+    with pytest.raises(DataError, match="'a' appears twice"):
         find_tracks(SourceConfig("x", "solo", ".", stem="vocals"), tmp_path, STEMS)
 
 

@@ -1,6 +1,6 @@
-"""Augmentation of stems; every function is pure, and those that use chance take a random generator.
+"""Augmentation of stems; all functions are pure, and random ones take a random generator.
 
-Waves are float32 (..., channel, time).
+Waveforms are float32 (..., channel, time).
 """
 
 import numpy as np
@@ -21,14 +21,12 @@ def draw_speed(config: AugmentConfig, rng: np.random.Generator) -> float:
 
 
 def change_speed(wave: np.ndarray, speed: float, rate_hz: int, length: int) -> np.ndarray:
-    """The wave (..., length) played `speed` times as fast, its pitch changed along with the tempo."""
-    if speed == 1:
-        return fit(wave, length)
-    return fit(resample(wave, round(rate_hz * speed), rate_hz), length)
+    """The waveform at `speed` times the tempo and pitch, (..., time) to (..., length)."""
+    return fit(wave if speed == 1 else resample(wave, round(rate_hz * speed), rate_hz), length)
 
 
 def random_effects(wave: np.ndarray, config: AugmentConfig, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """One stem (channel, time) with random EQ, reverb, clipping, polarity and gain, each as often as `config` says."""
+    """One stem (channel, time) with random EQ, reverb, clipping, polarity and gain; `config` has the probabilities."""
     equalise, reverberate, clip, flip = rng.random(4) < (
         config.eq_share,
         config.reverb_share,
@@ -60,11 +58,11 @@ def _filtered(
     return np.fft.irfft(spectrum, size)[:, :length].astype(np.float32)
 
 
-def eq_curve(size: int, rate_hz: int, most_db: float, rng: np.random.Generator) -> np.ndarray:
+def eq_curve(size: int, rate_hz: int, limit_db: float, rng: np.random.Generator) -> np.ndarray:
     """Random gain per bin of an FFT of `size`, (bin,): two shelves and a bell, smooth in log frequency."""
     octaves = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / rate_hz), 10.0)).astype(np.float32)
     low, high = np.log2(60.0), np.log2(rate_hz / 2)
-    corners, gains_db = rng.uniform(low, high, 3), rng.uniform(-most_db, most_db, 3)
+    corners, gains_db = rng.uniform(low, high, 3), rng.uniform(-limit_db, limit_db, 3)
     width = rng.uniform(0.3, 1.5)
     curve_db = gains_db[0] / (1 + np.exp(3 * (octaves - min(corners[0], 9.0))))
     curve_db += gains_db[1] / (1 + np.exp(-3 * (octaves - max(corners[1], 9.0))))
@@ -73,7 +71,7 @@ def eq_curve(size: int, rate_hz: int, most_db: float, rng: np.random.Generator) 
 
 
 def proximity_effect(wave: np.ndarray, gain_db: float, corner_hz: float, rate_hz: int) -> np.ndarray:
-    """The wave (channel, time) as from a close directional microphone: a low shelf of `gain_db`, the level kept."""
+    """The waveform (channel, time) as from a close directional microphone: a low shelf, at the same level."""
     length = wave.shape[-1]
     size = fast_length(length + rate_hz // 50)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / rate_hz), 10.0) / corner_hz).astype(np.float32)
@@ -83,7 +81,7 @@ def proximity_effect(wave: np.ndarray, gain_db: float, corner_hz: float, rate_hz
 
 
 def impulse_response(channels: int, length: int, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """A synthetic room (channel, length): the direct sound and decaying noise 6 to 20 dB below it."""
+    """Impulse response of a synthetic room (channel, length): direct sound, and decaying noise 6 to 20 dB below it."""
     times = np.arange(max(length, 1), dtype=np.float32)
     decay = 6.9 / (rng.uniform(0.3, 1.0) * max(length, 1))  # 60 dB within the length
     tail = rng.standard_normal((channels, len(times)), dtype=np.float32) * np.exp(-decay * times)
@@ -95,7 +93,7 @@ def impulse_response(channels: int, length: int, rate_hz: int, rng: np.random.Ge
 
 
 def soft_clip(wave: np.ndarray, drive_db: float) -> np.ndarray:
-    """The wave through a tanh that `drive_db` drives beyond the peak, the level kept."""
+    """The waveform through a tanh, its peak driven by `drive_db`, at the same level."""
     peak = float(np.abs(wave).max(initial=0))
     if peak == 0:
         return wave
@@ -103,19 +101,19 @@ def soft_clip(wave: np.ndarray, drive_db: float) -> np.ndarray:
 
 
 def _match_power(wave: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The wave scaled to the power of `like`; silence stays silent."""
+    """The waveform scaled to the power of `like`; silence stays silent."""
     power = np.square(wave).mean()
     return wave * np.float32(np.sqrt(np.square(like).mean() / power)) if power > 0 else wave
 
 
 def random_pan(wave: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """A stereo stem (2, time) with random width and panning, or mono, as often as `config` says."""
+    """A stereo stem (2, time) with random width and panning, or mono; `config` has the probabilities."""
     pan, mono = rng.random(2) < (config.pan_share, config.mono_share)
     if mono:
         wave = np.repeat(wave.mean(axis=0, keepdims=True), 2, axis=0)
     if pan:
         width, angle = np.float32(rng.uniform(0.3, 1.3)), rng.uniform(-0.5, 0.5) * np.pi / 2
-        middle, side = (wave[0] + wave[1]) / 2, (wave[0] - wave[1]) / 2 * width
+        mid, side = (wave[0] + wave[1]) / 2, (wave[0] - wave[1]) / 2 * width
         left, right = np.sqrt(2) * np.cos(np.pi / 4 + angle / 2), np.sqrt(2) * np.sin(np.pi / 4 + angle / 2)
-        wave = np.stack([(middle + side) * np.float32(left), (middle - side) * np.float32(right)])
+        wave = np.stack([(mid + side) * np.float32(left), (mid - side) * np.float32(right)])
     return wave

@@ -1,6 +1,6 @@
 """Batches for training and clips for validation, as tensors.
 
-Batch k is a function of the seed and k alone: not of the number of workers, of processes, or of what was drawn before.
+Batch k depends only on the seed and k, not on the number of workers or processes, or on earlier batches.
 """
 
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ class Batch(NamedTuple):
     """Training examples at every stage's rate, each mixture normalised; mono has no channel axis."""
 
     mixture: tuple[torch.Tensor, ...]
-    """One (batch, [channel,] time_i) float32 a stage."""
+    """For each stage (batch, [channel,] time_i) float32."""
     stems: tuple[torch.Tensor, ...]
-    """One (batch, stem, [channel,] time_i) float32 a stage, on the mixture's scale."""
+    """For each stage (batch, stem, [channel,] time_i) float32, scaled like the mixture."""
     active: torch.Tensor
-    """(batch, stem) float32: 1 where a stem sounds."""
+    """(batch, stem) float32: 1 for active stems."""
     merge: torch.Tensor | None
-    """(batch, stem, stem) float32 where an example knows stems only as a sum; see `sampling.merge_matrix`."""
+    """(batch, stem, stem) float32 if an example has stems known only as a sum; see `sampling.merge_matrix`."""
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on `device`."""
@@ -50,22 +50,22 @@ class Clip(NamedTuple):
 
     name: str
     mixture: tuple[torch.Tensor, ...]
-    """One (1, [channel,] time_i) a stage, normalised to unit variance."""
+    """For each stage (1, [channel,] time_i), normalised to unit variance."""
     stems: tuple[torch.Tensor, ...]
-    """One (1, stem, [channel,] time_i) a stage, on the mixture's scale."""
+    """For each stage (1, stem, [channel,] time_i), scaled like the mixture."""
     active: torch.Tensor
     """(1, stem)."""
 
 
 class SegmentDataset(Dataset[Batch]):
-    """Training batches by number; ``dataset[k]`` is this process's slice of global batch k.
+    """Training batches by number; ``dataset[k]`` is this process's share of batch k.
 
     Args:
         config: settings with absolute folders; every source must be prepared at the model's top rate.
-        model: sizes of the model that is trained, or of its first stages if only those are trained.
-        batch_size: examples in a global batch.
-        rank: this process.
-        world: processes in all; batch_size must be a multiple.
+        model: the model, or its first stages if only those are trained.
+        batch_size: number of examples in a batch of all processes.
+        rank: number of this process.
+        world: number of processes; `batch_size` must be a multiple.
 
     Raises:
         DataError: a source is not prepared.
@@ -82,7 +82,7 @@ class SegmentDataset(Dataset[Batch]):
         self.examples = ExampleSource(config, model)
 
     def __getitem__(self, index: int) -> Batch:
-        """This process's slice of global batch `index`."""
+        """This process's share of batch `index`."""
         examples = [self.examples.example(index, item) for item in self.items]
         return _batch(examples, self.model, self.config.mixing.active_db)
 
@@ -102,26 +102,24 @@ class ValidationData:
 
     Args:
         config: settings with absolute folders and at least one validation set.
-        model: sizes of the model.
-        limit: the number of clips to use at most; None for all.
+        model: the model.
+        limit: maximum number of clips; None for all.
 
     Raises:
-        DataError: there is no validation set, it is not prepared, or a song in it knows stems only as a sum.
+        DataError: there is no validation set, it is not prepared, or stems of a song are known only as a sum.
     """
 
     def __init__(self, config: DataConfig, model: NetworkConfig, limit: int | None = None) -> None:
         if not config.validation:
             raise DataError("no [[data.validation]] in the config")
         self.model = model
-        found = [
-            track
-            for source in config.validation
-            for track in load_source(config, source, model.stems, model.rates_hz[-1])
-        ]
-        for track in found:
+        tracks: list[PreparedTrack] = []
+        for source in config.validation:
+            tracks += load_source(config, source, model.stems, model.rates_hz[-1])
+        for track in tracks:
             if track.sums:
-                raise DataError(f"validation track {track.name!r} in {track.source!r} knows stems only as a sum")
-        self.tracks: tuple[PreparedTrack, ...] = tuple(found[:limit])
+                raise DataError(f"validation track {track.name!r} in {track.source!r} has stems known only as a sum")
+        self.tracks = tuple(tracks[:limit])
 
     def __len__(self) -> int:
         return len(self.tracks)

@@ -1,4 +1,4 @@
-"""Prepared tracks, opened for reading: crops of single stems, and where each stem sounds."""
+"""Prepared tracks: crops of single stems, and where each stem is active."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from hyperstem.data.rows import BLOCK_S, FLOOR_DB, SILENT_DB
 from hyperstem.errors import DataError
 
 ACTIVE_SHARE = 0.25
-"""A stem is active in a crop if it sounds in at least this share of the crop's blocks."""
+"""A stem is active in a crop if it is active in at least this fraction of the crop's blocks."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class PreparedTrack:
     blocks_db: Mapping[str, Sequence[int]] = field(repr=False)
     sums: Mapping[str, tuple[str, ...]]
     hashes: frozenset[str]
-    """SHA-256 of the files that are not silent; silent files are all alike."""
+    """SHA-256 of the files that are not silent; all silent files are equal."""
 
     def _samples(self) -> np.ndarray:
-        """The samples, memory-mapped anew for each crop: a map that is kept holds a file open, and tracks are many."""
+        """The samples, memory-mapped for each crop, because a permanent map of each track keeps too many files open."""
         try:
             samples = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -48,7 +48,7 @@ class PreparedTrack:
 
     @cached_property
     def single(self) -> frozenset[str]:
-        """Stems that are known by themselves, not only within a sum."""
+        """Stems that are not only part of a sum."""
         return frozenset(self.stems) - {member for members in self.sums.values() for member in members}
 
     def crop(self, stem: str, start: int, length: int) -> np.ndarray:
@@ -56,26 +56,26 @@ class PreparedTrack:
         result = np.zeros((self.channels, length), np.float32)
         first, last = max(start, 0), min(start + length, self.frames)
         if stem in self.stems and self.scales[stem] > 0 and first < last:
-            piece = self._samples()[self.stems.index(stem), first:last]  # (time, channel)
-            np.multiply(piece.T, np.float32(self.scales[stem]), out=result[:, first - start : last - start])
+            samples = self._samples()[self.stems.index(stem), first:last]  # (time, channel)
+            np.multiply(samples.T, np.float32(self.scales[stem]), out=result[:, first - start : last - start])
         return result
 
-    def sounds(self, stem: str) -> bool:
-        """Whether the stem is anything but silent."""
+    def has_signal(self, stem: str) -> bool:
+        """Whether the stem is not silent throughout."""
         return self.level_db.get(stem, FLOOR_DB) > FLOOR_DB
 
     def active_s(self, stem: str) -> float:
-        """Seconds in which the stem sounds."""
+        """Seconds in which the stem is active."""
         active = np.asarray(self.blocks_db.get(stem, ()), int) > SILENT_DB
         missing_s = len(active) * BLOCK_S - self.frames / self.rate_hz  # the last block is shorter
         return float(active.sum()) * BLOCK_S - (missing_s if active[-1:].any() else 0.0)
 
     def active_starts(self, stem: str, length: int) -> np.ndarray:
-        """(count,) int: blocks at which a crop of `length` samples may begin so that the stem is active."""
+        """(count,) int: blocks at which a crop of `length` samples may start so that the stem is active."""
         active = np.asarray(self.blocks_db.get(stem, ()), int) > SILENT_DB
-        wide = min(max(1, round(length / self.rate_hz / BLOCK_S)), max(1, len(active)))
+        blocks = min(max(1, round(length / self.rate_hz / BLOCK_S)), max(1, len(active)))
         sums = np.concatenate([[0], np.cumsum(active)])
-        return np.flatnonzero(sums[wide:] - sums[:-wide] >= ACTIVE_SHARE * wide)
+        return np.flatnonzero(sums[blocks:] - sums[:-blocks] >= ACTIVE_SHARE * blocks)
 
 
 class Source(NamedTuple):
@@ -86,7 +86,7 @@ class Source(NamedTuple):
 
 
 class Library(NamedTuple):
-    """Every prepared training track, by source."""
+    """All prepared training tracks, by source."""
 
     songs: tuple[Source, ...]
     solos: tuple[Source, ...]
@@ -98,7 +98,7 @@ def load_source(
     """The prepared tracks of one source.
 
     Raises:
-        DataError: it is not prepared, is only partly prepared, was prepared for other stems, or has no usable track.
+        DataError: it is not or only partly prepared, was prepared for other stems, or has no usable track.
     """
     path = source_folder(config, source, rate_hz) / MANIFEST
     try:
@@ -124,25 +124,25 @@ def load_source(
     tracks = tuple(_track(entry, path.parent, source.name) for entry in manifest["tracks"])
     for track in tracks:
         if not track.path.is_file() or track.path.stat().st_size < 2 * len(track.stems) * track.frames * track.channels:
-            raise DataError(f"prepared file {track.path} is missing or cut short; run hyperstem prepare again")
+            raise DataError(f"prepared file {track.path} is missing or truncated; run hyperstem prepare again")
     return tracks
 
 
 def _track(entry: Mapping[str, Any], folder: Path, source: str) -> PreparedTrack:
-    plain = {key: entry[key] for key in ("name", "rate_hz", "frames", "channels", "scales", "level_db", "blocks_db")}
-    heard = {path for stem, parts in entry["parts"].items() if entry["scales"][stem] > 0 for path, _ in parts}
+    copied = {key: entry[key] for key in ("name", "rate_hz", "frames", "channels", "scales", "level_db", "blocks_db")}
+    audible = {path for stem, parts in entry["parts"].items() if entry["scales"][stem] > 0 for path, _ in parts}
     return PreparedTrack(
         source=source,
         path=folder / entry["file"],
         stems=tuple(entry["stems"]),
         sums={first: tuple(members) for first, members in entry["sums"].items()},
-        hashes=frozenset(file["sha256"] for file in entry["files"] if file["path"] in heard),
-        **plain,
+        hashes=frozenset(file["sha256"] for file in entry["files"] if file["path"] in audible),
+        **copied,
     )
 
 
 def load_library(config: DataConfig, stems: Sequence[str], rate_hz: int) -> Library:
-    """Every training source, after a check that no validation recording is among them.
+    """All training sources; checks that they contain no validation recording.
 
     Args:
         config: settings with absolute folders.
@@ -166,10 +166,10 @@ def _check_disjoint(sources: Sequence[Source], held_out: Sequence[PreparedTrack]
     names = {track.name.casefold(): track for track in held_out}
     for source, tracks in sources:
         for track in tracks:
-            same = track.hashes & hashes.keys()
-            twin = names.get(track.name.casefold()) or (hashes[min(same)] if same else None)
-            if twin is not None:
+            common = track.hashes & hashes.keys()
+            match = names.get(track.name.casefold()) or (hashes[min(common)] if common else None)
+            if match is not None:
                 raise DataError(
-                    f"source {source.name!r} trains on {track.name!r}, which validates as {twin.name!r} "
-                    f"in {twin.source!r}; leave it out with exclude"
+                    f"source {source.name!r} trains on {track.name!r}, which validates as {match.name!r} "
+                    f"in {match.source!r}; leave it out with exclude"
                 )

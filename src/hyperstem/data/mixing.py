@@ -64,8 +64,8 @@ class Mixer:
         if songs is None:
             raise DataError("no source with whole songs has a track")
         self._songs = songs
-        self._known = {stem: _pool(library.songs, draw, stem) for stem in stems}
-        self._solo = {stem: _pool(library.solos, draw, stem) for stem in stems}
+        self._stem_songs = {stem: _pool(library.songs, draw, stem) for stem in stems}
+        self._stem_solos = {stem: _pool(library.solos, draw, stem) for stem in stems}
         self._typical_db = {stem: _median_level(library, stem) for stem in stems}
         self._solo_sources = {source.config.name: source.config for source in library.solos}
         self._starts: dict[tuple[str, str, str, int], np.ndarray] = {}
@@ -78,38 +78,38 @@ class Mixer:
         return Example(self._augment(stems, rng), sums)
 
     def _song(self, rng: np.random.Generator) -> tuple[np.ndarray, Mapping[str, tuple[str, ...]]]:
-        """All stems from one position of one song, (stem, channel, time), and the song's sums."""
+        """A crop of one song (stem, channel, time), and the song's sums."""
         track = self._songs.draw(rng)
-        sounding = [stem for stem in self.stems if track.sounds(stem)] or list(self.stems)
-        focus = sounding[rng.integers(len(sounding))]
+        candidates = [stem for stem in self.stems if track.has_signal(stem)] or list(self.stems)
+        active_stem = candidates[rng.integers(len(candidates))]
         speed = draw_speed(self.config.augment, rng)
         needed = int(np.ceil(self.length * speed)) + 1
-        start = self._start(track, focus, needed, rng)
+        start = self._start(track, active_stem, needed, rng)
         crops = np.stack([track.crop(stem, start, needed) for stem in self.stems])
         return change_speed(self._channels(crops, rng), speed, self.rate_hz, self.length), track.sums
 
     def _remix(self, rng: np.random.Generator, alone: bool) -> tuple[np.ndarray, Mapping[str, tuple[str, ...]]]:
-        """Stems of different songs, (stem, channel, time); no sums."""
+        """Crops of different songs (stem, channel, time), and no sums."""
         mixing = self.config.mixing
         match = rng.random() < mixing.loudness_match
         reference = self._songs.draw(rng)
         result = np.zeros((len(self.stems), self.channels, self.length), np.float32)
         for i, stem in enumerate(self.stems):
-            known, solo = self._known[stem], self._solo[stem]
-            use_solo = solo is not None and (known is None or rng.random() < (ALONE_SOLO if alone else mixing.solo))
-            pool = solo if use_solo else known
+            songs, solos = self._stem_songs[stem], self._stem_solos[stem]
+            use_solo = solos is not None and (songs is None or rng.random() < (ALONE_SOLO if alone else mixing.solo))
+            pool = solos if use_solo else songs
             if pool is None:
                 continue
             target_db = self._target_db(reference, stem) if match or use_solo else None
             wave = self._crop(pool.draw(rng), stem, rng, target_db)
-            if known is not None and rng.random() < mixing.double:
-                second = self._crop(known.draw(rng), stem, rng, None)
+            if songs is not None and rng.random() < mixing.double:
+                second = self._crop(songs.draw(rng), stem, rng, None)
                 wave = wave + second * np.float32(rng.uniform(0.3, 1.0))
             result[i] = wave
         return result, {}
 
     def _crop(self, track: PreparedTrack, stem: str, rng: np.random.Generator, target_db: float | None) -> np.ndarray:
-        """A crop of one stem (channel, time), at a random speed, and near `target_db` if that is given."""
+        """A crop of one stem (channel, time) at a random speed, and near the level `target_db` if it is given."""
         speed = draw_speed(self.config.augment, rng)
         solo = self._solo_sources.get(track.source)
         if solo and solo.deeper_semitones:
@@ -127,16 +127,14 @@ class Mixer:
         return wave
 
     def _start(self, track: PreparedTrack, stem: str, needed: int, rng: np.random.Generator) -> int:
-        """First sample of a crop: anywhere or, as often as the settings say, where the stem sounds."""
+        """First sample of a random crop: anywhere (probability ``mixing.anywhere``), or where the stem is active."""
         spare = track.frames - needed
-        anywhere, place_in, jitter = rng.random() < self.config.mixing.anywhere, rng.random(), rng.random()
-        if spare <= 0:
-            return round(place_in * spare)
-        starts = () if anywhere else self._active_starts(track, stem, needed)
+        anywhere, position, jitter = rng.random() < self.config.mixing.anywhere, rng.random(), rng.random()
+        starts = () if anywhere or spare <= 0 else self._active_starts(track, stem, needed)
         if len(starts) == 0:
-            return round(place_in * spare)
+            return round(position * spare)
         block = self.rate_hz // 2
-        chosen = (starts[int(place_in * len(starts))] + jitter - 0.5) * block
+        chosen = (starts[int(position * len(starts))] + jitter - 0.5) * block
         return int(np.clip(chosen, 0, spare))
 
     def _active_starts(self, track: PreparedTrack, stem: str, needed: int) -> np.ndarray:
@@ -156,16 +154,17 @@ class Mixer:
         return wave[..., ::-1, :] if choice < self.config.augment.swap_share else wave
 
     def _target_db(self, reference: PreparedTrack, stem: str) -> float:
-        known = reference.sounds(stem) and stem in reference.single
-        return reference.level_db[stem] if known else self._typical_db[stem]
+        """Level of the stem in the reference track, or its typical level if that is unknown."""
+        usable = reference.has_signal(stem) and stem in reference.single
+        return reference.level_db[stem] if usable else self._typical_db[stem]
 
     def _drop_stems(self, stems: np.ndarray, alone: bool, rng: np.random.Generator) -> np.ndarray:
-        """Silences some stems at random but never all that sound; with `alone` it keeps only one or two."""
+        """Silences random stems, but never all active ones; with `alone` it keeps one or two."""
         drops = rng.random(len(stems)) < self.config.mixing.drop
         if alone:
-            sounding = rng.permutation(np.flatnonzero(stems.any(axis=(1, 2))))
+            active = rng.permutation(np.flatnonzero(stems.any(axis=(1, 2))))
             drops[:] = True
-            drops[sounding[: rng.integers(1, 3)]] = False
+            drops[active[: rng.integers(1, 3)]] = False
         if drops.any() and stems[~drops].any():
             stems[drops] = 0
         return stems
@@ -177,7 +176,7 @@ class Mixer:
         return stems
 
     def _augment(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Augments each stem by itself, in place."""
+        """Augments each stem independently, in place."""
         for i, wave in enumerate(stems):
             wave = random_effects(wave, self.config.augment, self.rate_hz, rng)
             stems[i] = random_pan(wave, self.config.augment, rng) if self.channels == 2 else wave
@@ -185,11 +184,11 @@ class Mixer:
 
 
 def _pool(sources: Sequence[Source], draw: str, stem: str | None = None) -> _Pool | None:
-    """The sources' tracks to draw from; each source's weight is distributed among its own tracks.
+    """The tracks of some sources to draw from; the weight of a source is distributed among its tracks.
 
     Args:
         draw: how a track's probability depends on its length; see `MixingConfig.draw`.
-        stem: only tracks in which this stem is known by itself and sounds; None for whole songs.
+        stem: only tracks in which this stem is active, and not only within a sum; None for whole songs.
     """
     power = {"uniform": 0.0, "sqrt": 0.5, "length": 1.0}[draw]
     tracks, shares = [], []
@@ -214,6 +213,6 @@ def _median_level(library: Library, stem: str) -> float:
         track.level_db[stem]
         for _, tracks in library.songs
         for track in tracks
-        if stem in track.single and track.sounds(stem)
+        if stem in track.single and track.has_signal(stem)
     ]
     return float(np.median(levels)) if levels else -20.0

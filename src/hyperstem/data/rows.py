@@ -1,4 +1,4 @@
-"""A track's stems as rows of samples: decoded at one rate, measured in blocks, written as 16 bits."""
+"""The stems of a track as rows of samples: decoded at one rate, measured in blocks, written as 16 bits."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -24,9 +24,12 @@ SILENT_DB = -60
 def decode(
     track: Track, stems: Sequence[str], rate_hz: int, strict: bool, damage: list[str]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Decodes each known row as float32 (channel, time) at `rate_hz`, all of one length; also gives warnings.
+    """Decodes each stem of a track, as float32 (channel, time) at `rate_hz`, all of one length.
 
     Faults of the files are appended to `damage`.
+
+    Returns:
+        The rows by stem, and warnings.
     """
     rows, rates, warnings = {}, {}, []
     for stem in stems:
@@ -43,7 +46,7 @@ def decode(
     lengths = {stem: wave.shape[-1] for stem, wave in rows.items()}
     shortest = min(lengths.values())
     if shortest < 1:
-        raise DataError("a stem holds no sound")
+        raise DataError("a stem has no samples")
     if max(lengths.values()) - shortest > 1:
         warnings.append(
             f"{track.source}: {track.name}: stems of unequal length are cut to the shortest: "
@@ -69,12 +72,12 @@ def _read(part: Part, strict: bool, warn: audio.Warn) -> tuple[np.ndarray, int]:
     if wave.shape[0] > 2:
         raise DataError(f"{part.path.name} has {wave.shape[0]} channels; 1 or 2 are allowed")
     if not np.isfinite(wave).all():
-        raise DataError(f"{part.path.name} holds values that are not finite")
+        raise DataError(f"{part.path.name} contains values that are not finite")
     return wave, rate_hz
 
 
 def _sum(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The sum of two waves (channel, time), with the length of the longer one; stereo if one of them is."""
+    """The sum of two waveforms (channel, time), as long as the longer one, stereo if one of them is."""
     total = np.zeros((max(len(first), len(second)), max(first.shape[1], second.shape[1])), np.float32)
     for wave in (first, second):
         total[:, : wave.shape[1]] += wave
@@ -82,7 +85,7 @@ def _sum(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def measure(rows: dict[str, np.ndarray], stems: Sequence[str], rate_hz: int) -> dict[str, Any]:
-    """The manifest entry of a track: its length and, per stem, scale, level per block and level where active."""
+    """A track's length and, per stem, scale, level of each block and level where active, for the manifest."""
     wave = next(iter(rows.values()))
     result: dict[str, Any] = {
         "frames": wave.shape[-1],
@@ -111,7 +114,7 @@ def _block_powers(row: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def write_rows(target: Path, rows: dict[str, np.ndarray], stems: Sequence[str], entry: dict[str, Any]) -> None:
-    """Writes int16 (row, time, channel); each row uses all 16 bits, and the entry holds its scale."""
+    """Writes int16 (row, time, channel); each row uses the full range, and the entry has its scale."""
     shape = (len(entry["stems"]), entry["frames"], entry["channels"])
     with replacing(target) as partial:
         result = np.lib.format.open_memmap(partial, mode="w+", dtype=np.int16, shape=shape)

@@ -1,4 +1,4 @@
-"""Examples by number, and batches of them as arrays at every stage's rate; no torch."""
+"""Training examples by number, and batches of them as arrays at every stage's rate; no torch."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -19,17 +19,17 @@ class Arrays(NamedTuple):
     """A batch at every stage's rate, each mixture normalised; only stereo has a channel axis."""
 
     mixture: tuple[np.ndarray, ...]
-    """One (batch, [channel,] time_i) float32 a stage."""
+    """For each stage (batch, [channel,] time_i) float32."""
     stems: tuple[np.ndarray, ...]
-    """One (batch, stem, [channel,] time_i) float32 a stage, on the mixture's scale."""
+    """For each stage (batch, stem, [channel,] time_i) float32, scaled like the mixture."""
     active: np.ndarray
-    """(batch, stem) float32: 1 where a stem sounds."""
+    """(batch, stem) float32: 1 for active stems."""
     merge: np.ndarray | None
-    """(batch, stem, stem) float32 if some example knows stems only as a sum; see `merge_matrix`."""
+    """(batch, stem, stem) float32 if an example has stems known only as a sum; see `merge_matrix`."""
 
 
 class ExampleSource:
-    """Training examples by batch and item; each is a function of the seed and those two numbers alone.
+    """Training examples by batch and item; each depends only on the seed and these two numbers.
 
     Args:
         config: settings with absolute folders; every source must be prepared at the model's top rate.
@@ -58,7 +58,7 @@ class ExampleSource:
     def is_remix(self, index: int, item: int) -> bool:
         """Whether example `item` of batch `index` mixes stems of different songs.
 
-        Remixes are spread evenly over a batch; where their share of it is not a whole number, their count varies.
+        Remixes are distributed evenly over a batch; their number varies if their share of it is not a whole number.
         """
         share = self.config.mixing.remix
         before = index * GOLDEN_RATIO % 1 + item * share
@@ -109,14 +109,14 @@ def active_stems(stems: np.ndarray, mixture: np.ndarray, active_db: float) -> np
 
 
 def merge_matrix(sums: Mapping[str, tuple[str, ...]], stems: Sequence[str]) -> np.ndarray:
-    """(stem, stem) float32 that adds up the estimates of stems known only as a sum; the identity without such stems.
+    """The matrix (stem, stem) float32 that sums the estimates of stems known only as a sum; without any, the identity.
 
     The row of a sum's first member has ones at all its members; the other members' rows are zero.
     """
     matrix = np.eye(len(stems), dtype=np.float32)
-    place = {stem: i for i, stem in enumerate(stems)}
+    row = {stem: i for i, stem in enumerate(stems)}
     for first, members in sums.items():
-        columns = [place[member] for member in members]
+        columns = [row[member] for member in members]
         matrix[columns] = 0
-        matrix[place[first], columns] = 1
+        matrix[row[first], columns] = 1
     return matrix

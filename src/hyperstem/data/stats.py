@@ -1,4 +1,4 @@
-"""What the prepared sources hold: minutes per stem and source, and examples to hear."""
+"""Statistics of the prepared sources: minutes per stem and source; and examples to listen to."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ PEAK = 0.9
 
 
 class SourceStats(NamedTuple):
-    """One source's size."""
+    """The size of one source."""
 
     name: str
     use: str
@@ -24,11 +24,11 @@ class SourceStats(NamedTuple):
     tracks: int
     minutes: float
     active_minutes: dict[str, float]
-    """Minutes in which each stem sounds; stems known only as a sum do not count."""
+    """Minutes in which each stem is active; stems known only as a sum do not count."""
 
 
 def source_stats(config: DataConfig, stems: Sequence[str], rate_hz: int) -> list[SourceStats]:
-    """The size of every source and validation set, in the config's order.
+    """The sizes of all sources and validation sets, in the order of the config.
 
     Raises:
         DataError: a source is not prepared.

@@ -40,47 +40,48 @@ class Part(NamedTuple):
 
     path: Path
     stream: int | None = None
-    """The stream's number, from 0; None for the file's default stream."""
+    """Number of the stream, from 0; None for the file's default stream."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """One recording: for each known stem, the parts that sum to it.
-
-    ``rows`` maps a stem to its parts; a stem without parts is silent. ``sums`` maps the stem at whose row a sum is kept
-    to all the stems that the sum holds.
-    """
+    """One recording."""
 
     name: str
     source: str
     rows: Mapping[str, tuple[Part, ...]]
+    """For each stem the parts that sum to it; a stem without parts is silent."""
     sums: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Stems known only as a sum: from the stem whose row holds the sum to all stems in the sum."""
     solo: bool = False
+    """Whether it is a recording of one stem alone."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file the track is read from, once each."""
+        """All files of the track, without duplicates."""
         return tuple(dict.fromkeys(part.path for parts in self.rows.values() for part in parts))
 
 
 class Found(NamedTuple):
-    """What a source holds: usable tracks, and one line for each song that cannot be used."""
+    """The songs of a source."""
 
     tracks: tuple[Track, ...]
+    """Usable songs."""
     problems: tuple[str, ...]
+    """One line for each song that cannot be used."""
 
 
 def find_tracks(source: SourceConfig, root: Path, stems: Sequence[str]) -> Found:
-    """Every track of `source`, sorted by name.
+    """All tracks of `source`, sorted by name.
 
     Args:
-        source: the source's settings.
-        root: folder that ``source.path`` is relative to.
-        stems: names of the model's stems.
+        source: settings of the source.
+        root: the folder to which ``source.path`` is relative.
+        stems: the model's stems.
 
     Raises:
-        DataError: the folder is missing, empty, or lacks the subset; a name is there twice;
-            a setting names an unknown stem or song.
+        DataError: the folder is missing, empty or lacks the subset; two songs have the same name; or a setting names
+            an unknown stem or song.
     """
     _check_names(source, stems)
     folder = root / source.path
@@ -90,7 +91,7 @@ def find_tracks(source: SourceConfig, root: Path, stems: Sequence[str]) -> Found
     songs = dict(listed)
     if len(songs) < len(listed):
         names = [name for name, _ in listed]
-        raise DataError(f"source {source.name!r}: {max(names, key=names.count)!r} is there twice in {folder}")
+        raise DataError(f"source {source.name!r}: {max(names, key=names.count)!r} appears twice in {folder}")
     for name in source.exclude:
         if name not in songs:
             raise DataError(f"source {source.name!r}: exclude names {name!r}, which is not in {folder}")
@@ -110,8 +111,8 @@ def find_tracks(source: SourceConfig, root: Path, stems: Sequence[str]) -> Found
 def _songs(source: SourceConfig, folder: Path) -> "Songs":
     if source.layout in _SONGS:
         return _SONGS[source.layout](source, folder)
-    added: Layout = extensions.find(extensions.LAYOUTS, source.layout)
-    return ((name, partial(list, parts)) for name, parts in added(folder, source))
+    layout: Layout = extensions.find(extensions.LAYOUTS, source.layout)
+    return ((name, partial(list, parts)) for name, parts in layout(folder, source))
 
 
 def _check_names(source: SourceConfig, stems: Sequence[str]) -> None:
@@ -123,7 +124,7 @@ def _check_names(source: SourceConfig, stems: Sequence[str]) -> None:
 
 
 def _track(source: SourceConfig, name: str, parts: Sequence[tuple[str, Part]], stems: Sequence[str]) -> Track:
-    """The track made of `parts`: pairs of a stem's name in the source and an audio stream."""
+    """The track of `parts`: pairs of a stem's name in the source and an audio stream."""
     given: dict[str, tuple[Part, ...]] = {}
     for label, part in parts:
         target = source.aliases.get(label, label)
@@ -145,25 +146,25 @@ def _check_complete(source: SourceConfig, given: Mapping[str, tuple[Part, ...]],
     covered = [stem for name in given for stem in source.sums.get(name, (name,))]
     for stem in covered:
         if covered.count(stem) > 1:
-            raise DataError(f"stem {stem!r} is there twice: by itself and in a sum, or in two sums")
+            raise DataError(f"stem {stem!r} appears twice: alone and in a sum, or in two sums")
     if not given:
-        raise DataError("no stem at all")
-    lacking = [stem for stem in stems if stem not in covered]
-    if lacking and source.missing == "error" and source.layout != "solo":
-        raise DataError(f'no file for {", ".join(lacking)} (missing = "silence" takes that for silence)')
+        raise DataError("no stem")
+    missing = [stem for stem in stems if stem not in covered]
+    if missing and source.missing == "error" and source.layout != "solo":
+        raise DataError(f'no file for {", ".join(missing)} (missing = "silence" makes it silent)')
 
 
 def _subset(source: SourceConfig, folder: Path, default: str) -> list[tuple[str, Path]]:
     """Pairs of subset (train or test) and its folder, for layouts that have them."""
     wanted = source.subset or default
     names = {"train": ["train"], "validation": ["train"], "test": ["test"], "all": ["train", "test"]}[wanted]
-    found = [(name, folder / name) for name in names if (folder / name).is_dir()]
-    if not found:
-        there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "none"
+    folders = [(name, folder / name) for name in names if (folder / name).is_dir()]
+    if not folders:
+        existing = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "none"
         raise DataError(
-            f"source {source.name!r}: subset {wanted!r} needs the folder {folder / names[0]}; folders there: {there}"
+            f"source {source.name!r}: subset {wanted!r} needs the folder {folder / names[0]}; there are {existing}"
         )
-    return found
+    return folders
 
 
 def _in_subset(source: SourceConfig, subset: str, name: str) -> bool:
@@ -173,10 +174,10 @@ def _in_subset(source: SourceConfig, subset: str, name: str) -> bool:
 
 Layout = Callable[[Path, SourceConfig], Iterable[tuple[str, Iterable[tuple[str, Part]]]]]
 """A layout added by an extension: from a source's folder and settings to the name of each song and its parts. A part is
-the name of a stem (or an alias of one) and an audio stream. A DataError while reading parts concerns that song only."""
+the name of a stem (or an alias of one) and an audio stream. A DataError while reading parts affects only that song."""
 
 Songs = Iterator[tuple[str, Callable[[], list[tuple[str, Part]]]]]
-"""Names of songs, each with a function that reads its parts, so that an error concerns only that song."""
+"""Names of songs, each with a function that reads its parts, so that an error affects only that song."""
 
 
 def _musdb18(source: SourceConfig, folder: Path) -> Songs:
