@@ -2,7 +2,7 @@
 
 import torch
 
-from hyperstem.config import UNetConfig
+from hyperstem.config import ModelConfig, UNetConfig
 from hyperstem.network import MetaUNet
 
 
@@ -25,13 +25,35 @@ def small_sizes(**changes: object) -> UNetConfig:
     return UNetConfig(**{**sizes, **changes})
 
 
+def small_draft(**changes: object) -> ModelConfig:
+    """A draft at a quarter of the rate of `small_sizes`, whose band ends with the lowest."""
+    sizes: dict = {
+        "base_rate_hz": 2000,
+        "stages": 1,
+        "audio_channels": 2,
+        "latent_dim": (16,),
+        "kernels": (40,),
+        "hop": 20,
+        "mels": (8,),
+        "n_fft": 64,
+        "stft_hop": 16,
+        "bottleneck_dim": (8,),
+        "hidden_dim": (8,),
+        "blocks": 2,
+        "stacks": (1,),
+        "norm_groups": 2,
+        "embedding_dim": 4,
+    }
+    return ModelConfig(**{**sizes, **changes})
+
+
 def lively_unet(seed: int = 0, **changes: object) -> MetaUNet:
     """A network whose norms, masks and stems are anything but neutral."""
     torch.manual_seed(seed)
     network = MetaUNet(small_sizes(**changes)).eval()
     with torch.no_grad():
         for weight in network.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
+            weight.add_(0.1 * torch.randn_like(weight) * weight.requires_grad)  # the draft is lively by itself
         for name, values in network.named_buffers():
             if name.endswith("running_mean"):
                 values.normal_(0, 0.1)

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from hyperstem.config import SpectralLossConfig
-from hyperstem.network import bands
+from hyperstem.config import ModelConfig, SpectralLossConfig
 from hyperstem.training.spectral_loss import (
     Energies,
     SpectralObjective,
@@ -11,7 +10,7 @@ from hyperstem.training.spectral_loss import (
     compute_moments,
     rest_frames,
 )
-from unets import lively_unet, small_sizes
+from unets import lively_unet, small_draft, small_sizes
 
 
 def stems(batch: int = 2, length: int = 8000) -> torch.Tensor:
@@ -21,17 +20,22 @@ def stems(batch: int = 2, length: int = 8000) -> torch.Tensor:
 def report(network, waves: torch.Tensor, active=None, merge=None, **config: float):
     active = torch.ones(waves.shape[:2]) if active is None else active
     objective = SpectralObjective(SpectralLossConfig(**config))
-    return objective(network, [waves.sum(1)], [waves], [active], merge)
+    pyramid = [waves[..., ::4]] * (network.config.stages - 1) + [waves]
+    return objective(network, [wave.sum(1) for wave in pyramid], pyramid, [active], merge)
 
 
-def test_errors_are_those_of_the_stems_that_the_masks_give() -> None:
-    network, waves = lively_unet(), stems()
+@pytest.mark.parametrize("draft", [None, small_draft()])
+def test_errors_are_those_of_the_stems_that_the_network_gives(draft: ModelConfig | None) -> None:
+    network, waves = lively_unet(draft=draft), stems()
     spectra = network.spectrum(waves)
-    mixture, moments = compute_moments(spectra, network.config)
+    pyramid = [waves.sum(1)[..., ::4]] * (network.config.stages - 1) + [waves.sum(1)]
     with torch.no_grad():
-        energies = compute_energies(network, mixture, moments)
-        mask = bands.masks(network.mask_coefficients(mixture), bands.stereo_width(mixture, network.config))
-    estimates = bands.apply_masks(mask, mixture, network.widths)
+        mixture, moments = compute_moments(spectra, network.config)
+        drafts = [] if network.draft is None else network.draft(pyramid[:1])
+        first = network.draft_spectra(drafts, pyramid[0], mixture)
+        low = spectra[:, :, :, : network.config.draft_bins]
+        energies = compute_energies(network, mixture, first, low, moments)
+        estimates = network.refined(mixture, first).spectra
     error = (estimates - spectra).square().sum((2, 3, 4, 5))
     torch.testing.assert_close(energies.error.sum((2, 3)), error, rtol=1e-3, atol=1e-2)
     torch.testing.assert_close(energies.stems.sum((2, 3)), spectra.square().sum((2, 3, 4, 5)), rtol=1e-4, atol=1e-2)
@@ -81,8 +85,9 @@ def test_bands_and_stems_that_nobody_hears_do_not_count() -> None:
     )
 
 
-def test_stems_known_as_a_sum_are_scored_as_one() -> None:
-    network, waves = lively_unet(), stems(1)
+@pytest.mark.parametrize("draft", [None, small_draft()])
+def test_stems_known_as_a_sum_are_scored_as_one(draft: ModelConfig | None) -> None:
+    network, waves = lively_unet(draft=draft), stems(1)
     merge = torch.eye(4)[None].clone()
     merge[0, 2, 3], merge[0, 3, 3] = 1.0, 0.0
     together = waves.clone()
@@ -90,10 +95,10 @@ def test_stems_known_as_a_sum_are_scored_as_one() -> None:
     together[:, 3] = 0
     spectra = network.spectrum(together)
     mixture, moments = compute_moments(spectra, network.config)
+    low = spectra[:, :, :, : network.config.draft_bins]
     with torch.no_grad():
-        energies = compute_energies(network, mixture, moments, merge)
-        mask = bands.masks(network.mask_coefficients(mixture), bands.stereo_width(mixture, network.config))
-    estimates = bands.apply_masks(mask, mixture, network.widths)
+        energies = compute_energies(network, mixture, low.flip(1), low, moments, merge)
+        estimates = network.refined(mixture, low.flip(1)).spectra
     error = (estimates[:, 2] + estimates[:, 3] - spectra[:, 2]).square().sum()
     torch.testing.assert_close(energies.error[:, 2].sum(), error, rtol=1e-3, atol=1e-2)
     active = torch.tensor([[1.0, 1, 1, 0]])

@@ -182,6 +182,11 @@ class ModelConfig(Checked):
         return value << stage if name in DOUBLING else value
 
     @property
+    def frame_samples(self) -> int:
+        """Samples of a latent frame at the last stage's rate."""
+        return self.hop << (self.stages - 1)
+
+    @property
     def rates_hz(self) -> tuple[int, ...]:
         """Sample rate of each stage, lowest first."""
         return tuple(self.base_rate_hz << i for i in range(self.stages))

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 from hyperstem.config.limits import Count, Limits, Positive
-from hyperstem.config.model import STEMS, check_stems
+from hyperstem.config.model import STEMS, ModelConfig, check_stems
 from hyperstem.config.reading import Checked, require
 
 Counts = Annotated[tuple[int, ...], Limits(1)]
@@ -24,8 +24,6 @@ class UNetConfig(Checked):
     sums_to_mixture: ClassVar[bool] = True
     """Whether the network's stems always sum to the mixture."""
     audio_channels: ClassVar[int] = 2
-    stages: ClassVar[int] = 1
-    """Number of rates, as of a Meta-TasNet."""
 
     network: Literal["meta-unet"]
     """Name of the family of networks."""
@@ -59,6 +57,8 @@ class UNetConfig(Checked):
     """Size of a stem's embedding."""
     embedding_bottleneck: Count = 3
     """Size of the generator's bottleneck before each layer's weights."""
+    draft: ModelConfig | None = None
+    """A Meta-TasNet of one stage, at a lower rate, whose stems the U-Net refines; None for a U-Net alone."""
     segment_s: Positive = 6.0
     """Length of the segments on which the model is trained and that it separates."""
 
@@ -83,43 +83,98 @@ class UNetConfig(Checked):
         require(
             self.rows % (1 << levels) == 0, f"{self.rows} rows cannot be halved {levels} times; choose other band_bins"
         )
+        if self.draft is not None:
+            self._check_draft(self.draft)
+
+    def _check_draft(self, draft: ModelConfig) -> None:
+        """Whether the draft's STFT, of windows as long as the U-Net's, has the U-Net's frames and its lowest bands."""
+        require(draft.stages == 1, f"draft has {draft.stages} stages; 1 is needed")
+        require(draft.audio_channels == 2, f"draft has {draft.audio_channels} audio channel; 2 are needed")
+        require(draft.stems == self.stems, f"draft has the stems {draft.stems!r}; the model has {self.stems!r}")
+        require(
+            self.n_fft * draft.base_rate_hz % (4 * self.rate_hz) == 0,
+            f"n_fft is {self.n_fft}; a hop of {self.hop / self.rate_hz:.5f} s is no whole number of samples "
+            f"at the draft's {draft.base_rate_hz} Hz",
+        )
+        borders = [sum(self.band_bins[: i + 1]) for i in range(len(self.band_bins))]
+        require(
+            self.draft_bins in borders,
+            f"band_bins {self.band_bins!r} have no border at bin {self.draft_bins}, "
+            f"half the draft's rate of {draft.base_rate_hz} Hz",
+        )
 
     def check_pyramid(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[object], finite: Sequence[bool]) -> int:
-        """Checks a mixture's waveform and returns its number of STFT frames; see `ModelConfig.check_pyramid`.
+        """Checks a mixture's waveforms and returns the number of STFT frames; see `ModelConfig.check_pyramid`.
 
         Raises:
-            ConfigError: wrong number of rates or shape, or samples that are not finite.
+            ConfigError: wrong number of rates, shapes or lengths, or samples that are not finite.
         """
         given = ", ".join(map(str, shapes)) or "none"
-        fits = len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][1] == 2 and 0 not in shapes[0]
-        require(fits, f"waveforms of shape {given}; expected one of shape (batch, 2, time)")
-        require("float" in str(dtypes[0]), f"the waveform is {dtypes[0]}; expected floating-point samples")
-        require(finite[0], "the waveform has samples that are not finite (NaN or infinity)")
-        return shapes[0][-1] // self.hop + 1
+        rates = " and ".join(f"{rate_hz} Hz" for rate_hz in self.rates_hz)
+        count = "one" if self.draft is None else "two"
+        fits = len(shapes) == self.stages and all(
+            len(shape) == 3 and shape[:2] == (shapes[0][0], 2) and 0 not in shape for shape in shapes
+        )
+        require(fits, f"waveforms of shape {given}; expected {count} of shape (batch, 2, time), at {rates}")
+        for dtype, is_finite in zip(dtypes, finite, strict=True):
+            require("float" in str(dtype), f"the waveform is {dtype}; expected floating-point samples")
+            require(is_finite, "the waveform has samples that are not finite (NaN or infinity)")
+        seconds = [shape[-1] / rate_hz for shape, rate_hz in zip(shapes, self.rates_hz, strict=True)]
+        require(
+            max(seconds) - min(seconds) <= 2 / self.base_rate_hz,
+            f"waveforms of {' and '.join(f'{each:.4f} s' for each in seconds)}; expected the same length at {rates}",
+        )
+        return shapes[-1][-1] // self.hop + 1
 
-    def first_stages(self, count: int) -> Self:
-        """These sizes, which have one stage.
+    def first_stages(self, count: int) -> "ModelConfig | UNetConfig":
+        """The model's first stage alone, which is the draft, or all of it.
 
         Raises:
-            ConfigError: `count` is not 1.
+            ConfigError: more stages are asked for than there are.
         """
-        require(count == 1, f"{count} stages requested; this model has 1")
-        return self
+        require(1 <= count <= self.stages, f"{count} stages requested; this model has {self.stages}")
+        return self if count == self.stages or self.draft is None else self.draft
+
+    @property
+    def stages(self) -> int:
+        """Rates that the network works at."""
+        return len(self.rates_hz)
 
     @property
     def base_rate_hz(self) -> int:
-        """The only rate."""
-        return self.rate_hz
+        """The lowest rate."""
+        return self.rates_hz[0]
 
     @property
     def rates_hz(self) -> tuple[int, ...]:
-        """The only rate."""
-        return (self.rate_hz,)
+        """The rates that the network works at, the lowest first."""
+        return (self.rate_hz,) if self.draft is None else (self.draft.base_rate_hz, self.rate_hz)
+
+    @property
+    def draft_bins(self) -> int:
+        """Bins below half the draft's rate."""
+        return 0 if self.draft is None else self.n_fft * self.draft.base_rate_hz // self.rate_hz // 2
+
+    @property
+    def draft_rows(self) -> int:
+        """Rows below half the draft's rate."""
+        return self.row_of_bin[self.draft_bins]
+
+    @property
+    def row_of_bin(self) -> tuple[int, ...]:
+        """The row of every bin, and the number of rows."""
+        rows = [row for row, width in enumerate(self.row_widths) for _ in range(width)]
+        return (*rows, self.rows)
 
     @property
     def hop(self) -> int:
         """Samples from frame to frame."""
         return self.n_fft // 4
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples between two frames at the last stage's rate; at every rate they are a whole number."""
+        return self.hop
 
     @property
     def band_rows(self) -> tuple[int, ...]:

@@ -25,8 +25,7 @@ from onnx import TensorProto
 from hyperstem.config import ModelConfig
 from hyperstem.errors import ModelError
 from hyperstem.files import replacing
-from hyperstem.models.export_layers import add_stage
-from hyperstem.models.export_stage import StageGraph
+from hyperstem.models.export_layers import add_stage, stage_graphs
 from hyperstem.models.export_unet import add_unet
 from hyperstem.models.onnx_graph import Graph
 from hyperstem.models.store import FORMAT, PLAIN, config_to_json
@@ -90,43 +89,20 @@ def _add_tasnet(graph: Graph, folded: MetaTasNet, config: ModelConfig, chosen: S
     """Adds the first stages of a folded Meta-TasNet, as many as `config` has, to an empty graph."""
     plain = graph.plain
     wanted = "" if plain else graph.input("stages", [1], TensorProto.INT64)
-    waves = [
-        graph.input(f"wave{i}", ["batch" if plain or i == 0 else f"batch{i}", config.audio_channels, f"time{i}"])
-        for i in range(config.stages)
-    ]
-    every = list(range(len(chosen)))
-    picks = [
-        graph.ints(*every) if plain else graph.input(f"pick{i}", [f"pick{i}"], TensorProto.INT64)
-        for i in range(config.stages)
-    ]
-    times = [graph.op("Shape", wave, start=2) for wave in waves]
-    frames = _frames(graph, config, times)
-    table = [config.stems.index(stem) for stem in chosen] + [len(config.stems)]
+    work = stage_graphs(graph, config, [config.stems.index(stem) for stem in chosen])
     latent: str | None = None
     decoded = ""
-    for i, stage in enumerate(folded.stages):
-        if i == config.stages:
-            break
-        work = StageGraph(config, config.stage_configs[i], frames, waves[i], times[i], picks[i], table)
+    for i, (sizes, stage) in enumerate(zip(work, folded.stages, strict=False)):
         if i == 0:
-            decoded, latent = add_stage(graph, work, stage, None)
+            decoded, latent = add_stage(graph, sizes, stage, None)
         else:
             if config.octaves:
-                work = work._replace(before=(decoded, waves[i - 1]))
+                sizes = sizes._replace(before=(decoded, work[i - 1].wave))
             run = "" if plain else graph.op("Greater", wanted, graph.ints(i))
-            decoded, latent = graph.when(run, partial(add_stage, sizes=work, stage=stage, previous=latent))
+            decoded, latent = graph.when(run, partial(add_stage, sizes=sizes, stage=stage, previous=latent))
         if plain:
             continue
         graph.output(decoded, f"waves{i}", [f"waves{i}_{axis}" for axis in ("batch", "pick", "channel", "time")])
         graph.output(latent, f"latent{i}", [f"latent{i}_{axis}" for axis in ("batch", "stem", "latent", "frame")])
     if plain:
         graph.output(decoded, "stems", ["batch", len(chosen), config.audio_channels, "time"])
-
-
-def _frames(graph: Graph, config: ModelConfig, times: list[str]) -> str:
-    """Latent frames as `ModelConfig.frames` counts them, (1,) int64."""
-    frames = graph.ints(config.least_frames)
-    for stage, time in zip(config.stage_configs, times, strict=True):
-        whole = graph.op("Div", graph.op("Add", time, graph.ints(stage.hop - 1)), graph.ints(stage.hop))
-        frames = graph.op("Max", frames, whole)
-    return frames

@@ -1,8 +1,12 @@
 """A stage of a Meta-TasNet as nodes of an ONNX graph: encoder, spectrogram and decoder."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from onnx import TensorProto
 from torch import Tensor
 
+from hyperstem.config import ModelConfig
 from hyperstem.models.export_masking import add_masking
 from hyperstem.models.export_spectrum import SPECTRA, cut_all_frames, cut_frames, power_spectrum, stretch
 from hyperstem.models.export_stage import StageGraph, array
@@ -35,6 +39,34 @@ def add_stage(graph: Graph, sizes: StageGraph, stage: Stage, previous: str | Non
 
     asked = graph.op("Greater", graph.op("Shape", sizes.pick), graph.ints(0))
     return graph.when(asked, decode)[0], masked
+
+
+def stage_graphs(graph: Graph, config: ModelConfig, stems: Sequence[int]) -> list[StageGraph]:
+    """Every stage's sizes; declares the inputs ``wave{i}`` and, unless the graph is plain, ``pick{i}``.
+
+    Args:
+        graph: the graph.
+        config: of the network.
+        stems: which stems can be picked.
+    """
+    indices = range(config.stages)
+    waves = [graph.input(f"wave{i}", [f"batch{i or ''}", config.audio_channels, f"time{i}"]) for i in indices]
+    picks = [
+        graph.ints(*range(len(stems))) if graph.plain else graph.input(f"pick{i}", [f"pick{i}"], TensorProto.INT64)
+        for i in indices
+    ]
+    times = [graph.op("Shape", wave, start=2) for wave in waves]
+    frames, table = _frames(graph, config, times), [*stems, len(config.stems)]
+    return [StageGraph(config, config.stage_configs[i], frames, waves[i], times[i], picks[i], table) for i in indices]
+
+
+def _frames(graph: Graph, config: ModelConfig, times: Sequence[str]) -> str:
+    """Latent frames as `ModelConfig.frames` counts them, (1,) int64."""
+    frames = graph.ints(config.least_frames)
+    for stage, time in zip(config.stage_configs, times, strict=True):
+        whole = graph.op("Div", graph.op("Add", time, graph.ints(stage.hop - 1)), graph.ints(stage.hop))
+        frames = graph.op("Max", frames, whole)
+    return frames
 
 
 def _octave(graph: Graph, sizes: StageGraph, lower: str) -> tuple[str, str]:

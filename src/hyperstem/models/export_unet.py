@@ -1,16 +1,24 @@
 """A Meta-U-Net as one ONNX graph: from a spectrum to every stem's masks, generator and batch norms folded away.
 
 Input is ``mixture`` (batch, 2, frame, bin, 2), the spectrum of left and right with real and imaginary part last; output
-is ``masks`` (4, batch, stem, frame, row): real parts of left and right, imaginary parts of both. Batch and
-frames are free.
+is ``masks`` (4, batch * stem, frame, row): real parts of left and right, imaginary parts of both. Batch and frames are
+free.
+
+A network with a draft runs one of two branches. With ``stages`` 1, ``waves0`` are the draft's stems, of ``wave0`` and
+``pick0``, as in the graph of a Meta-TasNet. With ``stages`` 2, a further input is ``draft`` (batch, stem * 2, bin,
+frame), the power of mid and side of every stem's draft, and a further output ``shares`` (batch, stem, frame, row), how
+much of each draft is kept.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
+from onnx import TensorProto
 from torch import Tensor, nn
 
 from hyperstem.config import UNetConfig
+from hyperstem.models.export_layers import add_stage, stage_graphs
 from hyperstem.models.onnx_graph import Graph
 from hyperstem.network import bands
 from hyperstem.network.bands import MASK_COEFFICIENTS
@@ -45,21 +53,54 @@ class Affine:
 def add_unet(graph: Graph, network: MetaUNet, stems: Sequence[int]) -> None:
     """Adds a folded network to an empty graph, with the masks of the given stems as output."""
     config = network.config
-    shape = ["batch", 2, "frame", config.n_fft // 2, 2]
-    mixture = graph.op("Transpose", graph.input("mixture", shape), perm=[4, 0, 1, 3, 2])  # (2, batch, 2, bin, frame)
+    mixture = graph.input("mixture", ["batch", 2, "frame", config.n_fft // 2, 2])
+    if network.draft is None or config.draft is None:
+        graph.output(_refinement(graph, network, mixture, "", stems)[0], "masks", [4, "item", "frame", config.rows])
+        return
+    power = graph.input("draft", ["batch", 2 * len(config.stems), config.draft_bins, "frame"])
+    stages = "" if graph.plain else graph.input("stages", [1], TensorProto.INT64)
+    draft_only = "" if graph.plain else graph.op("Less", stages, graph.ints(2))
+    (work,) = stage_graphs(graph, config.draft, range(len(config.stems)))
+    waves, _ = graph.when(draft_only, partial(add_stage, sizes=work, stage=network.draft.stages[0], previous=None))
+    graph.output(waves, "waves0", ["wave_batch", "pick", "channel", "time"])
+    refine = "" if graph.plain else graph.op("Not", draft_only)
+    masks, shares = graph.when(refine, lambda branch: _refinement(branch, network, mixture, power, stems))
+    graph.output(masks, "masks", [4, "item", "mask_frame", "row"])
+    graph.output(shares, "shares", ["share_batch", "stem", "share_frame", "draft_row"])
+
+
+def _refinement(graph: Graph, network: MetaUNet, mixture: str, power: str, stems: Sequence[int]) -> list[str]:
+    """Masks of some stems (4, batch * stem, frame, row) and, with a draft, the shares (batch, stem, frame, row)."""
+    config = network.config
+    mixture = graph.op("Transpose", mixture, perm=[4, 0, 1, 3, 2])  # (2, batch, 2, bin, frame)
     real, imaginary = (graph.op("Gather", mixture, graph.constant(np.array(i)), axis=0) for i in range(2))
     parts = _mid_and_side(graph, real), _mid_and_side(graph, imaginary)
-    power = [graph.op("Add", _square(graph, re), _square(graph, im)) for re, im in zip(*parts, strict=True)]
+    powers = [graph.op("Add", _square(graph, re), _square(graph, im)) for re, im in zip(*parts, strict=True)]
     frames = graph.op("Shape", real, start=3)
     spare = graph.op("Mod", graph.op("Neg", frames), graph.ints(config.frame_multiple))
-    features = _padded(graph, _features(graph, network, parts, power), spare)
-    bottleneck, skips = _encoder(graph, network.encoder, features)
+    features = _padded(graph, _features(graph, network, parts, powers), spare)
+    draft_features = _padded(graph, _standardised(graph, network, power)[1], spare) if power else ""
+    bottleneck, skips = _encoder(graph, network.encoder, features, draft_features)
     coefficients = _extractor(graph, network.extractor, bottleneck, skips)
-    masks = _masks(graph, coefficients, _stereo_width(graph, network, power, spare), config)
+    masks = _masks(graph, coefficients, _stereo_width(graph, network, powers, spare), config)
     masks = graph.op("Slice", masks, graph.ints(0), frames, graph.ints(3))
     if list(stems) != list(range(len(config.stems))):
         masks = graph.op("Gather", masks, graph.ints(*stems), axis=2)
-    graph.output(masks, "masks", [4, "batch", len(stems), "frame", config.rows])
+    shape = graph.op("Concat", graph.ints(4, -1), frames, graph.ints(config.rows), axis=0)
+    masks = graph.op("Reshape", masks, shape)
+    return [masks, _shares(graph, coefficients, frames, config)] if power else [masks]
+
+
+def _shares(graph: Graph, coefficients: str, frames: str, config: UNetConfig) -> str:
+    """The shares of the drafts that are kept (batch, stem, frame, draft row); see `MetaUNet.refinement`."""
+    logit = graph.op(
+        "Slice", coefficients, graph.ints(MASK_COEFFICIENTS), graph.ints(MASK_COEFFICIENTS + 1), graph.ints(2)
+    )
+    logit = graph.op("Slice", logit, graph.ints(0), graph.ints(config.draft_rows), graph.ints(4))
+    share = graph.op("Sigmoid", graph.op("Add", logit, graph.floats(bands.KEPT)))
+    share = graph.op("Transpose", graph.op("Squeeze", share, graph.ints(2)), perm=[0, 1, 4, 2, 3])
+    share = graph.op("Reshape", share, graph.ints(0, 0, -1, config.draft_rows))
+    return graph.op("Slice", share, graph.ints(0), frames, graph.ints(2))
 
 
 def _padded(graph: Graph, x: str, spare: str) -> str:
@@ -79,27 +120,40 @@ def _mid_and_side(graph: Graph, x: str) -> list[str]:
 
 def _features(graph: Graph, network: MetaUNet, parts: Sequence[list[str]], power: Sequence[str]) -> str:
     """(batch, FEATURES, bin, frame); see `bands.features`."""
-    mean, spread, level = (getattr(network, name).numpy()[:, None] for name in ("mean", "spread", "level"))
-    logs, gains = [], []
+    level, logs, gains = network.level.numpy()[:, None], [], []
     for each in power:
-        log = graph.op("Log", graph.op("Add", each, graph.floats(bands.FLOOR)))
-        scaled = graph.op("Mul", log, graph.floats(1 / (np.log(10) * spread)))
-        logs.append(graph.op("Add", scaled, graph.floats(-mean / spread)))
+        log, standardised = _standardised(graph, network, each)
+        logs.append(standardised)
         raised = graph.op("Exp", graph.op("Mul", log, graph.floats((bands.COMPRESSION - 1) / 2)))
         gains.append(graph.op("Mul", raised, graph.floats(1 / level)))
     compressed = [graph.op("Mul", part, gain) for pair in parts for part, gain in zip(pair, gains, strict=True)]
     return graph.op("Concat", *logs, *compressed, axis=1)
 
 
-def _encoder(graph: Graph, encoder: Encoder, features: str) -> tuple[str, list[str]]:
-    """The bottleneck and the skip connections, level 0 first."""
+def _standardised(graph: Graph, network: MetaUNet, power: str) -> tuple[str, str]:
+    """The natural logarithm of the power (batch, channel, bin, frame) of the lowest bins, and that standardised."""
+    bins = network.config.draft_bins if power == "draft" else None
+    mean, spread = (getattr(network, name).numpy()[:bins, None] for name in ("mean", "spread"))
+    log = graph.op("Log", graph.op("Add", power, graph.floats(bands.FLOOR)))
+    scaled = graph.op("Mul", log, graph.floats(1 / (np.log(10) * spread)))
+    return log, graph.op("Add", scaled, graph.floats(-mean / spread))
+
+
+def _encoder(graph: Graph, encoder: Encoder, features: str, draft_features: str) -> tuple[str, list[str]]:
+    """The bottleneck and the skip connections level 0 first."""
     config, rows = encoder.config, []
     norm = Affine(encoder.norm, encoder.norm.weight, encoder.norm.bias)
     cut = graph.split(features, config.band_bins, 2)
-    for part, width, count, join in zip(cut, config.band_widths, config.band_rows, encoder.join, strict=True):
-        part = graph.op("Reshape", part, graph.ints(0, bands.FEATURES, count, width, -1, config.patch))
+    with_draft = [
+        bins for bins, size in zip(config.band_bins, encoder.features(), strict=True) if size > bands.FEATURES
+    ]
+    for i, part in enumerate(graph.split(draft_features, with_draft, 2) if with_draft else []):
+        cut[i] = graph.op("Concat", cut[i], part, axis=1)
+    sizes = zip(encoder.features(), config.band_widths, config.band_rows, strict=True)
+    for part, (size, width, count), join in zip(cut, sizes, encoder.join, strict=True):
+        part = graph.op("Reshape", part, graph.ints(0, size, count, width, -1, config.patch))
         part = graph.op("Transpose", part, perm=[0, 1, 3, 5, 2, 4])
-        part = graph.op("Reshape", part, graph.ints(0, bands.FEATURES * width * config.patch, count, -1))
+        part = graph.op("Reshape", part, graph.ints(0, size * width * config.patch, count, -1))
         rows.append(_conv(graph, part, _scaled(join.weight, norm.scale)))
     place = encoder.place.numpy() * norm.scale[:, None, None] + norm.shift[:, None, None]
     x = graph.op("Relu", graph.op("Add", graph.op("Concat", *rows, axis=2), graph.floats(place)))
@@ -195,13 +249,13 @@ def _time_lstm(graph: Graph, x: str, layer: TimeLSTM) -> str:
 
 
 def _extractor(graph: Graph, extractor: Extractor, x: str, skips: Sequence[str]) -> str:
-    """(batch, stem, MASK_COEFFICIENTS, patch, row, column)."""
+    """(batch, stem, number, patch, row, column)."""
     config = extractor.config
     for rise, skip in zip(reversed(extractor.rises), reversed(skips), strict=True):
         x = _up_block(graph, rise, x, skip)
     parts = zip(graph.split(x, config.band_rows, 2), extractor.heads, strict=True)
     x = graph.op("Concat", *(_stem_conv(graph, part, head) for part, head in parts), axis=2)
-    return graph.op("Reshape", x, graph.ints(0, len(config.stems), MASK_COEFFICIENTS, config.patch, config.rows, -1))
+    return graph.op("Reshape", x, graph.ints(0, len(config.stems), extractor.numbers, config.patch, config.rows, -1))
 
 
 def _stem_conv(graph: Graph, x: str, layer: StemConv2d, norm: StemNorm2d | None = None, shifted: bool = True) -> str:
@@ -256,9 +310,10 @@ def _masks(graph: Graph, coefficients: str, width: str, config: UNetConfig) -> s
     """(4, batch, stem, frame, row): real parts of left and right, imaginary parts of both; see `bands.masks`.
 
     Args:
-        coefficients: (batch, stem, MASK_COEFFICIENTS, patch, row, column).
+        coefficients: (batch, stem, number, patch, row, column).
         width: stereo width (batch, 1, patch, row, column).
     """
+    coefficients = graph.op("Slice", coefficients, graph.ints(0), graph.ints(MASK_COEFFICIENTS), graph.ints(2))
     parts = graph.split(coefficients, [1] * MASK_COEFFICIENTS, 2)
     weight, *corrections = (graph.op("Squeeze", part, graph.ints(2)) for part in parts)
     # Softmax over the stems, written out: onnxruntime's would transpose, since stems are not the last axis.

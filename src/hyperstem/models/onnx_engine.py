@@ -141,5 +141,5 @@ def load(path: str | Path, threads: int | None = None) -> Runtime | UNetRuntime:
 def _inputs(config: NetworkConfig) -> set[str]:
     """Names of the graph's inputs."""
     if isinstance(config, UNetConfig):
-        return {"mixture"}
+        return {"mixture"} if config.draft is None else {"stages", "wave0", "pick0", "mixture", "draft"}
     return {"stages"} | {f"{name}{i}" for name in ("wave", "pick") for i in range(config.stages)}

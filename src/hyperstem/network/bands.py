@@ -19,8 +19,12 @@ COMPRESSION = 0.3
 """Exponent by which magnitudes are compressed."""
 FEATURES = 6
 """Features of each bin and frame: log power and compressed spectrum (two numbers) of mid and of side."""
+DRAFT_FEATURES = 2
+"""Features of each bin and frame of every stem's draft: log power of mid and of side."""
 MASK_COEFFICIENTS = 5
 """What a stem's masks of left and right are computed from; see `masks`."""
+KEPT = 2.0
+"""Logit of the share of a draft that a network with random weights keeps."""
 FULL_WIDTH = 1 / 16
 """Share of the side in a row's power from which left and right have fully independent masks."""
 
@@ -67,17 +71,43 @@ def features(spectra: Tensor, mean: Tensor, std: Tensor, level: Tensor) -> Tenso
     Returns:
         (batch, FEATURES, bin, frame).
     """
-    mid_side = torch.stack([spectra[:, 0] + spectra[:, 1], spectra[:, 0] - spectra[:, 1]], 1) / 2
+    mid_side = to_mid_side(spectra)
     power = mid_side.square().sum(-1) + FLOOR  # (batch, 2, bin, frame)
     log = (power.log10() - mean[:, None]) / std[:, None]
     gain = power.pow((COMPRESSION - 1) / 2) / level[:, None]
     return torch.cat([log, mid_side[..., 0] * gain, mid_side[..., 1] * gain], 1)
 
 
+def draft_features(draft: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Log power of mid and side of every stem's draft.
+
+    Args:
+        draft: spectra (batch, stem, 2, bin, frame, 2) of the lowest bins.
+        mean: of each bin's log power in mixtures (bin,); higher bins are not used.
+        std: standard deviation of the same.
+
+    Returns:
+        (batch, stem * DRAFT_FEATURES, bin, frame).
+    """
+    power = to_mid_side(draft.flatten(0, 1)).square().sum(-1) + FLOOR  # (batch * stem, 2, bin, frame)
+    bins = power.shape[2]
+    log = (power.log10() - mean[:bins, None]) / std[:bins, None]
+    return log.unflatten(0, draft.shape[:2]).flatten(1, 2)
+
+
+def to_mid_side(spectra: Tensor) -> Tensor:
+    """Left and right (batch, 2, ...) to mid and side, half their sum and half their difference."""
+    return torch.stack([spectra[:, 0] + spectra[:, 1], spectra[:, 0] - spectra[:, 1]], 1) / 2
+
+
 def row_sums(values: Tensor, config: UNetConfig, axis: int) -> Tensor:
-    """Sums over the bins of each row: the bins of `axis` become rows."""
-    parts = zip(values.split(list(config.band_bins), axis), config.band_widths, strict=True)
-    return torch.cat([part.unflatten(axis, (-1, width)).sum(axis + 1) for part, width in parts], axis)
+    """Sums over the bins of each row: the bins of `axis`, those of all bands or of the lowest, become rows."""
+    rows, start = [], 0
+    for bins, width in zip(config.band_bins, config.band_widths, strict=True):
+        if start < values.shape[axis]:
+            rows.append(values.narrow(axis, start, bins).unflatten(axis, (-1, width)).sum(axis + 1))
+        start += bins
+    return torch.cat(rows, axis)
 
 
 def stereo_width(mixture: Tensor, config: UNetConfig) -> Tensor:
@@ -121,17 +151,39 @@ def masks(coefficients: Tensor, width: Tensor) -> Tensor:
     return torch.stack([left, right], 2)
 
 
-def apply_masks(masks: Tensor, mixture: Tensor, row_widths: Tensor) -> Tensor:
-    """Multiplies a mixture's spectrum by complex masks.
+def match_level(spectra: Tensor, reference: Tensor) -> Tensor:
+    """The factor (batch,) by which `spectra` come closest to `reference`, both (batch, ...)."""
+    product, power = (spectra * reference).flatten(1).sum(1), spectra.square().flatten(1).sum(1)
+    return product / (power + 1e-12)
+
+
+def narrowed(draft: Tensor, width: Tensor) -> Tensor:
+    """Drafts whose sides are as wide as masks may be, so that equal channels stay equal.
 
     Args:
-        masks: (batch, stem, 2, row, frame, 2).
+        draft: spectra (batch, stem, 2, bin, frame, 2).
+        width: see `stereo_width`, of bins in place of rows.
+    """
+    left, right = draft.unbind(2)
+    mid, side = (left + right) / 2, (left - right) / 2 * width.unsqueeze(-1)
+    return torch.stack([mid + side, mid - side], 2)
+
+
+def refine(masks: Tensor, kept: Tensor, mixture: Tensor) -> Tensor:
+    """What is kept of the drafts, and of the rest of the mixture what masks select; both sum to the mixture.
+
+    Args:
+        masks: of every bin (batch, stem, 2, bin, frame, 2), whose sum over the stems is one.
+        kept: the stems' drafts times the share of them that is kept (batch, stem, 2, bin, frame, 2).
         mixture: (batch, 2, bin, frame, 2).
-        row_widths: bins of each row (row,).
 
     Returns:
         (batch, stem, 2, bin, frame, 2).
     """
-    real, imaginary = masks.repeat_interleave(row_widths, 3).unbind(-1)
-    x, y = mixture.unsqueeze(1).unbind(-1)
-    return torch.stack([real * x - imaginary * y, real * y + imaginary * x], -1)
+    return kept + complex_product(masks, (mixture - kept.sum(1)).unsqueeze(1))
+
+
+def complex_product(a: Tensor, b: Tensor) -> Tensor:
+    """The product of complex numbers (..., 2)."""
+    (re, im), (x, y) = a.unbind(-1), b.unbind(-1)
+    return torch.stack([re * x - im * y, re * y + im * x], -1)

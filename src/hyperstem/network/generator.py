@@ -83,7 +83,8 @@ class Folded(nn.Module):
 def folded(network: Network) -> Network:
     """A copy of a network for inference whose stem weights are constants: no generator, no embeddings."""
     network = copy.deepcopy(network).eval().requires_grad_(False)
-    for owner in [module for module in network.modules() if hasattr(module, "embedding")]:
+    owners = [module for module in network.modules() if hasattr(module, "embedding")]
+    for owner in reversed(owners):  # one within another, such as a draft, has embeddings of its own
         for module in list(owner.modules()):
             for name, child in list(module.named_children()):
                 if isinstance(child, Generated | Independent):

@@ -1,5 +1,7 @@
 """Meta-U-Net, the paper's idea over time and frequency: one encoder for all stems, generated extractors.
 
+A *draft* of the stems, made by a Meta-TasNet at a lower rate, may be its input beside the mixture; see `MetaUNet`.
+
 The mixture's spectrum becomes an image of rows (frequency) and columns (time). The encoder and the bottleneck, which
 has LSTMs along time, are ordinary layers. Each stem has an extractor, from the bottleneck up to a mask, whose kernels,
 norms and mask head a generator computes from the stem's embedding: theta_k = W_k P_k e_i, as in section 2.1 of the
@@ -7,6 +9,8 @@ paper. Shapes are (batch, channel, row, column).
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +18,9 @@ from torch.nn import functional as F
 
 from hyperstem.config import UNetConfig
 from hyperstem.network import bands
-from hyperstem.network.bands import MASK_COEFFICIENTS
+from hyperstem.network.bands import DRAFT_FEATURES, FEATURES, MASK_COEFFICIENTS
 from hyperstem.network.generator import folded
+from hyperstem.network.meta_tasnet import MetaTasNet
 from hyperstem.network.stage import StageOutput, check_pyramid
 from hyperstem.network.unet_layers import (
     Block,
@@ -40,8 +45,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         channels, rows = config.channels, config.rows
-        widths = [bands.FEATURES * width * config.patch for width in config.band_widths]
-        joins = (nn.Conv2d(width, channels[0], 1, bias=False) for width in widths)
+        sizes = [
+            features * width * config.patch for features, width in zip(self.features(), config.band_widths, strict=True)
+        ]
+        joins = (nn.Conv2d(size, channels[0], 1, bias=False) for size in sizes)
         self.join = nn.ModuleList(joins)  # type: ignore[assignment]
         self.place = nn.Parameter(torch.zeros(channels[0], rows, 1))  # positional embedding of the rows
         self.norm = batch_norm(channels[0])
@@ -57,25 +64,36 @@ class Encoder(nn.Module):
             core += [TimeLSTM(channels[-1], config.recurrent_dim), Block(channels[-1], rows >> len(self.down), True)]
         self.core = nn.Sequential(*core)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Features (batch, FEATURES, bin, frame) to the bottleneck and the skip connections, level 0 first.
+    def features(self) -> list[int]:
+        """Features of each bin and frame, for each band; those with a draft have more."""
+        borders = accumulate(self.config.band_bins)
+        drafts = DRAFT_FEATURES * len(self.config.stems)
+        return [FEATURES + drafts * (border <= self.config.draft_bins) for border in borders]
 
-        The number of frames must be a multiple of ``config.frame_multiple``.
+    def forward(self, features: Tensor, draft_features: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Features to the bottleneck and the skip connections, level 0 first.
+
+        Args:
+            features: of the mixture (batch, FEATURES, bin, frame); frames are a multiple of ``config.frame_multiple``.
+            draft_features: of the lowest bins (batch, stem * DRAFT_FEATURES, bin, frame).
         """
-        x = F.relu(self.norm(self._rows(features) + self.place))
+        x = F.relu(self.norm(self._rows(features, draft_features) + self.place))
         skips = []
         for level, down in zip(self.levels, self.down, strict=True):
             skips.append(level(x))
             x = down(skips[-1])
         return self.core(x), skips
 
-    def _rows(self, features: Tensor) -> Tensor:
-        """(batch, FEATURES, bin, frame) to (batch, channel, row, column)."""
-        patch, rows = self.config.patch, []
-        band_features = features.split(list(self.config.band_bins), 2)
-        for x, width, join in zip(band_features, self.config.band_widths, self.join, strict=True):
-            x = x.unflatten(3, (-1, patch)).unflatten(2, (-1, width))  # (batch, FEATURES, row, width, column, patch)
-            x = x.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)  # (batch, FEATURES * width * patch, row, column)
+    def _rows(self, features: Tensor, draft_features: Tensor) -> Tensor:
+        """(batch, feature, bin, frame) to (batch, channel, row, column)."""
+        patch, rows, start = self.config.patch, [], 0
+        for bins, width, join in zip(self.config.band_bins, self.config.band_widths, self.join, strict=True):
+            x = features[:, :, start : start + bins]
+            if start < self.config.draft_bins:
+                x = torch.cat([x, draft_features[:, :, start : start + bins]], 1)
+            start += bins
+            x = x.unflatten(3, (-1, patch)).unflatten(2, (-1, width))  # (batch, feature, row, width, column, patch)
+            x = x.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)  # (batch, feature * width * patch, row, column)
             rows.append(join(x.contiguous(memory_format=torch.channels_last)))
         return torch.cat(rows, 2).contiguous(memory_format=torch.channels_last)
 
@@ -116,22 +134,49 @@ class Extractor(nn.Module):
         inputs = (*sizes[1:], config.channels[-1])
         rises = (UpBlock(config, level, inputs[level]) for level in range(len(sizes)))
         self.rises = nn.ModuleList(rises)  # type: ignore[assignment]
-        out = MASK_COEFFICIENTS * config.patch
+        self.numbers = MASK_COEFFICIENTS + (config.draft is not None)
+        out = self.numbers * config.patch
         heads = (StemConv2d(config, sizes[0], out, bias=True, head=True) for _ in config.band_bins)
         self.heads = nn.ModuleList(heads)  # type: ignore[assignment]
 
     def forward(self, x: Tensor, skips: Sequence[Tensor], embedding: Tensor | None) -> Tensor:
-        """The bottleneck and the skip connections to (batch, stem, MASK_COEFFICIENTS, row, frame)."""
+        """The bottleneck and the skip connections to (batch, stem, number, row, frame).
+
+        The numbers are MASK_COEFFICIENTS and, where there is a draft, the logit of the share of it that is kept.
+        """
         for rise, skip in zip(reversed(self.rises), reversed(skips), strict=True):
             x = rise(x, skip, embedding)
         bands_x = x.split(list(self.config.band_rows), 2)
         x = torch.cat([head(part, embedding) for head, part in zip(self.heads, bands_x, strict=True)], 2)
-        x = x.unflatten(1, (len(self.config.stems), MASK_COEFFICIENTS, self.config.patch))
+        x = x.unflatten(1, (len(self.config.stems), self.numbers, self.config.patch))
         return x.permute(0, 1, 2, 4, 5, 3).flatten(4)  # (column, patch) to frame
 
 
+class Refinement(NamedTuple):
+    """What the network says of a mixture, for `bands.refine`."""
+
+    masks: Tensor
+    """(batch, stem, 2, row, frame, 2)."""
+    shares: Tensor
+    """How much of each stem's draft is kept, 0 to 1 (batch, stem, row, frame), in the rows that have a draft."""
+
+
+class Refined(NamedTuple):
+    """The stems' spectra, and the masks behind them."""
+
+    spectra: Tensor
+    """(batch, stem, 2, bin, frame, 2)."""
+    masks: Tensor
+    """(batch, stem, 2, row, frame, 2)."""
+
+
 class MetaUNet(nn.Module):
-    """The whole network, for waveforms whose standard deviation is about one."""
+    """The whole network, for waveforms whose standard deviation is about one.
+
+    With a draft it works in two stages: a Meta-TasNet, trained beforehand and frozen here, separates at its own rate;
+    the U-Net sees mixture and draft, says which share of the draft to keep, and distributes the rest of the mixture.
+    Without a draft it distributes the whole mixture.
+    """
 
     mean: Tensor
     spread: Tensor
@@ -148,45 +193,85 @@ class MetaUNet(nn.Module):
         self.register_buffer("widths", torch.tensor(config.row_widths), persistent=False)
         self.embedding: nn.Parameter | None = nn.Parameter(torch.randn(len(config.stems), config.embedding_dim))
         self.encoder, self.extractor = Encoder(config), Extractor(config)
+        self.draft = None if config.draft is None else MetaTasNet(config.draft).requires_grad_(False)
 
     def forward(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
-        """Separates a mixture given at this network's only rate.
+        """Separates a mixture given at this network's rates.
 
         Args:
-            pyramid: one (batch, 2, time) float tensor.
+            pyramid: a (batch, 2, time_i) float tensor for each rate, all of one duration. The draft's alone gives the
+                draft.
 
         Returns:
-            One StageOutput. Its stems (batch, stem, 2, time) sum to the mixture, except at half the rate; its latent
-            is the masks (batch, stem, 2, row, frame, 2), its mixture the waveform itself.
+            A StageOutput for each rate. The last one's stems (batch, stem, 2, time) sum to the mixture, except at half
+            the rate; its latent is the masks (batch, stem, 2, row, frame, 2), its mixture the waveform itself.
 
         Raises:
-            ConfigError: wrong number of rates or shape, or samples that are not finite.
+            ConfigError: wrong number of rates, shapes or lengths, or samples that are not finite.
         """
+        if self.draft is not None and len(pyramid) == 1:
+            return self.draft(pyramid)
         check_pyramid(self.config, pyramid)
-        wave = pyramid[0]
+        drafts = [] if self.draft is None else self.draft(pyramid[:1])
+        wave = pyramid[-1]
         mixture = self.spectrum(wave)
-        masks = bands.masks(self.mask_coefficients(mixture), bands.stereo_width(mixture, self.config))
-        stems = bands.waveform(bands.apply_masks(masks, mixture, self.widths), self.config.n_fft, wave.shape[-1])
-        return [StageOutput(stems, masks, wave)]
+        spectra, masks = self.refined(mixture, self.draft_spectra(drafts, pyramid[0], mixture))
+        return [*drafts, StageOutput(bands.waveform(spectra, self.config.n_fft, wave.shape[-1]), masks, wave)]
+
+    def refined(self, mixture: Tensor, draft: Tensor) -> Refined:
+        """The stems of a mixture's spectrum (batch, 2, bin, frame, 2) and `draft_spectra`."""
+        masks, shares = self.refinement(mixture, draft)
+        kept = draft * self.by_bin(shares)[:, :, None, :, :, None]
+        kept = F.pad(kept, (0, 0, 0, 0, 0, mixture.shape[2] - draft.shape[3]))
+        return Refined(bands.refine(masks.repeat_interleave(self.widths, 3), kept, mixture), masks)
+
+    def by_bin(self, rows: Tensor) -> Tensor:
+        """(..., row, frame) of the lowest rows to (..., bin, frame)."""
+        return rows.repeat_interleave(self.widths[: rows.shape[-2]], -2)
 
     def spectrum(self, wave: Tensor) -> Tensor:
         """(..., time) to (..., bin, frame, 2); see `bands.spectrum`."""
         return bands.spectrum(wave.float(), self.config.n_fft)
 
-    def mask_coefficients(self, mixture: Tensor) -> Tensor:
-        """A spectrum (batch, 2, bin, frame, 2) to (batch, stem, MASK_COEFFICIENTS, row, frame); see `bands.masks`."""
+    @torch.no_grad()
+    def draft_spectra(self, drafts: Sequence[StageOutput], wave: Tensor, mixture: Tensor) -> Tensor:
+        """The draft's spectra at the mixture's level, no wider than the mixture.
+
+        Args:
+            drafts: the output of the draft's network, or nothing.
+            wave: the mixture at the draft's rate (batch, 2, time).
+            mixture: its spectrum at the U-Net's rate (batch, 2, bin, frame, 2).
+
+        Returns:
+            (batch, stem, 2, draft bin, frame, 2); there are no bins without a draft.
+        """
+        bins, frames = self.config.draft_bins, mixture.shape[3]
+        if not drafts:
+            return mixture.new_zeros(mixture.shape[0], len(self.config.stems), 2, 0, frames, 2)
+        waves = torch.cat([wave.unsqueeze(1), drafts[0].stems], 1).float()  # (batch, 1 + stem, 2, time)
+        spectra = bands.spectrum(waves, 2 * bins)
+        spectra = F.pad(spectra, (0, 0, 0, frames - spectra.shape[-2]))  # the lengths of the rates are rounded
+        gain = bands.match_level(spectra[:, 0], mixture[:, :, :bins])
+        width = self.by_bin(bands.stereo_width(mixture, self.config)[:, :, : self.config.draft_rows])
+        return bands.narrowed(spectra[:, 1:] * gain[:, None, None, None, None, None], width)
+
+    def refinement(self, mixture: Tensor, draft: Tensor) -> Refinement:
+        """What to do with a mixture's spectrum (batch, 2, bin, frame, 2) and `draft_spectra`."""
         device, frames = mixture.device.type, mixture.shape[3]
         with torch.autocast(device, enabled=False):
             features = bands.features(mixture, self.mean, self.spread, self.level)
-        features = F.pad(features, (0, -frames % self.config.frame_multiple))
+            draft_features = bands.draft_features(draft, self.mean, self.spread)
+        inputs = [F.pad(each, (0, -frames % self.config.frame_multiple)) for each in (features, draft_features)]
         if torch.is_autocast_enabled(device):
-            features = features.to(torch.get_autocast_dtype(device))
-        bottleneck, skips = self.encoder(features)
-        return self.extractor(bottleneck, skips, self.embedding)[..., :frames].float()
+            inputs = [each.to(torch.get_autocast_dtype(device)) for each in inputs]
+        numbers = self.extractor(*self.encoder(*inputs), self.embedding)[..., :frames].float()
+        masks = bands.masks(numbers[:, :, :MASK_COEFFICIENTS], bands.stereo_width(mixture, self.config))
+        shares = numbers[:, :, -1, : self.config.draft_rows]
+        return Refinement(masks, torch.sigmoid(shares + bands.KEPT))
 
     @torch.no_grad()
     def measure(self, waves: Tensor) -> None:
-        """Sets the statistics that standardise the features from mixtures (batch, 2, time)."""
+        """Sets the statistics that standardise the features from mixtures (batch, 2, time) at the U-Net's rate."""
         mixture = self.spectrum(waves)
         power = ((mixture[:, 0] + mixture[:, 1]) / 2).square().sum(-1) + bands.FLOOR  # (batch, bin, frame)
         log = power.log10()

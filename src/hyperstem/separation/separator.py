@@ -58,9 +58,10 @@ class Separator:
         segment_s: float | None = None,
         overlap: float = OVERLAP,
     ) -> None:
-        config = loaded.engine.config
         if quality not in QUALITIES:
             raise ConfigError(f"quality is {quality!r}; allowed are {', '.join(QUALITIES)}")
+        stages = stages_of(quality, loaded.engine.config.stages)
+        config = loaded.engine.config.first_stages(stages)
         if not 0 <= overlap <= LARGEST_OVERLAP:
             raise ConfigError(f"overlap is {overlap}; allowed are 0 to {LARGEST_OVERLAP}")
         segment_s = config.segment_s if segment_s is None else segment_s
@@ -72,15 +73,14 @@ class Separator:
                 f"model {loaded.name} decodes only {', '.join(decoded)}; separation needs "
                 f"{', '.join(config.stems)}, for together they make up the song"
             )
-        stages = stages_of(quality, config.stages)
         self.quality, self.stages, self.overlap = quality, stages, overlap
         self.stems = config.stems
-        self.rate_hz = config.rates_hz[stages - 1]
+        self.rate_hz = config.rates_hz[-1]
         self.model_name, self.model_sha256, self.trained = loaded.name, loaded.sha256, loaded.trained
         self._loaded, self._config = loaded, config
         self._origin: tuple[Any, ...] | None = None  # what `load` was called with
         self._slots = threading.BoundedSemaphore(loaded.workers)  # shared by all songs that are separated at once
-        self._cut = _cut(config, stages, segment_s, overlap)
+        self._cut = _cut(config, segment_s, overlap)
 
     @classmethod
     def load(
@@ -246,7 +246,7 @@ class Separator:
         loud = np.maximum(items.max(axis=(1, 2)), -items.min(axis=(1, 2))) >= QUIET
         result = np.zeros((len(items), len(self.stems), *items.shape[1:]), np.float32)  # no memory until written to
         if loud.any():
-            stages = normalise(pyramid(items[loud], self.rate_hz, self._config.rates_hz[: self.stages]))
+            stages = normalise(pyramid(items[loud], self.rate_hz, self._config.rates_hz))
             with self._slots:
                 stems = self._loaded.engine.separate(stages.waves)  # (batch, stem, channel, time)
             stems = stems[..., : items.shape[-1]]
@@ -296,11 +296,11 @@ def separate(
         return Separator.load(model, quality).separate_file(file, stream=stream, strict=strict)
 
 
-def _cut(config: NetworkConfig, stages: int, segment_s: float, overlap: float) -> Cut:
+def _cut(config: NetworkConfig, segment_s: float, overlap: float) -> Cut:
     """Segments that are whole frames at every stage."""
-    frame = config.hop << (stages - 1)
-    length = max(1, round(segment_s * config.rates_hz[stages - 1] / frame)) * frame
-    step = 1 << (stages - 1)
+    frame = config.frame_samples
+    length = max(1, round(segment_s * config.rates_hz[-1] / frame)) * frame
+    step = frame // config.hop
     return Cut(length, max(step, round(length * (1 - overlap) / step) * step))
 
 

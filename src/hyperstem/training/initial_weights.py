@@ -38,12 +38,13 @@ def load_matching(network: nn.Module, path: Path, strict: bool = False) -> Match
         network: the network. If its ``config`` has `stems`, each embedding (or independent weight) of a stem comes
             from the stem of the same name in the file.
         path: a safetensors file, or a run's checkpoint, whose weights are copied without averaging.
+            The weights of a Meta-TasNet become the draft of a network that has one.
         strict: every tensor of network and file must match.
 
     Raises:
         ModelError: the file is missing or damaged, nothing matches, or with `strict` something does not.
     """
-    source = _read(path)
+    source = _as_draft(network, _read(path))
     stems = tuple(getattr(getattr(network, "config", None), "stems", ()))
     by_stem = stem_rows(network, len(stems)) if stems and source.stems else set()
     own = network.state_dict()
@@ -71,6 +72,14 @@ def load_matching(network: nn.Module, path: Path, strict: bool = False) -> Match
             f"{path} does not match this network: {(match.missing + match.unused)[0]} (init_strict is set)"
         )
     return match
+
+
+def _as_draft(network: nn.Module, source: Source) -> Source:
+    """A Meta-TasNet's weights under the names that they have as a network's draft, if it has one."""
+    has_draft = any(name.startswith("draft.") for name in network.state_dict())
+    if not has_draft or not all(name.startswith("stages.") for name in source.tensors):
+        return source
+    return source._replace(tensors={f"draft.{name}": tensor for name, tensor in source.tensors.items()})
 
 
 def _shape(tensor: Tensor) -> str:

@@ -41,8 +41,6 @@ class Moments(NamedTuple):
     """Im(z* s) (batch, stem, 2, row, frame)."""
     stems: Tensor
     """|s|^2 of both channels (batch, stem, row, frame)."""
-    stereo_width: Tensor
-    """(batch, 1, row, frame); see `bands.stereo_width`."""
 
 
 class Energies(NamedTuple):
@@ -93,12 +91,14 @@ class SpectralObjective(nn.Module):
         Returns:
             The weighted total and its unweighted parts.
         """
-        active = active if isinstance(active, Tensor) else active[0]
+        config, active = network.config, active if isinstance(active, Tensor) else active[-1]
         with torch.no_grad():
-            spectra = network.spectrum(stems_pyramid[0])  # (batch, stem, 2, bin, frame, 2)
-            mixture, moments = self._moments(spectra, network.config)
-        energies = self._energies(network, mixture, moments, merge)
-        return self.score(energies, active, rest_frames(network.config), merge)
+            spectra = network.spectrum(stems_pyramid[-1])  # (batch, stem, 2, bin, frame, 2)
+            mixture, moments = self._moments(spectra, config)
+            drafts = [] if network.draft is None else network.draft(pyramid[:1])
+            draft = network.draft_spectra(drafts, pyramid[0], mixture)
+        energies = self._energies(network, mixture, draft, spectra[:, :, :, : config.draft_bins], moments, merge)
+        return self.score(energies, active, rest_frames(config), merge)
 
     def score(self, energies: Energies, active: Tensor, window: int, merge: Tensor | None) -> LossReport:
         """The loss; `window` is the number of frames in `REST_S`."""
@@ -139,28 +139,50 @@ def compute_moments(spectra: Tensor, config: UNetConfig) -> tuple[Tensor, Moment
         rows(x * s + y * t, 3),
         rows(x * t - y * s, 3),
         rows(spectra.square().sum((2, 5)), 2),
-        bands.stereo_width(mixture, config),
     )
     return mixture, moments
 
 
-def compute_energies(network: MetaUNet, mixture: Tensor, moments: Moments, merge: Tensor | None = None) -> Energies:
-    """Runs the network on the spectrum of a mixture and computes the energy of its errors by band."""
-    masks = bands.masks(network.mask_coefficients(mixture), moments.stereo_width)  # (batch, stem, 2, row, frame, 2)
-    if merge is not None:
-        masks = torch.einsum("bij,bj...->bi...", merge, masks)
-    real, imaginary = masks.unbind(-1)
-    error = moments.stems
+def compute_energies(
+    network: MetaUNet, mixture: Tensor, draft: Tensor, low: Tensor, moments: Moments, merge: Tensor | None = None
+) -> Energies:
+    """Runs the network on the spectrum of a mixture and computes the energy of its errors by band.
+
+    Args:
+        network: the network.
+        mixture: its spectrum (batch, 2, bin, frame, 2).
+        draft: see `MetaUNet.draft_spectra`.
+        low: the true stems in the bins that have a draft (batch, stem, 2, draft bin, frame, 2).
+        moments: of the true stems.
+        merge: see `SpectralObjective.forward`.
+    """
+    config = network.config
+    masks, shares = network.refinement(mixture, draft)
+    errors = []
+    if config.draft_rows:
+        kept = draft * network.by_bin(shares)[:, :, None, :, :, None]
+        masks_low = masks[:, :, :, : config.draft_rows].repeat_interleave(network.widths[: config.draft_rows], 3)
+        refined = bands.refine(masks_low, kept, mixture[:, :, : config.draft_bins])
+        errors.append(bands.row_sums((_merged(refined, merge) - low).square().sum((2, 5)), config, 2))
+    high = slice(config.draft_rows, None)
+    real, imaginary = _merged(masks[:, :, :, high], merge).unbind(-1)
+    error = moments.stems[:, :, high]
     for channel in range(2):
         a, b = real[:, :, channel], imaginary[:, :, channel]
-        error = error + (a.square() + b.square()) * moments.mixture[:, None, channel]
-        error = error - 2 * (a * moments.real[:, :, channel] + b * moments.imaginary[:, :, channel])
-    sizes = band_sizes(network.config)
+        error = error + (a.square() + b.square()) * moments.mixture[:, None, channel, high]
+        error = error - 2 * (a * moments.real[:, :, channel, high] + b * moments.imaginary[:, :, channel, high])
+    errors.append(error.clamp(min=0))
+    sizes = band_sizes(config)
     by_band = [
         torch.stack([band.sum(axis) for band in values.split(sizes, axis)], axis)
-        for values, axis in ((error.clamp(min=0), 2), (moments.stems, 2), (moments.mixture.sum(1), 1))
+        for values, axis in ((torch.cat(errors, 2), 2), (moments.stems, 2), (moments.mixture.sum(1), 1))
     ]
     return Energies(*by_band)
+
+
+def _merged(values: Tensor, merge: Tensor | None) -> Tensor:
+    """Stems (batch, stem, ...), some replaced by the sum that is known of them."""
+    return values if merge is None else torch.einsum("bij,bj...->bi...", merge, values)
 
 
 def band_sizes(config: UNetConfig) -> list[int]:

@@ -1,5 +1,6 @@
 """How well a network separates clips it was not trained on."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -68,9 +69,9 @@ def separate(network: nn.Module, mixture: Sequence[Tensor], rates_hz: Sequence[i
     Returns:
         The last stage's stems (stem, [channel,] time), float32 on the CPU.
     """
-    lowest, part = mixture[0].shape[-1], round(PART_S * rates_hz[0])
-    step, factors = part - part // 4, [rate_hz // rates_hz[0] for rate_hz in rates_hz]
-    last = max(0, lowest - part)
+    unit_hz = math.gcd(*rates_hz)  # parts begin at whole samples of every rate
+    factors, part = [rate_hz // unit_hz for rate_hz in rates_hz], round(PART_S * unit_hz)
+    step, last = part - part // 4, max(0, -(-mixture[0].shape[-1] // factors[0]) - part)
     ready, overlap = [], OverlapAdd(Cut(part * factors[-1], step * factors[-1]))
     for start in [*range(0, last, step), last]:
         ends = [None if start == last else (start + part) * factor for factor in factors]

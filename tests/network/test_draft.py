@@ -1,0 +1,157 @@
+"""A Meta-U-Net that refines the stems of a Meta-TasNet."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hyperstem.config import ConfigError, network_config, to_mapping
+from hyperstem.dsp.resample import pyramid
+from hyperstem.models import onnx_engine, store
+from hyperstem.models.export import export
+from hyperstem.network import MetaTasNet, MetaUNet, bands
+from hyperstem.training.initial_weights import load_matching
+from unets import lively_unet, small_draft, small_sizes
+
+
+def waves(length: int = 8000, batch: int = 2, channels: int = 2) -> list[torch.Tensor]:
+    """Noise below 3 kHz, at both rates."""
+    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal((batch, channels, length)))
+    spectrum[..., 3 * spectrum.shape[-1] // 4 :] = 0
+    wave = np.repeat(np.fft.irfft(spectrum, length).astype(np.float32), 2 // channels, axis=1)
+    return [torch.from_numpy(np.ascontiguousarray(each)) for each in pyramid(wave, 8000, (2000, 8000))]
+
+
+@pytest.mark.parametrize("length", [800, 8000, 8013])
+def test_stems_have_the_mixtures_length_and_sum_to_it(length: int) -> None:
+    network, given = lively_unet(draft=small_draft()), waves(length)
+    with torch.no_grad():
+        draft, result = network(given)
+    assert draft.stems.shape == (2, 4, 2, given[0].shape[-1])
+    assert result.stems.shape == (2, 4, *given[1].shape[1:])
+    inside = slice(128, -128)  # beyond lies what a cut noise has at half the rate
+    torch.testing.assert_close(result.stems.sum(1)[..., inside], given[1][..., inside], atol=2e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_the_first_rate_alone_gives_the_draft() -> None:
+    network, given = lively_unet(draft=small_draft()), waves()
+    (alone,) = network(given[:1])
+    assert torch.equal(alone.stems, network.draft(given[:1])[0].stems)
+
+
+def test_masks_distribute_what_the_drafts_leave() -> None:
+    mixture, drafts = torch.randn(2, 2, 5, 6, 2), torch.randn(2, 3, 2, 5, 6, 2)
+    masks = torch.zeros_like(drafts)
+    masks[:, 1, ..., 0] = 1.0
+    stems = bands.refine(masks, drafts, mixture)
+    assert torch.equal(stems[:, [0, 2]], drafts[:, [0, 2]])
+    torch.testing.assert_close(stems.sum(1), mixture)
+
+
+@torch.no_grad()
+def test_the_level_of_the_first_rate_does_not_matter() -> None:
+    network, given = lively_unet(draft=small_draft()), waves()
+    mixture = network.spectrum(given[1])
+    drafts = network.draft(given[:1])
+    expected = network.draft_spectra(drafts, given[0], mixture)
+    louder = [drafts[0]._replace(stems=3 * drafts[0].stems)]
+    torch.testing.assert_close(network.draft_spectra(louder, 3 * given[0], mixture), expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_equal_channels_stay_equal_to_the_last_bit() -> None:
+    stems = lively_unet(draft=small_draft())(waves(channels=1))[-1].stems
+    assert torch.equal(stems[:, :, 0], stems[:, :, 1])
+
+
+@torch.no_grad()
+def test_the_network_sees_the_draft() -> None:
+    network, given = lively_unet(draft=small_draft()), waves()
+    mixture = network.spectrum(given[1])
+    draft = network.draft_spectra(network.draft(given[:1]), given[0], mixture)
+    masks = network.refinement(mixture, draft).masks
+    assert (masks - network.refinement(mixture, 0.1 * draft).masks).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("stems", [None, ["vocals", "bass"]])
+@pytest.mark.parametrize("length", [900, 8013])
+def test_the_exported_network_gives_what_torch_gives(tmp_path: Path, length: int, stems: list[str] | None) -> None:
+    network, given = lively_unet(draft=small_draft()), waves(length)
+    export(network, tmp_path / "net.onnx", stems=stems)
+    runtime = onnx_engine.load(tmp_path / "net.onnx", threads=1)
+    chosen = [network.config.stems.index(stem) for stem in stems or network.config.stems]
+    with torch.no_grad():
+        expected = [output.stems.numpy() for output in network(given)]
+    arrays = [wave.numpy() for wave in given]
+    np.testing.assert_allclose(runtime.separate(arrays), expected[1][:, chosen], atol=1e-3)
+    np.testing.assert_allclose(runtime.separate(arrays[:1]), expected[0], atol=3e-4)
+
+
+def test_a_plain_export_computes_draft_and_masks(tmp_path: Path) -> None:
+    import onnxruntime
+
+    network, (low, _) = lively_unet(draft=small_draft()), waves()
+    export(network, tmp_path / "net.onnx", plain=True)
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    feeds = {
+        "wave0": low.numpy(),
+        "mixture": np.ones((2, 2, 8, 64, 2), np.float32),
+        "draft": np.ones((2, 8, 16, 8), np.float32),
+    }
+    draft, masks, shares = session.run(["waves0", "masks", "shares"], feeds)
+    with torch.no_grad():
+        np.testing.assert_allclose(draft, network([low])[0].stems.numpy(), atol=3e-4)
+    assert masks.shape == (4, 8, 8, network.config.rows) and shares.shape == (2, 4, 8, 16)
+
+
+def test_a_model_file_keeps_the_draft(tmp_path: Path) -> None:
+    network = lively_unet(draft=small_draft())
+    store.save(tmp_path / "net.safetensors", network)
+    loaded = store.load(tmp_path / "net.safetensors")
+    assert loaded.config == network.config
+    with torch.no_grad():
+        assert torch.equal(loaded(waves())[-1].stems, network(waves())[-1].stems)
+
+
+def test_the_draft_is_taken_from_a_meta_tasnet_and_stays_as_it_is(tmp_path: Path) -> None:
+    tasnet = MetaTasNet(small_draft())
+    store.save(tmp_path / "draft.safetensors", tasnet)
+    network = MetaUNet(small_sizes(draft=small_draft()))
+    match = load_matching(network, tmp_path / "draft.safetensors")
+    assert match.unused == [] and len(match.loaded) == len(tasnet.state_dict())
+    for name, value in tasnet.state_dict().items():
+        assert torch.equal(network.state_dict()[f"draft.{name}"], value)
+    assert not any(weight.requires_grad for weight in network.draft.parameters())
+
+
+def test_settings_with_a_draft_survive_a_file_and_give_the_draft_for_one_stage() -> None:
+    sizes = small_sizes(draft=small_draft())
+    assert network_config(to_mapping(sizes), "model") == sizes
+    assert sizes.rates_hz == (2000, 8000) and sizes.stages == 2 and sizes.draft_bins == 16
+    assert sizes.first_stages(1) == small_draft() and sizes.first_stages(2) == sizes
+    with pytest.raises(ConfigError, match="3 stages requested"):
+        sizes.first_stages(3)
+
+
+@pytest.mark.parametrize(
+    ("draft", "message"),
+    [
+        ({"audio_channels": 1}, "1 audio channel"),
+        ({"stems": ("a", "b")}, "has the stems"),
+        ({"base_rate_hz": 4000}, "no border at bin 32"),
+        ({"base_rate_hz": 2100}, "no whole number of samples"),
+    ],
+)
+def test_drafts_that_do_not_fit_are_refused(draft: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        small_sizes(draft=small_draft(**draft))
+
+
+@pytest.mark.parametrize("change", ["one", "long", "three"])
+def test_waves_that_do_not_fit_are_refused(change: str) -> None:
+    network, (low, high) = lively_unet(draft=small_draft()), waves()
+    wrong = {"one": [low[:1], high], "long": [low, high[..., :-100]], "three": [low, high, high]}[change]
+    with pytest.raises(ConfigError):
+        network(wrong)
