@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import torch
 
 from data_songs import noise, songs, write_song
 from hyperstem import Separator, cli
-from hyperstem.config import STEMS
+from hyperstem.config import STEMS, to_mapping
 from hyperstem.models import store
-from hyperstem.network import MetaUNet
+from hyperstem.network import MetaTasNet, MetaUNet
+from unets import small_draft
 
 CONFIG = """
 [model]
@@ -88,6 +90,31 @@ def test_features_are_standardised_by_what_the_training_mixtures_hold(config: Pa
     assert isinstance(network, MetaUNet)
     assert network.mean.std() > 0
     assert not torch.equal(network.level, torch.ones_like(network.level))
+
+
+def test_a_draft_is_loaded_stays_as_it_is_and_is_the_preview(config: Path, tmp_path: Path) -> None:
+    draft = MetaTasNet(small_draft())
+    store.save(tmp_path / "draft.safetensors", draft)
+    sizes = json.dumps(to_mapping(small_draft())).replace('": ', '" = ')
+    given = config.with_name("draft.toml")
+    given.write_text(CONFIG.replace("segment_s = 1.0\n", f"segment_s = 1.0\ndraft = {sizes}\n"))
+    assert cli.main(["prepare", str(given)]) == 0
+    assert run(given, tmp_path / "run", "--set", f"init_draft={tmp_path / 'draft.safetensors'}") == 0
+    trained = store.load(tmp_path / "run/last.safetensors")
+    for name, weight in draft.state_dict().items():
+        assert torch.equal(trained.state_dict()[f"draft.{name}"], weight), name
+    assert cli.main(["export", str(tmp_path / "run/last.safetensors"), str(tmp_path / "net.onnx")]) == 0
+    wave = noise(3)[:, :16000].astype(np.float32)
+    for quality, rate_hz in (("preview", 2000), ("standard", 8000), ("full", 8000)):
+        separator = Separator.load(tmp_path / "net.onnx", quality=quality)
+        assert separator.rate_hz == rate_hz
+        stems = separator.separate(wave, 8000)
+        np.testing.assert_allclose(sum(stems[name] for name in stems), wave, atol=5e-3)
+
+
+def test_weights_of_a_draft_need_a_draft(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(config, tmp_path / "run", "--set", "init_draft=x.safetensors") == 1
+    assert "has no draft" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -105,6 +105,8 @@ class TrainConfig(Checked):
     of a stem for the stem of the same name."""
     init_strict: bool = False
     """Whether all tensors must match."""
+    init_draft: str = ""
+    """Weights of a Meta-TasNet for the draft of a Meta-U-Net (see `UNetConfig.draft`), in place of those in `init`."""
     freeze: tuple[str, ...] = ()
     """Name prefixes of parameters that are not trained; ``stages.0.embedding[drums,bass]`` means the rows of two
     stems."""

@@ -115,8 +115,14 @@ def _initialise(network: Any, settings: RunSettings, batches: SegmentDataset) ->
     """Measures the statistics of a new network's features, and loads its initial weights if there are any."""
     config = settings.train
     measure_statistics(network, batches, -(-STATISTICS_EXAMPLES // config.batch))
-    path = settings.path.parent / Path(config.init).expanduser()
-    return load_matching(network, path, config.init_strict) if config.init else None
+    paths = [settings.path.parent / Path(path).expanduser() for path in (config.init, config.init_draft)]
+    match = load_matching(network, paths[0], config.init_strict) if config.init else None
+    if config.init_draft:
+        if getattr(network, "draft", None) is None:
+            raise ConfigError(f"init_draft is {config.init_draft!r}, but [model] has no draft")
+        draft = load_matching(network.draft, paths[1])
+        match = match or draft
+    return match
 
 
 def _note_start(trainer: Trainer, match: Match | None) -> None:
