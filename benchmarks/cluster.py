@@ -30,8 +30,8 @@ from hyperstem.cluster.run import Totals, separate
 from hyperstem.cluster.worker import Job
 from hyperstem.parallel import cores
 from hyperstem.separation import batch
+from hyperstem.separation.output import OutputSettings
 from hyperstem.separation.separator import Separator
-from hyperstem.separation.stem_files import OutputSettings
 from hyperstem.separation.tasks import BatchSettings
 
 

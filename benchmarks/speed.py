@@ -24,7 +24,7 @@ import json, threading
 from pathlib import Path
 from hyperstem import audio
 from hyperstem.separation import batch
-from hyperstem.separation.stem_files import OutputSettings
+from hyperstem.separation.output import OutputSettings
 from hyperstem.separation.separator import Separator
 song, model, quality, threads, out, form, overlap = sys.argv[1:]
 separator = Separator.load(model, quality, threads=int(threads), overlap=float(overlap))
@@ -42,7 +42,7 @@ class Timed:
             network["calls"] += 1
         return result
 
-separator._loaded = separator._loaded._replace(engine=Timed())
+separator._separate_segment._engine = Timed()
 settings = batch.BatchSettings(Path(out), OutputSettings(audio.named_format(form)), existing="overwrite")
 first = []
 task, = batch.plan([Path(song)], settings, separator.stems)

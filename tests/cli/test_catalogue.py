@@ -63,10 +63,10 @@ def test_wrong_usage_is_one_line(here, capsys, arguments, message):
 
 
 def test_without_ray_a_sentence_says_what_to_install(here, capsys, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
-    from hyperstem.cluster import fleet
+    from hyperstem.cluster import ray_session
 
-    monkeypatch.setattr(fleet, "find_spec", lambda *_: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
+    monkeypatch.setattr(ray_session, "find_spec", lambda *_: None)
     with pytest.raises(SystemExit) as ended:
         main(["separate", "a.wav", "--ray"])
     assert ended.value.code == 2

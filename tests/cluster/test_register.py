@@ -7,8 +7,8 @@ from hyperstem import audio
 from hyperstem.cluster.catalogue import Listed, Unlisted
 from hyperstem.cluster.register import Register
 from hyperstem.errors import ConfigError
+from hyperstem.separation.output import OutputSettings
 from hyperstem.separation.sharding import WHOLE, Shard
-from hyperstem.separation.stem_files import OutputSettings
 from hyperstem.separation.tasks import BatchSettings
 
 STEMS = ("drums", "bass", "other", "vocals")

@@ -10,7 +10,7 @@ from hyperstem.cluster.launch import Launch, separate_catalogue
 from hyperstem.cluster.run import Totals
 from hyperstem.cluster.worker import Job
 from hyperstem.models.export import export
-from hyperstem.separation.stem_files import OutputSettings
+from hyperstem.separation.output import OutputSettings
 from hyperstem.separation.tasks import BatchSettings
 from networks import TINY, small_network
 from separation_standin import noise

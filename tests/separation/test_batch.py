@@ -10,8 +10,8 @@ from hyperstem import audio
 from hyperstem.errors import ConfigError
 from hyperstem.separation import batch
 from hyperstem.separation.batch import BatchSettings, find_sources, plan
+from hyperstem.separation.output import OutputSettings
 from hyperstem.separation.separator import Cancelled
-from hyperstem.separation.stem_files import OutputSettings
 from separation_standin import noise, separator
 
 STEMS = ("drums", "bass", "other", "vocals")
@@ -90,8 +90,8 @@ def test_a_mistake_in_one_song_leaves_the_others_their_turn(tmp_path, monkeypatc
     monkeypatch.delenv("HYPERSTEM_DEBUG", raising=False)
     for name in ("a.wav", "b.wav"):
         audio.write(tmp_path / name, noise(1, 8000), 8000)
-    digest = batch._Digest
-    monkeypatch.setattr(batch, "_Digest", lambda path: None if path.name == "a.wav" else digest(path))
+    digest = batch.Digest
+    monkeypatch.setattr(batch, "Digest", lambda path: None if path.name == "a.wav" else digest(path))
     chosen = settings(tmp_path / "out")
     tasks = plan([tmp_path / "a.wav", tmp_path / "b.wav"], chosen, STEMS)
     results = batch.run(separator(), tasks, chosen, lambda _: None)

@@ -11,7 +11,7 @@ import pytest
 from hyperstem import audio, files
 from hyperstem.separation import batch
 from hyperstem.separation.batch import BatchSettings, find_sources, plan
-from hyperstem.separation.stem_files import OutputSettings
+from hyperstem.separation.output import OutputSettings
 from separation_standin import noise, separator
 
 STEMS = ("drums", "bass", "other", "vocals")
@@ -169,7 +169,7 @@ import os, signal, sys
 from pathlib import Path
 from hyperstem.audio.writing import Writer
 from hyperstem.separation import batch
-from hyperstem.separation.stem_files import OutputSettings
+from hyperstem.separation.output import OutputSettings
 from hyperstem import audio
 sys.path.insert(0, sys.argv[1])
 from separation_standin import separator

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hyperstem import audio
 from hyperstem.errors import AudioError, ConfigError, ModelError
 from hyperstem.models import engines
+from hyperstem.separation.output import OutputSettings
 from hyperstem.separation.separator import Cancelled, Separator, Stems, separate
-from hyperstem.separation.stem_files import OutputSettings, StemFiles
+from hyperstem.separation.stem_files import StemFiles
 from separation_standin import GAINS, HERE, StandIn, clicks, encode, lag, loaded, noise, separator
 
 STEMS = ("drums", "bass", "other", "vocals")

@@ -13,7 +13,8 @@ from hyperstem.audio.chunks import Marker, Placement
 from hyperstem.audio.convert import stereo_weights
 from hyperstem.errors import AudioError
 from hyperstem.separation import batch
-from hyperstem.separation.stem_files import OutputSettings, StemFiles
+from hyperstem.separation.output import OutputSettings
+from hyperstem.separation.stem_files import StemFiles
 from pictures import png
 from separation_standin import noise, separator
 

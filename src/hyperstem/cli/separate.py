@@ -87,7 +87,7 @@ def _check_usage(args: argparse.Namespace) -> None:
 def _settings(args: argparse.Namespace) -> "BatchSettings":
     from hyperstem.audio import named_format
     from hyperstem.separation.batch import BatchSettings
-    from hyperstem.separation.stem_files import OutputSettings
+    from hyperstem.separation.output import OutputSettings
 
     kind = named_format(args.format)
     if args.rate is not None and kind.rate_for(args.rate) != args.rate:
@@ -200,7 +200,7 @@ def _separate_all(
 
 
 def _print_result(args: argparse.Namespace, progress: SongProgress, result: "Result") -> None:
-    from hyperstem.separation.batch import json_line
+    from hyperstem.separation.messages import json_line
 
     if result.status == "failed":
         progress.say(f"hyperstem: {result.error}", file=sys.stderr)

@@ -11,7 +11,7 @@ from hyperstem.audio import READABLE
 from hyperstem.cluster import objects
 from hyperstem.errors import ConfigError, DataError, HyperstemError
 from hyperstem.separation import manifest
-from hyperstem.separation.batch import line, reason_of
+from hyperstem.separation.messages import error_line, reason_of
 
 MANIFESTS = (".jsonl", ".ndjson", ".parquet")
 """Extensions of manifests, files that list songs."""
@@ -53,9 +53,9 @@ def songs(sources: Iterable[str], root: str | None = None, skip: str = "") -> It
         try:
             yield from _source(source, root, skip)
         except HyperstemError as error:
-            yield Unlisted(source, line(source, error), "not listed")
+            yield Unlisted(source, error_line(source, error), "not listed")
         except OSError as error:
-            yield Unlisted(source, line(source, error), reason_of(error))
+            yield Unlisted(source, error_line(source, error), reason_of(error))
 
 
 def absolute(place: str) -> str:
@@ -99,7 +99,7 @@ def _folder(folder: Path, root: str, skip: str) -> Iterator[Listed | Unlisted]:
         with os.scandir(folder) as found:
             entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
-        yield Unlisted(str(folder), line(folder, error), reason_of(error))
+        yield Unlisted(str(folder), error_line(folder, error), reason_of(error))
         return
     manifests = (folder / entry.name for entry in entries if entry.name.endswith(manifest.MANIFEST))
     written = {absolute(str(file)) for path in manifests for file in manifest.files(path)}

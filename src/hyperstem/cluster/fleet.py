@@ -1,36 +1,23 @@
 """Workers on Ray: as many actors as the cluster's cores or GPUs allow, each on a known machine."""
 
 import contextlib
-import logging
 import math
-import os
 import shutil
-import signal
-import socket
-import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from hyperstem.cluster.ray_session import request_cores, require_ray, signal_handlers_kept, start
 from hyperstem.cluster.schedule import Turn
 from hyperstem.cluster.worker import Job, Worker
-from hyperstem.errors import ClusterError, ConfigError
-from hyperstem.parallel import cores
+from hyperstem.errors import ClusterError
 
 DEPTH = 2
 """Songs in progress per worker: one is downloaded or uploaded while another is separated."""
-_STORE_BYTES = 100 << 20
-"""Size of Ray's object store, which only holds records."""
 _LOOK_S = 2.0
 """Interval at which machines, which come and go, are counted."""
 _STOP_S = 15.0
-_LONGEST_FOLDER = 40
-_REACH_S = 10.0
 
 
 class Ended(NamedTuple):
@@ -59,16 +46,6 @@ class Member:
         return self.loading is None and not alone and len(self.turns) < DEPTH
 
 
-def require_ray() -> None:
-    """Checks that Ray is installed.
-
-    Raises:
-        ConfigError: it is missing.
-    """
-    if find_spec("ray") is None:
-        raise ConfigError("--ray needs Ray, which is not installed: pip install 'hyperstem[ray]'")
-
-
 class Fleet:
     """Starts Ray on this machine or joins a cluster, and manages workers there until it is closed.
 
@@ -89,11 +66,11 @@ class Fleet:
         self._looked, self._counted = -math.inf, time.monotonic()
         self.core_s = 0.0
         """Core-seconds that workers have used."""
-        with _handlers_kept():
-            self._folder = _start(address)
+        with signal_handlers_kept():
+            self._folder = start(address)
         self._asked = bool(most) and address != "local"
         if self._asked:
-            _ask_for((most or 0) * job.threads)
+            request_cores((most or 0) * job.threads)
 
     def adjust(self, waiting: int) -> None:
         """Adjusts the number of workers to the room and the songs there are, and drops those of lost machines.
@@ -229,7 +206,7 @@ class Fleet:
         for member in list(self._members):
             self._drop(member)
         if self._asked:
-            _ask_for(0)  # the cluster may shrink again
+            request_cores(0)  # the cluster may shrink again
         ray.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -239,73 +216,3 @@ class Fleet:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _start(address: str) -> Path | None:
-    """Starts or joins Ray; returns the folder of its files if it was started here."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no telemetry
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address != "local":
-        try:
-            _reach(address)
-            ray.init(address=address, **quiet)
-        except (OSError, RuntimeError, ValueError) as error:
-            text = " ".join(str(error).split())[:300]
-            raise ClusterError(f"no Ray cluster at {address!r}: {text}") from None
-        return None
-    folder = _short_folder()
-    try:
-        ray.init(
-            address="local",
-            num_cpus=cores(),
-            object_store_memory=_STORE_BYTES,
-            include_dashboard=False,
-            _temp_dir=str(folder),
-            **quiet,
-        )
-    except Exception as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise ClusterError(f"Ray does not start on this machine: {' '.join(str(error).split())[:300]}") from None
-    return folder
-
-
-def _reach(address: str) -> None:
-    """Fails at once if nothing listens at the address: Ray would retry for many minutes.
-
-    Raises:
-        OSError: the address cannot be reached.
-    """
-    host, found, port = address.rpartition(":")
-    if found:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
-
-
-def _short_folder() -> Path:
-    """A temporary folder with a short name, because names of sockets in it are limited to 107 bytes."""
-    folder = Path(tempfile.mkdtemp(prefix="hyperstem-"))
-    if len(str(folder)) > _LONGEST_FOLDER:
-        folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="hyperstem-", dir="/tmp"))
-    return folder
-
-
-@contextlib.contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Restores the caller's SIGTERM handler, which Ray replaces."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
-
-
-def _ask_for(cores: int) -> None:
-    """Requests a number of cores from a cluster that can scale."""
-    from ray.autoscaler.sdk import request_resources
-
-    with contextlib.suppress(Exception):
-        request_resources(num_cpus=cores)

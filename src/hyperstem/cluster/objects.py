@@ -6,9 +6,7 @@ An object appears complete or not at all: object stores have no other way to wri
 import contextlib
 import errno
 import functools
-import http.client
 import os
-import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,19 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hyperstem.cluster import web
+from hyperstem.cluster.web import TransferError, check_size, first_line
 from hyperstem.errors import ClusterError, ConfigError, HyperstemError
 
 STORES = ("s3", "gs", "az")
 WEB = ("http", "https")
-_TIMEOUT_S = 60
 _PART_BYTES = 1 << 20
-
-
-class TransferError(OSError):
-    """A server does not answer, or not correctly; a retry may succeed."""
-
-    def __init__(self, text: str, url: str) -> None:
-        super().__init__(None, text, url)
 
 
 class Entry(NamedTuple):
@@ -116,10 +108,7 @@ def stat(url: str) -> Entry:
         OSError: it does not exist, or the server does not answer.
     """
     if scheme(url) in WEB:
-        with _opened(url) as page:  # signed URLs do not allow HEAD requests
-            length = page.headers.get("Content-Length") or ""
-            stamp = page.headers.get("ETag") or page.headers.get("Last-Modified") or ""
-        return Entry(url, int(length) if length.isdecimal() else None, stamp)
+        return Entry(url, *web.size_and_stamp(url))
     import obstore
 
     root, path = _split(url)
@@ -163,7 +152,7 @@ def download(url: str, path: Path) -> None:
         OSError: it does not exist, did not arrive completely, or cannot be written.
     """
     if scheme(url) in WEB:
-        _download_web(url, path)
+        web.download(url, path, _PART_BYTES)
         return
     import obstore
 
@@ -173,7 +162,7 @@ def download(url: str, path: Path) -> None:
         for part in found.stream(min_chunk_size=_PART_BYTES):
             file.write(part)
         size = found.meta["size"]
-    _check_size(url, path, size)
+    check_size(url, path, size)
 
 
 def upload(path: Path, url: str) -> None:
@@ -235,7 +224,7 @@ def _store(root: str) -> Any:
     try:
         return from_url(root, client_options={"allow_http": plain})
     except (BaseError, ValueError) as error:
-        raise ConfigError(f"{root}: {_first_line(error)}") from None
+        raise ConfigError(f"{root}: {first_line(error)}") from None
 
 
 def _entry(root: str, meta: Any) -> Entry:
@@ -253,50 +242,13 @@ def _one_line_errors(url: str) -> Iterator[None]:
     except (PermissionDeniedError, UnauthenticatedError):
         raise PermissionError(errno.EACCES, "the store refuses it", url) from None
     except BaseError as error:
-        raise TransferError(_first_line(error), url) from None
+        raise TransferError(first_line(error), url) from None
     except FileNotFoundError as error:
         raise (error if error.errno else FileNotFoundError(errno.ENOENT, "no such object", url)) from None
     except HyperstemError:
         raise
     except ValueError as error:  # a name that stores do not allow
-        raise ClusterError(f"{url}: {_first_line(error)}") from None
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return text[:300] or type(error).__name__
-
-
-def _opened(url: str) -> Any:
-    try:
-        return urllib.request.urlopen(url, timeout=_TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code in (404, 410):
-            raise FileNotFoundError(errno.ENOENT, "no such page", url) from None
-        if error.code in (401, 403):
-            raise PermissionError(errno.EACCES, f"the server refuses it ({error.code})", url) from None
-        raise TransferError(f"the server answers {error.code}", url) from None
-    except http.client.HTTPException as error:
-        raise TransferError(_first_line(error), url) from None
-    except urllib.error.URLError as error:
-        raise TransferError(str(error.reason), url) from None
-
-
-def _download_web(url: str, path: Path) -> None:
-    with _opened(url) as page, path.open("wb") as file:
-        try:
-            shutil.copyfileobj(page, file, _PART_BYTES)
-        except http.client.HTTPException as error:
-            raise TransferError(f"the server broke off: {_first_line(error)}", url) from None
-        length = page.headers.get("Content-Length")
-    _check_size(url, path, int(length) if length and length.isdecimal() else None)
-
-
-def _check_size(url: str, path: Path, size: int | None) -> None:
-    got = path.stat().st_size
-    if size is not None and got != size:
-        raise TransferError(f"{got} of {size} bytes arrived", url)
+        raise ClusterError(f"{url}: {first_line(error)}") from None
 
 
 def file_name(url: str) -> str:

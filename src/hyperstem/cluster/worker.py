@@ -18,6 +18,7 @@ from hyperstem.cluster.register import Song
 from hyperstem.errors import ExistsError, HyperstemError
 from hyperstem.files import remove_leftovers, sha256, temporary_beside
 from hyperstem.separation import batch, manifest, names
+from hyperstem.separation.messages import error_line, reason_of
 from hyperstem.separation.separator import Cancelled, Quality, Separator
 from hyperstem.separation.tasks import BatchSettings, Result, Task, task_of
 
@@ -81,7 +82,7 @@ class Worker:
         except Cancelled:
             return None
         except (HyperstemError, OSError, MemoryError) as error:
-            record = _failure(song, batch.line(song.place, error), _reason(error))
+            record = _failure(song, error_line(song.place, error), _reason(error))
         except Exception as error:  # a bug that one song hits must not stop the others
             record = _failure(song, f"{song.place}: internal error: {type(error).__name__}: {error}", "internal error")
         return record | {"host": platform.node()}
@@ -221,7 +222,7 @@ def _stamp(place: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return "transfer" if isinstance(error, objects.TransferError) else batch.reason_of(error)
+    return "transfer" if isinstance(error, objects.TransferError) else reason_of(error)
 
 
 def _failure(song: Song, error: str, reason: str) -> dict[str, Any]:

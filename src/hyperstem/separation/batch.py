@@ -1,26 +1,27 @@
 """Separates many files, and continues when one fails."""
 
 import contextlib
-import errno
-import hashlib
 import json
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from hyperstem import audio
 from hyperstem.errors import ExistsError, HyperstemError
 from hyperstem.files import remove_leftovers, remove_leftovers_below, replacing, sha256
 from hyperstem.parallel import in_threads
 from hyperstem.separation import manifest
+from hyperstem.separation.contents import manifest_contents, work
+from hyperstem.separation.digest import Digest
+from hyperstem.separation.folders import Folders
 from hyperstem.separation.manifest import MANIFEST
-from hyperstem.separation.separator import Block, Cancelled, Progress, Separator
+from hyperstem.separation.messages import error_line, reason_of
+from hyperstem.separation.output import Output
+from hyperstem.separation.separator import Cancelled, Progress, Separator
 from hyperstem.separation.sources import Found, find_sources, resolved
-from hyperstem.separation.stem_files import Output, StemFiles
+from hyperstem.separation.stem_files import StemFiles
 from hyperstem.separation.tasks import BatchSettings, Result, Task, plan, require_writable
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
     "Task",
     "find_sources",
     "is_done",
-    "json_line",
     "plan",
     "require_writable",
     "run",
@@ -41,35 +41,6 @@ __all__ = [
 ]
 
 Report = Callable[[Result], None]
-_DIGEST_BYTES = 1 << 20
-
-
-class _Folders:
-    """Creates folders for songs, and removes those that are still empty once no song needs them."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._made: set[Path] = set()
-        self._songs: Counter[Path] = Counter()
-
-    @contextlib.contextmanager
-    def held(self, folders: set[Path]) -> Iterator[None]:
-        """Keeps the folders in place until the block ends."""
-        above = {parent for folder in folders for parent in (folder, *folder.parents)}
-        try:
-            with self._lock:
-                self._songs.update(above)
-                self._made |= {folder for folder in above if not folder.exists()}
-                for folder in folders:
-                    folder.mkdir(parents=True, exist_ok=True)
-            yield
-        finally:
-            with self._lock:
-                self._songs.subtract(above)
-                for folder in sorted(above & self._made, reverse=True):
-                    if not self._songs[folder]:
-                        with contextlib.suppress(OSError):
-                            folder.rmdir()
 
 
 def run(
@@ -95,7 +66,7 @@ def run(
     """
     cancel = cancel or threading.Event()
     lock = threading.Lock()
-    folders = _Folders()
+    folders = Folders()
     inputs = {resolved(task.source) for task in tasks}
     remove_leftovers_below(settings.folder)
 
@@ -123,7 +94,7 @@ def separate_file(
     settings: BatchSettings,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
-    folders: _Folders | None = None,
+    folders: Folders | None = None,
 ) -> Result:
     """Separates one file into its outputs; the result says what failed.
 
@@ -139,7 +110,7 @@ def separate_file(
         if settings.existing == "skip" and is_done(task, work(separator, task, settings), settings.plot):
             return Result(task.source, "skipped", task=task, facts=manifest.read(task.manifest))
         warnings = _check_existing(task, settings)
-        with (folders or _Folders()).held({path.parent for path in (*task.paths.values(), task.manifest)}):
+        with (folders or Folders()).held({path.parent for path in (*task.paths.values(), task.manifest)}):
             output, facts = _separate_into(separator, task, settings, progress, cancel)
         elapsed_s = time.perf_counter() - begun
         result = Result(
@@ -160,7 +131,7 @@ def separate_file(
     except Cancelled:
         raise
     except (HyperstemError, OSError) as error:
-        return Result(task.source, "failed", line(task.source, error), reason_of(error))
+        return Result(task.source, "failed", error_line(task.source, error), reason_of(error))
     except MemoryError as error:
         return Result(task.source, "failed", f"{task.source}: out of memory", reason_of(error))
     except Exception as error:  # a bug that one song hits must not stop the others
@@ -168,18 +139,6 @@ def separate_file(
             raise
         internal = f"{task.source}: internal error: {type(error).__name__}: {error} (set HYPERSTEM_DEBUG=1 for more)"
         return Result(task.source, "failed", " ".join(internal.splitlines()), reason_of(error))
-
-
-def reason_of(error: Exception) -> str:
-    """The kind of an error, by which failures are counted."""
-    if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return "disk full"
-        kinds = {FileNotFoundError: "missing", PermissionError: "not allowed"}
-        return next((word for kind, word in kinds.items() if isinstance(error, kind)), "system")
-    if isinstance(error, HyperstemError):
-        return "exists" if isinstance(error, ExistsError) else "audio"
-    return "out of memory" if isinstance(error, MemoryError) else "internal error"
 
 
 def is_done(task: Task, work: Mapping[str, Any], picture: bool = False, digest: str = "") -> bool:
@@ -240,7 +199,7 @@ def _separate_into(
 
         picture = Picture(info.rate_hz, ("mixture", *separator.stems))
     with (
-        _Digest(task.source) as digest,
+        Digest(task.source) as digest,
         StemFiles(
             task.paths, settings.output, separator.stems, info.rate_hz, info.channels, tags, info.speakers
         ) as files,
@@ -261,10 +220,10 @@ def _separate_into(
                 files.write(block.mixture, block.waves)
                 frames += block.mixture.shape[1]
                 if picture is not None:
-                    _show(picture, block)
+                    picture.add(block.mixture, *block.waves)
         seconds = frames / info.rate_hz
         output = files.finish()
-        facts = _manifest(separator, task, settings, output, digest.result(), seconds, warnings)
+        facts = manifest_contents(separator, task, settings, output, digest.result(), seconds, warnings)
         text = _json(facts) + "\n"
         if picture is not None:
             picture.save(task.picture, title=task.source.name)
@@ -286,110 +245,6 @@ def _publish(task: Task, text: str, files: StemFiles) -> None:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
         raise
-
-
-def _show(picture: Any, block: Block) -> None:
-    picture.add(block.mixture, *block.waves)
-
-
-class _Digest:
-    """Computes a file's SHA-256 in a thread of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self._value: str | OSError = ""
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(path,), daemon=True)
-        self._thread.start()
-
-    def _run(self, path: Path) -> None:
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.sha256()
-                while not self._stopped.is_set() and (block := file.read(_DIGEST_BYTES)):
-                    digest.update(block)
-            self._value = digest.hexdigest()
-        except OSError as error:
-            self._value = error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-
-    def result(self) -> str:
-        self._thread.join()
-        if isinstance(self._value, OSError):
-            raise self._value
-        return self._value
-
-
-def work(separator: Separator, task: Task, settings: BatchSettings) -> dict[str, Any]:
-    """The part of a song's manifest that is known before separation: model, settings and files."""
-    chosen = settings.output
-    return {
-        "model": {
-            "name": Path(separator.model_name).name,
-            "sha256": separator.model_sha256,
-            "trained": separator.trained,
-        },
-        "settings": {
-            "quality": separator.quality,
-            "segment_s": separator.segment_s,
-            "overlap": separator.overlap,
-            "format": chosen.format.name,
-            "subtype": chosen.subtype if chosen.format.lossless else None,
-            "bitrate": chosen.bitrate,
-            "clip": chosen.clip,
-            "rate_hz": chosen.rate_hz,
-            "channels": chosen.channels,
-            "stream": settings.stream,
-            "start_s": settings.start_s,
-            "duration_s": settings.duration_s,
-        },
-        "stems": manifest.relative(task.paths, task.manifest),
-    }
-
-
-def _manifest(
-    separator: Separator,
-    task: Task,
-    settings: BatchSettings,
-    output: Output,
-    digest: str,
-    seconds: float,
-    warnings: list[str],
-) -> dict[str, Any]:
-    """The contents of the manifest, without times or absolute paths, so that the same work gives the same bytes."""
-    from importlib.metadata import version  # slow to import, and not needed until the end
-
-    return {
-        "hyperstem": version("hyperstem"),
-        "source": {"name": task.source.name, "sha256": digest},
-        **work(separator, task, settings),
-        "rate_hz": output.rate_hz,
-        "frames": output.frames,
-        "seconds": seconds,
-        "gain": output.gain,
-        "peak": output.peak,
-        "warnings": warnings,
-    }
-
-
-def line(source: Path | str, error: Exception) -> str:
-    """The file and the error, in one line."""
-    if isinstance(error, OSError):
-        where = f" ({error.filename})" if error.filename and str(error.filename) != str(source) else ""
-        text = f"{error.strerror or error}{where}"
-    else:
-        text = str(error)
-    text = text if text.startswith(str(source)) else f"{source}: {text}"
-    return " ".join(text.splitlines())
-
-
-def json_line(values: Mapping[str, Any]) -> str:
-    """One line of JSON in ASCII, so that it is valid in any encoding of the terminal."""
-    return json.dumps(values)
 
 
 def _json(values: Mapping[str, Any]) -> str:

@@ -43,7 +43,7 @@ def agrees(contents: Mapping[str, Any], work: Mapping[str, Any]) -> bool:
 
     Args:
         contents: of a manifest, from `read` or from elsewhere.
-        work: what `batch.work` gives. Settings that are None may be missing: older manifests do not have every setting.
+        work: what `contents.work` gives. Settings that are None may be missing, as in older manifests.
     """
     try:
         same_model = contents["model"]["sha256"] == work["model"]["sha256"]

@@ -10,17 +10,15 @@ import numpy as np
 
 from hyperstem import audio
 from hyperstem.config import NetworkConfig
-from hyperstem.dsp.offset import constant_offset
 from hyperstem.dsp.overlap import Cut
-from hyperstem.dsp.resample import normalise, pyramid
-from hyperstem.dsp.residual import mute, share_by_frequency
 from hyperstem.errors import ConfigError, HyperstemError, ModelError
 from hyperstem.files import user_path
 from hyperstem.models import engines, store
-from hyperstem.separation.flow import DcOffset, Piece, Separated, assemble, split
+from hyperstem.separation.flow import DcOffset, assemble, split
 from hyperstem.separation.inputs import Sound, as_file, as_rate, as_wave
 from hyperstem.separation.pipeline import ordered_map, prefetch
 from hyperstem.separation.quality import QUALITIES, Quality, stages_of
+from hyperstem.separation.segment import SegmentSeparator
 from hyperstem.separation.stems import Block, Stems
 
 __all__ = ["Block", "Cancelled", "Progress", "Quality", "Separator", "Stems", "separate"]
@@ -28,8 +26,6 @@ __all__ = ["Block", "Cancelled", "Progress", "Quality", "Separator", "Stems", "s
 OVERLAP = 0.1
 """Fraction of a segment that is crossfaded with the next; docs/separation.md has the measurement."""
 LARGEST_OVERLAP = 0.9
-QUIET = 1e-6
-"""A segment whose samples all lie below this (-120 dBFS) bypasses the network; all stems get equal shares of it."""
 T = TypeVar("T")
 
 Progress = Callable[[float, float | None], None]
@@ -79,7 +75,7 @@ class Separator:
         self.model_name, self.model_sha256, self.trained = loaded.name, loaded.sha256, loaded.trained
         self._loaded, self._config = loaded, config
         self._origin: tuple[Any, ...] | None = None  # what `load` was called with
-        self._slots = threading.BoundedSemaphore(loaded.workers)  # shared by all songs that are separated at once
+        self._separate_segment = SegmentSeparator(loaded, config)
         self._cut = _cut(config, segment_s, overlap)
 
     @classmethod
@@ -228,43 +224,12 @@ class Separator:
         offset = DcOffset()
         centred = offset.removed(_until_cancelled(cancel, waves), self._cut.length * rate_hz // self.rate_hz)
         pieces = prefetch(split(centred, rate_hz, self.rate_hz, self._cut), depth=2)
-        separated = _until_cancelled(cancel, ordered_map(self._run, pieces, self._loaded.workers))
+        separated = _until_cancelled(cancel, ordered_map(self._separate_segment, pieces, self._loaded.workers))
         for block in prefetch(assemble(separated, self.stems, rate_hz, self.rate_hz, self._cut), depth=2):
             block = offset.restored(block)
             yield block
             if progress is not None:
                 progress((block.start + block.mixture.shape[1]) / rate_hz, total_s)
-
-    def _run(self, piece: Piece) -> Separated:
-        """Runs the network on one segment, normalised as in training."""
-        segment = piece.segment
-        if piece.empty:
-            return Separated(piece, np.zeros((len(self.stems), *segment.wave.shape), np.float32))
-        items = _as_items(segment.wave, self._config.audio_channels)  # (batch, model channel, time)
-        offset = constant_offset(items)  # one that begins in the middle of the song
-        items = items - offset if offset.any() else items
-        loud = np.maximum(items.max(axis=(1, 2)), -items.min(axis=(1, 2))) >= QUIET
-        result = np.zeros((len(items), len(self.stems), *items.shape[1:]), np.float32)  # no memory until written to
-        if loud.any():
-            stages = normalise(pyramid(items[loud], self.rate_hz, self._config.rates_hz))
-            with self._slots:
-                stems = self._loaded.engine.separate(stages.waves)  # (batch, stem, channel, time)
-            stems = stems[..., : items.shape[-1]]
-            if not math.isfinite(stems.max() - stems.min()):
-                raise ModelError(f"model {self.model_name} gave samples that are not finite")
-            mixture = stages.waves[-1][..., : items.shape[-1]]
-            if not self._config.sums_to_mixture:
-                stems = share_by_frequency(mixture, stems, self.rate_hz)
-            mute(mixture, stems, self.rate_hz)
-            stems *= stages.scales[-1][:, None]
-            if loud.all():
-                result = stems
-            else:
-                result[loud] = stems
-        if offset.any():
-            result += offset[:, None] / len(self.stems)
-        waves = _as_channels(result, len(segment.wave))  # (stem, channel, time)
-        return Separated(piece, waves[..., : segment.sound])
 
 
 def separate(
@@ -302,22 +267,6 @@ def _cut(config: NetworkConfig, segment_s: float, overlap: float) -> Cut:
     length = max(1, round(segment_s * config.rates_hz[-1] / frame)) * frame
     step = frame // config.hop
     return Cut(length, max(step, round(length * (1 - overlap) / step) * step))
-
-
-def _as_items(wave: np.ndarray, model_channels: int) -> np.ndarray:
-    """(channel, time) to (batch, model channel, time): single channels, or pairs with an odd last channel doubled."""
-    if model_channels == 2 and len(wave) % 2:
-        wave = np.concatenate([wave, wave[-1:]])
-    return wave.reshape(-1, model_channels, wave.shape[-1])
-
-
-def _as_channels(result: np.ndarray, channels: int) -> np.ndarray:
-    """(batch, stem, model channel, time) to (stem, channel, time), the inverse of `_as_items`."""
-    waves = np.moveaxis(result, 0, 1)  # (stem, batch, model channel, time)
-    waves = waves.reshape(waves.shape[0], -1, waves.shape[-1])
-    if waves.shape[1] > channels:
-        waves[:, channels - 1] = (waves[:, channels - 1] + waves[:, channels]) / 2
-    return waves[:, :channels]
 
 
 def _array_blocks(wave: np.ndarray) -> Iterator[np.ndarray]:

@@ -2,74 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Self
 
 import numpy as np
 
-from hyperstem.audio import Format, MultitrackWriter, Tags, Writer
+from hyperstem.audio import MultitrackWriter, Tags, Writer
 from hyperstem.audio.convert import stereo_weights
 from hyperstem.audio.samples import read_steps
 from hyperstem.dsp.resample import Resampler
 from hyperstem.errors import AudioError
+from hyperstem.separation.fixed_point import as_integers, keep_sum, whole_steps
+from hyperstem.separation.output import Output, OutputSettings
 
-CLIPS = ("scale", "clamp", "error")
 _REWRITE_FRAMES = 1 << 17
-_LOUDEST_OVER = 512
-
-
-@dataclass(frozen=True)
-class OutputSettings:
-    """How stems are written."""
-
-    format: Format
-    subtype: str = "pcm16"
-    clip: Literal["scale", "clamp", "error"] = "scale"
-    """What to do with peaks above 1: scale the whole song by one gain (in fixed-point formats), clamp them, or fail.
-    Float files keep them."""
-    rate_hz: int | None = None
-    """None keeps the input's; formats that do not support it use the next higher one they do, or their highest."""
-    channels: Literal["input", "mono", "stereo"] = "input"
-    """Write the input's channels, their mean, or a stereo downmix."""
-    groups: tuple[tuple[str, tuple[str, ...]], ...] | None = None
-    """Name of each file and the stems summed in it; None writes each stem."""
-    bitrate: int | None = None
-    """Bits per second of lossy formats; None uses the format's default."""
-
-    def __post_init__(self) -> None:
-        if self.bitrate is not None:
-            self.format.check_bitrate(self.bitrate)
-
-    def file_groups(self, stems: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Name and members of each file."""
-        return self.groups if self.groups is not None else tuple((stem, (stem,)) for stem in stems)
-
-    def output_rate_hz(self, rate_hz: int) -> int:
-        """The rate of the files, given the input's rate."""
-        return self.format.rate_for(self.rate_hz or rate_hz)
-
-    @property
-    def bits(self) -> int:
-        """Bits per fixed-point sample; 0 for float and lossy formats."""
-        return {"pcm16": 16, "pcm24": 24}.get(self.subtype, 0) if self.format.lossless else 0
-
-    @property
-    def boundless(self) -> bool:
-        """Whether the files are float, which hold peaks of any height."""
-        return self.format.lossless and not self.bits
-
-
-class Output(NamedTuple):
-    """What was written."""
-
-    paths: dict[str, Path]
-    gain: float
-    """What every sample was multiplied by; 1 unless a peak was above full scale in a fixed-point format."""
-    peak: float
-    """Largest absolute sample of any file before the gain; full scale is 1."""
-    frames: int
-    rate_hz: int
 
 
 class StemFiles:
@@ -210,33 +156,14 @@ class StemFiles:
     def _steps(self, mixture: np.ndarray, groups: np.ndarray, peak: float) -> np.ndarray:
         """(file, channel, time) float32 as fixed-point steps at the current gain, lowered if they would clip."""
         full = 1 << (self._settings.bits - 1)
-        steps = self._rounded(mixture, groups)
+        steps = whole_steps(groups, self._gain, self._settings.bits, mixture if self._sums else None)
         if peak * self._gain * full > full - 1 - len(groups) and not (steps.max() < full and steps.min() >= -full):
             if self._settings.clip == "scale":
                 self._gain = (full - 1 - len(groups)) / (full * peak)
                 self._sections.append((self._frames, self._gain))
-                steps = self._rounded(mixture, groups)
+                steps = whole_steps(groups, self._gain, self._settings.bits, mixture if self._sums else None)
             np.clip(steps, -full, full - 1, out=steps)
-        return self._as_integers(steps)
-
-    def _as_integers(self, steps: np.ndarray) -> np.ndarray:
-        """(file, channel, time) as integers, laid out in memory as in files: (file, time, channel)."""
-        files, channels, time = steps.shape
-        integers = np.empty((files, time, channels), np.int16 if self._settings.bits == 16 else np.int32)
-        result = integers.transpose(0, 2, 1)
-        for row in np.ndindex(files, channels):  # at once, numpy would not loop over time innermost: six times slower
-            np.copyto(result[row], steps[row], casting="unsafe")
-        return result
-
-    def _rounded(self, mixture: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """Whole steps, still as floats; if the files make up the mixture, they sum to its steps."""
-        kind = np.float32 if self._settings.bits == 16 else np.float64  # float32 holds 24 bits, but not their products
-        factor = kind(self._gain * (1 << (self._settings.bits - 1)))
-        steps = groups * factor
-        np.rint(steps, out=steps)
-        if self._sums:
-            _keep_sum(steps, np.rint(mixture * factor))
-        return steps
+        return as_integers(steps, self._settings.bits)
 
     def finish(self) -> Output:
         """Completes the files under their temporary names; no more can be written.
@@ -287,10 +214,10 @@ class StemFiles:
             before = np.stack([steps for steps, _ in parts])  # (file, channel, time)
             steps = np.rint(before * factor)
             if self._sums:
-                _keep_sum(steps, np.rint(before.sum(axis=0, dtype=np.int64) * factor))
+                keep_sum(steps, np.rint(before.sum(axis=0, dtype=np.int64) * factor))
             full = 1 << (bits - 1)
             np.clip(steps, -full, full - 1, out=steps)
-            _all(self._pool, Writer.write, new, self._as_integers(steps))
+            _all(self._pool, Writer.write, new, as_integers(steps, self._settings.bits))
         _all(self._pool, Writer.finish, new)
         self._writers = new
         for writer in old:
@@ -333,19 +260,3 @@ def _all(pool: ThreadPoolExecutor, function, *columns) -> None:
     for error in [future.exception() for future in futures]:
         if error is not None:
             raise error
-
-
-def _keep_sum(steps: np.ndarray, target: np.ndarray) -> None:
-    """Makes (file, channel, time) steps sum to (channel, time) in place: the loudest file gets the rounding error.
-
-    The loudest is chosen anew every `_LOUDEST_OVER` samples. Whole steps are exact as floats.
-    """
-    missing = target - steps.sum(axis=0)
-    _, channels, time = steps.shape
-    whole = time // _LOUDEST_OVER * _LOUDEST_OVER
-    for begin, end, span in ((0, whole, _LOUDEST_OVER), (whole, time, time - whole)):
-        if begin == end:
-            continue
-        spans = steps[..., begin:end].reshape(*steps.shape[:2], -1, span)  # (file, channel, span, sample), a view
-        loudest = np.einsum("fcnk,fcnk->fcn", spans, spans).argmax(axis=0)
-        spans[loudest, *np.ogrid[:channels, : spans.shape[2]]] += missing[:, begin:end].reshape(channels, -1, span)

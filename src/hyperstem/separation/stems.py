@@ -9,7 +9,8 @@ import numpy as np
 
 from hyperstem import audio
 from hyperstem.files import user_path
-from hyperstem.separation.stem_files import Output, OutputSettings, StemFiles
+from hyperstem.separation.output import Output, OutputSettings
+from hyperstem.separation.stem_files import StemFiles
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hyperstem.errors import AudioError, ConfigError
 from hyperstem.files import reachable, sha256, temporary_beside
 from hyperstem.separation import manifest, names
 from hyperstem.separation.manifest import MANIFEST
-from hyperstem.separation.stem_files import Output, OutputSettings
+from hyperstem.separation.output import Output, OutputSettings
 
 
 @dataclass(frozen=True)
