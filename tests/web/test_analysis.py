@@ -100,7 +100,7 @@ def test_any_rate_and_channels(tmp_path, rate_hz, channels):
 
 def test_blocks_of_any_length_give_the_same():
     wave = np.concatenate(chords(SONG, 1.0)).astype(np.float32)
-    for make in (rhythm.Onsets, harmony.Notes):
+    for make in (rhythm.SpectralFlux, harmony.NoteLevels):
         whole, parts = make(), make()
         whole.add(wave)
         for part in np.array_split(wave, 37):

@@ -113,7 +113,7 @@ def test_seek_loop_zoom_and_spectrogram(page, studio):
     page.keyboard.press("+")
     page.wait_for_function("() => studio.mixer.board.pixelsPerSecond > 3.9 * studio.mixer.board.width / 20")
     page.wait_for_function("() => new Set(studio.mixer.board.lanes.map((lane) => Math.round(lane.scroll))).size === 1")
-    assert page.evaluate("studio.mixer.board.lanes[1].points[0].length") > 1000  # a finer outline came
+    assert page.evaluate("studio.mixer.board.lanes[1].points[0].length") > 1000  # finer peaks were loaded
     page.keyboard.press("g")
     lit = """() => { const canvas = document.querySelector('[data-stem=drums] .spectrogram');
       const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
@@ -174,7 +174,7 @@ def test_chunks_and_loops_join_to_the_sample(page):
       for (const loop of [null, { start: CHUNK - 1234, end: CHUNK + 777 }]) {
         let context;
         const player = new Player(new Sound(), () => (context = new OfflineAudioContext(2, rate * 3, rate)));
-        player.level = 1;
+        player.mix.level = 1;
         player.loop = loop;
         player.looping = Boolean(loop);
         player.cursor = CHUNK - 3000;
@@ -286,7 +286,7 @@ def test_errors_in_words(page, studio, folder):
     upload(page, words, big, noise)
     page.wait_for_function("() => document.querySelectorAll('.song-item.failed').length === 3")
     texts = " | ".join(page.locator(".song-item.failed .song-state").all_inner_texts())
-    assert "text, not sound" in texts and "larger than the studio takes" in texts, texts
+    assert "text, not sound" in texts and "larger than the studio accepts" in texts, texts
     page.locator(".song-item", has_text="noise.mp3").locator(".song-open").click()
     page.wait_for_selector("#song-error", state="visible")
     assert "could not be separated" in page.inner_text("#song-error")

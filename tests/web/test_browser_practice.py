@@ -127,7 +127,7 @@ def test_chunks_join_in_the_stretcher(page):
       const graph = new Graph(context, 2);
       const deck = await StretchDeck.load(graph, ['a', 'b'], rate);
       const lanes = (stem) => ({ gain: stem === 'a' ? 1 : 0, pan: 0 });
-      graph.apply({ out: 1, mix: 1, original: 0, standIn: 1, click: 0, lanes }, true);
+      graph.apply({ out: 1, mix: 1, original: 0, fallback: 1, click: 0, lanes }, true);
       const wave = (frame) => 0.4 * Math.sin(2 * Math.PI * 441 * frame / rate);
       deck.begin();
       for (let start = 0; start < 4 * count; start += count) {
@@ -174,7 +174,7 @@ def test_what_is_known_of_the_song(page, studio):
     page.evaluate("studio.mixer.seek(2.4)")
     page.click("#bar-here")
     assert page.evaluate("""() => { const { beats } = studio.mixer.practice;
-      return beats.times.filter((_, i) => beats.opensBar(i)).some((time) => Math.abs(time - 2.4) < 0.1); }""")
+      return beats.times.filter((_, i) => beats.isDownbeat(i)).some((time) => Math.abs(time - 2.4) < 0.1); }""")
 
 
 @pytest.mark.parametrize("tempo", [1, 0.8])
@@ -198,7 +198,7 @@ def test_clicks_fall_on_the_beats(page, studio, tempo):
         const since = (time - player.deck.audioTime(segment.time)) * player.pace.tempo;
         const songTime = segment.frame / player.rate + since;
         const nearest = practice.beats.after(songTime - 0.1);
-        const wrong = practice.beats.opensBar(nearest) === first ? 0 : 1;
+        const wrong = practice.beats.isDownbeat(nearest) === first ? 0 : 1;
         return Math.abs(practice.beats.times[nearest] - songTime) + wrong;
       });
     }""")

@@ -16,8 +16,8 @@ pytest.importorskip("httpx")
 from hyperstem import audio
 from hyperstem.audio import FORMATS
 from hyperstem.separation import batch
-from hyperstem.separation.stem_files import OutputSettings
-from hyperstem.web.api_mixes import TYPES
+from hyperstem.separation.output import OutputSettings
+from hyperstem.web.api_downloads import TYPES
 from hyperstem.web.sound.orders import LaneOrder, Order, Part
 from pictures import png
 from web_studio import HERE, RATE_HZ, Studio, song, studio_inside, write_song
@@ -231,7 +231,7 @@ def test_a_failing_download_is_told_in_words_and_can_be_ordered_again(tmp_path, 
             assert (await client.delete(f"/api/jobs/{job_id}")).status_code == 204  # does not wait for the download
             while runner.storage.path(job).exists():
                 await asyncio.sleep(0.02)
-            assert runner.mixes.waiting == 0
+            assert runner.downloads.waiting == 0
 
     asyncio.run(run())
 

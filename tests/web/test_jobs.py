@@ -14,7 +14,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
 
-from hyperstem.web.jobs.progress import Clock, overall
+from hyperstem.web.jobs.progress import EtaEstimator, overall
 from web_studio import HERE, Studio, write_song
 
 SLOW = {"HYPERSTEM_TEST_DELAY_S": "0.4"}
@@ -63,7 +63,7 @@ def test_progress_covers_the_phases():
     assert overall("preview", 10, 10) == overall("separating", 0, 10)
     assert overall("separating", 11, 10) == overall("finishing", 0, None) < 1
     assert overall("separating", 5, None) == overall("separating", 0, 1)
-    assert Clock().left(0.5) is None
+    assert EtaEstimator().remaining_s(0.5) is None
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hyperstem.errors import AudioError
 from hyperstem.web.sound.archive import stream_zip
 from hyperstem.web.sound.mix import Lane, blocks, pan_matrix, render, wav_bytes
-from hyperstem.web.sound.peaks import STEP, Outliner, coarser, outline
-from hyperstem.web.sound.spectrogram import FLOOR_DB, picture
-from hyperstem.web.sound.takes import Sound, TakeWriter, find_sound, raw_sound, read_outline, to_int16, wav_sound
+from hyperstem.web.sound.peaks import STEP, PeakBuilder, coarser, compute_peaks
+from hyperstem.web.sound.spectrogram import FLOOR_DB, spectrogram_levels
+from hyperstem.web.sound.takes import Sound, TakeWriter, find_sound, load_peaks, raw_sound, to_int16, wav_sound
 
 
 def noise(frames, channels=2, seed=0, level=8000):
@@ -33,14 +33,14 @@ def lane_of(path, samples, volume=1.0, pan=0.0):
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=8), st.integers(1, 3))
 def test_outline_in_blocks_is_that_of_the_whole(lengths, channels):
     whole = noise(sum(lengths), channels)
-    outliner = Outliner()
-    parts = [outliner.add(block) for block in np.split(whole, np.cumsum(lengths)[:-1])]
-    assert np.array_equal(np.concatenate([*parts, outliner.finish()]), outline(whole))
+    builder = PeakBuilder()
+    parts = [builder.add(block) for block in np.split(whole, np.cumsum(lengths)[:-1])]
+    assert np.array_equal(np.concatenate([*parts, builder.finish()]), compute_peaks(whole))
 
 
 def test_outline_holds_every_sample_and_a_coarser_one_too():
     samples = noise(STEP * 50 + 7)
-    fine = outline(samples)
+    fine = compute_peaks(samples)
     assert len(fine) == 51
     for factor in (1, 2, 16, 64):
         points = coarser(fine, factor)
@@ -51,8 +51,8 @@ def test_outline_holds_every_sample_and_a_coarser_one_too():
 
 
 def test_quiet_sound_is_seen_and_silence_is_flat():
-    assert outline(np.full((STEP, 1), 3, np.int16)).tolist() == [[1, 1]]
-    assert outline(np.zeros((STEP, 2), np.int16)).tolist() == [[0, 0]]
+    assert compute_peaks(np.full((STEP, 1), 3, np.int16)).tolist() == [[1, 1]]
+    assert compute_peaks(np.zeros((STEP, 2), np.int16)).tolist() == [[0, 0]]
 
 
 # Spectrogram
@@ -62,7 +62,7 @@ def test_quiet_sound_is_seen_and_silence_is_flat():
 def test_a_tone_stands_at_its_frequency(hz):
     rate, rows = 44100, 96
     tone = np.rint(np.sin(2 * np.pi * hz * np.arange(rate) / rate) * 32767).astype(np.int16)[:, None]
-    levels = picture(tone, rate, columns=20, rows=rows)
+    levels = spectrogram_levels(tone, rate, columns=20, rows=rows)
     assert levels.shape == (rows, 20)
     column = levels[:, 10]
     row = rows - 1 - column.argmax()  # the highest frequency comes first
@@ -74,8 +74,8 @@ def test_a_tone_stands_at_its_frequency(hz):
 
 
 def test_silence_is_black_and_a_single_sample_is_no_problem():
-    assert not picture(np.zeros((5000, 2), np.int16), 44100, 30, 40).any()
-    assert picture(np.ones((1, 1), np.int16), 8000, 3, 4).shape == (4, 3)
+    assert not spectrogram_levels(np.zeros((5000, 2), np.int16), 44100, 30, 40).any()
+    assert spectrogram_levels(np.ones((1, 1), np.int16), 8000, 3, 4).shape == (4, 3)
 
 
 # Mix
@@ -129,13 +129,13 @@ def test_growing_take_can_be_read_while_it_grows(tmp_path):
     assert np.array_equal(sound.read(5, 20), to_int16(wave)[5:25])
     assert np.array_equal(sound.read(STEP * 3, 500), to_int16(wave)[STEP * 3 :])
     assert sound.read(10**9, 5).shape == (0, 2)
-    assert len(read_outline(tmp_path, "preview", "bass", STEP, 0)) == 3
+    assert len(load_peaks(tmp_path, "preview", "bass", STEP, 0)) == 3
     writer.add({"bass": wave, "drums": wave})
     writer.close()
     assert raw_sound(tmp_path, "preview", "drums", 2).frames == 2 * wave.shape[1]
-    whole = outline(np.concatenate([to_int16(wave)] * 2))
-    assert np.array_equal(read_outline(tmp_path, "preview", "bass", STEP, 0), whole)
-    assert np.array_equal(read_outline(tmp_path, "preview", "bass", STEP * 2, 1), coarser(whole[2:], 2))
+    whole = compute_peaks(np.concatenate([to_int16(wave)] * 2))
+    assert np.array_equal(load_peaks(tmp_path, "preview", "bass", STEP, 0), whole)
+    assert np.array_equal(load_peaks(tmp_path, "preview", "bass", STEP * 2, 1), coarser(whole[2:], 2))
     assert find_sound(tmp_path, "preview", "vocals", 2, None) is None
 
 

@@ -391,7 +391,7 @@ def test_the_event_loop_does_not_wait_for_the_disk(tmp_path, wav, monkeypatch):
 
         return slow
 
-    for name in ("used_bytes", "delete_separated", "delete_job", "delete_takes", "full_size"):
+    for name in ("used_bytes", "delete_results", "delete_job", "delete_takes", "needed_bytes"):
         monkeypatch.setattr(disk, name, slowly(getattr(disk, name)))
 
     async def run():
@@ -432,7 +432,7 @@ def test_cleaning_goes_on_after_an_error(tmp_path, monkeypatch):
     async def run():
         async with studio_inside(tmp_path) as (_, runner):
             await until(lambda: len(calls) > 4)
-            assert runner.works
+            assert runner.is_alive
 
     asyncio.run(run())
 
@@ -459,6 +459,6 @@ def test_a_full_disk_is_told_in_words_and_the_queue_goes_on(tmp_path, wav, monke
             await client.post(f"/api/jobs/{job.id}/restart")
             await until(lambda: job.state == "done" and not runner._running)
             assert (await client.delete(f"/api/jobs/{job.id}")).status_code == 204
-            assert runner.works
+            assert runner.is_alive
 
     asyncio.run(run())

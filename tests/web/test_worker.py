@@ -17,7 +17,7 @@ from hyperstem.errors import AudioError
 from hyperstem.web.jobs import disk, process
 from hyperstem.web.jobs.store import Job
 from hyperstem.web.settings import StudioSettings
-from hyperstem.web.worker.limits import cause_of, too_slow
+from hyperstem.web.worker.limits import describe_exit, time_limit_message
 
 MIB = 1 << 20
 
@@ -34,7 +34,7 @@ def work(settings, tmp_path, take=None, request=None):
     async def keep(message):
         seen.append(message)
 
-    asyncio.run(process.work(settings, request or {"a": 1}, tmp_path / "log.txt", take or keep))
+    asyncio.run(process.run_worker(settings, request or {"a": 1}, tmp_path / "log.txt", take or keep))
     return seen
 
 
@@ -97,9 +97,9 @@ def test_a_worker_that_is_not_there(tmp_path):
 def test_limits_are_taken_on(tmp_path):
     code = """
 import json, os, resource
-from hyperstem.web.worker.limits import limit
+from hyperstem.web.worker.limits import limit_process
 before = os.nice(0)
-limit(2 << 30, 10.0, 5 << 20)
+limit_process(2 << 30, 10.0, 5 << 20)
 names = ("RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_CORE", "RLIMIT_NOFILE")
 print(json.dumps([os.nice(0) - before, *(resource.getrlimit(getattr(resource, name)) for name in names)]))
 """
@@ -112,23 +112,27 @@ print(json.dumps([os.nice(0) - before, *(resource.getrlimit(getattr(resource, na
 
 def test_causes_are_told_in_words(tmp_path):
     settings = StudioSettings(folder=tmp_path, time_limit_s=600)
-    assert cause_of(-signal.SIGXCPU, settings) == too_slow(settings) and "10 minutes" in too_slow(settings)
-    assert "quota" in cause_of(-signal.SIGXFSZ, settings)
-    assert "SIGSEGV" in cause_of(-signal.SIGSEGV, settings) and "memory" in cause_of(-signal.SIGKILL, settings)
-    assert "status 3" in cause_of(3, settings)
+    assert describe_exit(-signal.SIGXCPU, settings) == time_limit_message(
+        settings
+    ) and "10 minutes" in time_limit_message(settings)
+    assert "quota" in describe_exit(-signal.SIGXFSZ, settings)
+    assert "SIGSEGV" in describe_exit(-signal.SIGSEGV, settings) and "memory" in describe_exit(
+        -signal.SIGKILL, settings
+    )
+    assert "status 3" in describe_exit(3, settings)
 
 
 def test_what_a_song_takes_on_disk(tmp_path):
     job = Job(id="0" * 16, name="a", suffix=".wav", frames=1000, channels=2)
     (tmp_path / "source.wav").write_bytes(bytes(500))
-    assert disk.full_size(job, tmp_path, 10**6) == 500 + 1000 * 2 * 2 * 13
+    assert disk.needed_bytes(job, tmp_path, 10**6) == 500 + 1000 * 2 * 2 * 13
     job.stems = list("abcdef")
-    assert disk.full_size(job, tmp_path, 10**6) == 500 + 1000 * 2 * 2 * 19
+    assert disk.needed_bytes(job, tmp_path, 10**6) == 500 + 1000 * 2 * 2 * 19
     with pytest.raises(AudioError, match="quota"):
-        disk.full_size(job, tmp_path, 1000 * 2 * 2 * 19 - 1)
+        disk.needed_bytes(job, tmp_path, 1000 * 2 * 2 * 19 - 1)
     (tmp_path / "more").write_bytes(bytes(200_000))
-    assert disk.full_size(job, tmp_path, 10**6) == 200_500
-    assert disk.full_size(Job(id="0" * 16, name="a"), tmp_path / "nowhere", 10**6) == 0
+    assert disk.needed_bytes(job, tmp_path, 10**6) == 200_500
+    assert disk.needed_bytes(Job(id="0" * 16, name="a"), tmp_path / "nowhere", 10**6) == 0
 
 
 def test_only_named_files_are_deleted(tmp_path):

@@ -100,12 +100,12 @@ def _settings(args: argparse.Namespace) -> "tuple[StudioSettings, bool]":
     from hyperstem.web import tokens
     from hyperstem.web.settings import StudioSettings, default_folder, is_loopback
 
-    given = tokens.given(args.token_file)
+    given = tokens.read_token(args.token_file)
     needed = args.public_url is not None or not is_loopback(args.host)
     settings = StudioSettings(
         folder=args.folder or default_folder(),
         host=args.host,
-        token=given or (tokens.made() if needed else None),
+        token=given or (tokens.new_token() if needed else None),
         public_url=args.public_url,
         model=args.model,
         running=args.jobs,

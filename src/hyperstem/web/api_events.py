@@ -1,14 +1,14 @@
-"""The jobs as they change, as server-sent events."""
+"""Changes of the jobs, as server-sent events."""
 
 import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException
 from fastapi.responses import StreamingResponse
 
-from hyperstem.web.api_jobs import JobId, body, find_job, runner_of
+from hyperstem.web.api_jobs import CurrentJob, CurrentRunner, body
 from hyperstem.web.guard import Receive, Scope, Send
 from hyperstem.web.jobs.runner import Runner
 from hyperstem.web.jobs.store import Job
@@ -16,9 +16,9 @@ from hyperstem.web.schema import errors
 
 HEARTBEAT_S = 15.0
 EVENTS_EVERY_S = 0.1
-MAX_LISTENERS = 200
+MAX_SUBSCRIBERS = 200
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
-"""The second keeps nginx from collecting events before it passes them on."""
+"""The second stops nginx from buffering events."""
 EVENT_STREAM = {
     200: {
         "description": "`event: job`, `data:` the job as JSON, at every change.",
@@ -30,26 +30,25 @@ router = APIRouter(tags=["jobs"])
 
 
 @router.get("/jobs/{job_id}/events", response_class=StreamingResponse, responses={**EVENT_STREAM, **errors(404, 429)})
-async def job_events(request: Request, job_id: JobId) -> StreamingResponse:
-    """Follows one job as server-sent events, until it has ended."""
-    job = find_job(request, job_id)
-    return _event_stream(_follow_one(runner_of(request), job), runner_of(request))
+async def job_events(runner: CurrentRunner, job: CurrentJob) -> StreamingResponse:
+    """Follows one job as server-sent events until it ends."""
+    return _event_stream(_follow_one(runner, job), runner)
 
 
 @router.get("/events", response_class=StreamingResponse, responses={**EVENT_STREAM, **errors(429)})
-async def all_events(request: Request) -> StreamingResponse:
+async def all_events(runner: CurrentRunner) -> StreamingResponse:
     """Follows all jobs as server-sent events: `known` with their ids, then `job` and `removed` (an id)."""
-    return _event_stream(_follow_all(runner_of(request)), runner_of(request))
+    return _event_stream(_follow_all(runner), runner)
 
 
 def _event_stream(events: AsyncIterator[str], runner: Runner) -> StreamingResponse:
-    if runner.listeners >= MAX_LISTENERS:
-        raise HTTPException(429, "too many listen already", {"retry-after": "30"})
+    if len(runner.subscribers) >= MAX_SUBSCRIBERS:
+        raise HTTPException(429, "too many clients follow events already", {"retry-after": "30"})
     return _Events(events, media_type="text/event-stream", headers=HEADERS)
 
 
 class _Events(StreamingResponse):
-    """Has its generator end with it, so that nobody is counted as listening who is gone."""
+    """Closes its generator when the client leaves, so that the subscription ends too."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -59,7 +58,7 @@ class _Events(StreamingResponse):
 
 
 async def _wait(changed: asyncio.Event) -> bool:
-    """Waits for a change, False when none came in a while; changes in quick succession count as one."""
+    """Waits for a change; False after a heartbeat without one. Changes in quick succession count as one."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(changed.wait(), HEARTBEAT_S)
         await asyncio.sleep(EVENTS_EVERY_S)
@@ -70,7 +69,7 @@ async def _wait(changed: asyncio.Event) -> bool:
 
 async def _follow_one(runner: Runner, job: Job) -> AsyncIterator[str]:
     last = ""
-    with runner.listen() as changed:
+    with runner.subscribers.subscribe() as changed:
         while not runner.stopping:
             if runner.jobs.get(job.id) is None:
                 yield _event("removed", json.dumps(job.id))
@@ -87,7 +86,7 @@ async def _follow_one(runner: Runner, job: Job) -> AsyncIterator[str]:
 
 async def _follow_all(runner: Runner) -> AsyncIterator[str]:
     sent: dict[str, str] = {}
-    with runner.listen() as changed:
+    with runner.subscribers.subscribe() as changed:
         yield "retry: 1000\n\n" + _event("known", json.dumps([job.id for job in runner.jobs]))
         while not runner.stopping:
             now = {job.id: body(runner, job) for job in runner.jobs}

@@ -1,9 +1,9 @@
-"""The job API: send a song, follow it, cancel, restart, remove."""
+"""The job API: upload a song, follow it, cancel, restart, remove."""
 
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
 
 from hyperstem.separation.quality import QUALITIES, Quality
 from hyperstem.web.jobs import disk
@@ -24,11 +24,7 @@ UPLOAD_BODY = {
                 "type": "object",
                 "required": ["file"],
                 "properties": {
-                    "file": {
-                        "type": "string",
-                        "format": "binary",
-                        "description": "The song, in any common sound format.",
-                    },
+                    "file": {"type": "string", "format": "binary", "description": "The song, in any common format."},
                     "quality": {"type": "string", "enum": list(QUALITIES), "default": "full"},
                 },
             }
@@ -37,17 +33,23 @@ UPLOAD_BODY = {
 }
 
 
-def runner_of(request: Request) -> Runner:
+async def current_runner(request: Request) -> Runner:
     """The application's runner."""
     return request.app.state.runner
 
 
-def find_job(request: Request, job_id: str) -> Job:
-    """The job of that id, or 404."""
-    job = runner_of(request).jobs.get(job_id)
+CurrentRunner = Annotated[Runner, Depends(current_runner)]
+
+
+async def current_job(runner: CurrentRunner, job_id: JobId) -> Job:
+    """The job of that id; 404 if there is none."""
+    job = runner.jobs.get(job_id)
     if job is None:
         raise HTTPException(404, f"there is no job {job_id}")
     return job
+
+
+CurrentJob = Annotated[Job, Depends(current_job)]
 
 
 def view(runner: Runner, job: Job) -> JobView:
@@ -56,21 +58,20 @@ def view(runner: Runner, job: Job) -> JobView:
 
 
 def body(runner: Runner, job: Job) -> str:
-    """The job as JSON, made once for all who listen."""
+    """The job as JSON, serialised once for all subscribers."""
     key = job.revision, runner.position(job)
-    if (kept := runner.bodies.get(job.id)) and kept[0] == key:
-        return kept[1]
+    if (cached := runner.json_cache.get(job.id)) and cached[0] == key:
+        return cached[1]
     text = view(runner, job).model_dump_json()
-    runner.bodies[job.id] = key, text
+    runner.json_cache[job.id] = key, text
     return text
 
 
 @router.post(
     "/jobs", status_code=201, responses=errors(400, 408, 413, 415, 429, 507), openapi_extra={"requestBody": UPLOAD_BODY}
 )
-async def create_job(request: Request, response: Response) -> JobView:
-    """Takes a song and queues it. Preview stems can be heard first; those in the quality asked for replace them."""
-    runner = runner_of(request)
+async def create_job(request: Request, response: Response, runner: CurrentRunner) -> JobView:
+    """Uploads a song and queues it. Preview stems are available first; stems in the requested quality replace them."""
     if runner.waiting >= runner.settings.waiting:
         raise _too_many(runner)
     job = Job(id=new_id(), name="", state="uploading")
@@ -80,7 +81,7 @@ async def create_job(request: Request, response: Response) -> JobView:
         runner.submit(job)
     except OSError as error:
         await runner.storage.forget(job)
-        raise HTTPException(507, f"the studio's disk does not take this song: {error.strerror}") from None
+        raise HTTPException(507, f"the studio cannot store this song: {error.strerror}") from None
     except BaseException:
         await runner.storage.forget(job)
         raise
@@ -95,14 +96,12 @@ def _too_many(runner: Runner) -> HTTPException:
 
 
 async def _receive(request: Request, runner: Runner, job: Job) -> None:
-    """Streams the song to its place; the disk quota is held before a byte is written."""
+    """Streams the song to disk; its space is reserved before a byte is written."""
     storage, limit = runner.storage, runner.settings.max_upload_bytes
 
     async def reserve(size: int) -> None:
         if size > storage.ledger.get(job.id) and not await storage.claim(job, size):
-            raise UploadError(
-                507, "the studio's disk quota is used up, and no song that has ended is left to go for it"
-            )
+            raise UploadError(507, "the studio's disk quota is used up, and no finished song is left to delete")
 
     storage.jobs.save(job)
     upload = await receive(request, storage.path(job) / disk.UPLOAD, limit, reserve)
@@ -114,25 +113,23 @@ async def _receive(request: Request, runner: Runner, job: Job) -> None:
 
 
 @router.get("/jobs", responses=errors())
-async def list_jobs(request: Request) -> list[JobView]:
+async def list_jobs(runner: CurrentRunner) -> list[JobView]:
     """All jobs, oldest first."""
-    runner = runner_of(request)
     return [view(runner, job) for job in runner.jobs]
 
 
 @router.get("/jobs/{job_id}", responses=errors(404))
-async def read_job(request: Request, job_id: JobId) -> JobView:
+async def read_job(runner: CurrentRunner, job: CurrentJob) -> JobView:
     """One job."""
-    return view(runner_of(request), find_job(request, job_id))
+    return view(runner, job)
 
 
 @router.delete("/jobs/{job_id}", responses={204: {"description": "It had ended; it is removed."}, **errors(404)})
-async def delete_job(request: Request, job_id: JobId) -> JobView:
-    """Cancels a job that waits or runs (200, its state is then `cancelled`); removes one that has ended (204).
+async def delete_job(runner: CurrentRunner, job: CurrentJob) -> JobView:
+    """Cancels a queued or running job (200, its state is then `cancelled`); removes one that has ended (204).
 
-    A removed job can be brought back with `restore` for some seconds (`undo_s` of `GET /studio`); then its files go.
+    `restore` brings back a removed job for some seconds (`undo_s` of `GET /studio`); then its files are deleted.
     """
-    runner, job = runner_of(request), find_job(request, job_id)
     if job.ended:
         runner.remove(job)
         return Response(status_code=204)  # type: ignore[return-value]
@@ -141,32 +138,29 @@ async def delete_job(request: Request, job_id: JobId) -> JobView:
 
 
 @router.post("/jobs/{job_id}/restore", responses=errors(404))
-async def restore_job(request: Request, job_id: JobId) -> JobView:
+async def restore_job(runner: CurrentRunner, job_id: JobId) -> JobView:
     """Brings back a job that was just removed."""
-    runner = runner_of(request)
     job = runner.jobs.get_removed(job_id)
     if job is not None:
         runner.restore(job)
-    return view(runner, job or find_job(request, job_id))
+    return view(runner, job or await current_job(runner, job_id))
 
 
 @router.post("/jobs/{job_id}/cancel", responses=errors(404))
-async def cancel_job(request: Request, job_id: JobId) -> JobView:
-    """Cancels a job that waits or runs; one that has ended meanwhile stays as it is."""
-    runner, job = runner_of(request), find_job(request, job_id)
+async def cancel_job(runner: CurrentRunner, job: CurrentJob) -> JobView:
+    """Cancels a queued or running job; one that has already ended stays as it is."""
     if not job.ended:
         await runner.cancel(job)
     return view(runner, job)
 
 
 @router.post("/jobs/{job_id}/restart", responses=errors(404, 409, 429))
-async def restart_job(request: Request, job_id: JobId, quality: Annotated[Quality | None, Query()] = None) -> JobView:
-    """Separates a song that has ended once more, in another quality if one is given."""
-    runner, job = runner_of(request), find_job(request, job_id)
+async def restart_job(
+    runner: CurrentRunner, job: CurrentJob, quality: Annotated[Quality | None, Query()] = None
+) -> JobView:
+    """Separates an ended song again, in another quality if one is given."""
     if not job.ended or not runner.storage.source(job).exists():
-        raise HTTPException(
-            409, f"this job is {job.state}; only one that has ended and kept its upload can be restarted"
-        )
+        raise HTTPException(409, f"this job is {job.state}; only an ended job with its upload can be restarted")
     if runner.waiting >= runner.settings.waiting:
         raise _too_many(runner)
     runner.restart(job, quality)
@@ -174,15 +168,7 @@ async def restart_job(request: Request, job_id: JobId, quality: Annotated[Qualit
 
 
 @router.get("/studio", tags=["studio"], responses=errors())
-async def studio(request: Request) -> Limits:
-    """What this studio accepts."""
-    settings = runner_of(request).settings
-    return Limits(
-        version=version("hyperstem"),
-        model=settings.model,
-        max_upload_bytes=settings.max_upload_bytes,
-        max_length_s=settings.max_length_s,
-        running=settings.running,
-        waiting=settings.waiting,
-        undo_s=settings.undo_s,
-    )
+async def studio(runner: CurrentRunner) -> Limits:
+    """Limits of this studio."""
+    limits: dict[str, Any] = {name: getattr(runner.settings, name, None) for name in Limits.model_fields}
+    return Limits(**{**limits, "version": version("hyperstem")})

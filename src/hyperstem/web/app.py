@@ -1,4 +1,4 @@
-"""The studio's web application: pages, job API, and the sound of the jobs."""
+"""The studio's web application: pages and API."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -12,30 +12,26 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from hyperstem.web import api_analysis, api_events, api_jobs, api_mixes, api_sound, pages
+from hyperstem.web import api_analysis, api_downloads, api_events, api_jobs, api_sound, pages
 from hyperstem.web.guard import Guard
 from hyperstem.web.jobs.runner import Runner
 from hyperstem.web.metrics import Metrics
+from hyperstem.web.middleware import AccessLog, HeadRequests
 from hyperstem.web.schema import TOKEN
 from hyperstem.web.settings import StudioSettings
 from hyperstem.web.uploads import UploadError
-from hyperstem.web.watch import Head, Watch
 
 STATIC = Path(__file__).parent / "static"
 
 DESCRIPTION = """Separate songs into stems and listen to them.
 
-Send a song with `POST /api/v1/jobs`, follow it with `GET /api/v1/jobs/{id}` or its events, and fetch its stems when its
-state is `done`. Every refusal is JSON: `{"error": "why, in words"}`. Where the studio was started with a token, send it
-as `Authorization: Bearer TOKEN`."""
+Upload a song with `POST /api/v1/jobs`, follow it with `GET /api/v1/jobs/{id}` or its events, and fetch its stems when
+its state is `done`. Errors are JSON: `{"error": "the reason"}`. If the studio was started with a token, send it as
+`Authorization: Bearer TOKEN`."""
 
 
 def create_app(settings: StudioSettings) -> FastAPI:
-    """The studio as an ASGI application; its jobs start and stop with its lifespan.
-
-    Raises:
-        ConfigError: the folder's list of songs cannot be read.
-    """
+    """The studio as an ASGI application; its queue starts and stops with it."""
     runner = Runner(settings)
 
     @contextlib.asynccontextmanager
@@ -57,12 +53,12 @@ def create_app(settings: StudioSettings) -> FastAPI:
         license_info={"name": "MIT"},
     )
     app.state.settings, app.state.runner, app.state.metrics = settings, runner, Metrics(runner)
-    sounds = (api_mixes.router, api_sound.router, api_analysis.router)
+    sounds = (api_downloads.router, api_sound.router, api_analysis.router)
     for router in (api_jobs.router, api_events.router, *sounds):
         app.include_router(router, prefix="/api/v1", dependencies=[Security(TOKEN)])
         app.include_router(router, prefix="/api", include_in_schema=False)
-    description = next(route for route in app.routes if isinstance(route, Route) and route.path == app.openapi_url)
-    app.add_route("/api/openapi.json", description.endpoint, include_in_schema=False)
+    schema = next(route for route in app.routes if isinstance(route, Route) and route.path == app.openapi_url)
+    app.add_route("/api/openapi.json", schema.endpoint, include_in_schema=False)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_exception_handler(HTTPException, _http_error)
@@ -70,8 +66,8 @@ def create_app(settings: StudioSettings) -> FastAPI:
     app.add_exception_handler(UploadError, _upload_error)
     app.add_exception_handler(Exception, _internal_error)
     app.add_middleware(Guard, settings=settings)
-    app.add_middleware(Head)
-    app.add_middleware(Watch, metrics=app.state.metrics)
+    app.add_middleware(HeadRequests)
+    app.add_middleware(AccessLog, metrics=app.state.metrics)
     return app
 
 
@@ -93,9 +89,9 @@ async def _value_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _upload_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UploadError)
-    # What remains of the upload is not read: the connection cannot be used again.
+    # The rest of the upload is not read, so the connection cannot be reused.
     return _json_error(error.status, str(error), {"connection": "close"})
 
 
 async def _internal_error(request: Request, error: Exception) -> JSONResponse:
-    return _json_error(500, "the studio met an internal error; its log says more")
+    return _json_error(500, "internal error; the studio's log has the details")

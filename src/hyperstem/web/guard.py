@@ -1,4 +1,4 @@
-"""Who may ask: the right Host, no other site's Origin, the token where there is one; the headers of every answer."""
+"""Access control: checks Host, Origin and token of every request, and adds security headers to every response."""
 
 import asyncio
 import functools
@@ -22,17 +22,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 WRONG_TOKEN_S = 0.5
-"""Guessing takes time."""
+"""Delay after a wrong token, against guessing."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 UPLOAD_PATHS = ("/api/v1/jobs", "/api/jobs")
 SMALL_BODY_BYTES = 64 << 10
-"""What a request that is no upload may hold."""
+"""Largest body of a request that is not an upload."""
 OPEN_PATHS = ("/api/v1/session", "/api/session")
-"""Paths under /api/ that need no token."""
+"""Paths under /api/ without a token."""
 SECRET_PATHS = ("/metrics",)
-"""Paths elsewhere that need it."""
+"""Paths outside /api/ that need the token."""
 HOME_ENDINGS = (".local", ".lan", ".home", ".internal", ".localdomain", ".home.arpa", ".fritz.box", ".speedport.ip")
-"""What names end with that routers and Multicast DNS give out in a house; nobody can register one outside."""
+"""Endings of host names that home routers and multicast DNS assign; nobody can register them publicly."""
 
 HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -45,9 +45,9 @@ HEADERS = {
 
 
 def content_policy(nonce: str) -> str:
-    """The Content-Security-Policy: everything from this server, no inline script; styles inline only with `nonce`.
+    """The Content-Security-Policy: everything from this server, no inline scripts, inline styles only with `nonce`.
 
-    WebAssembly may be compiled: the time stretcher is made of it. That allows no evaluation of JavaScript.
+    WebAssembly is allowed, for the time stretcher; `eval` is not.
     """
     return (
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; "
@@ -57,17 +57,16 @@ def content_policy(nonce: str) -> str:
 
 
 def host_name(header: str) -> str:
-    """The name in a Host header, without its port, in lower case; empty when it is not well-formed."""
+    """The name in a Host header, without its port, in lower case; empty if it is malformed."""
     match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?", header.strip())
     return match[1].strip("[]").lower() if match else ""
 
 
 def host_is_allowed(header: str, settings: StudioSettings) -> bool:
-    """Whether a request with that Host header was meant for this studio.
+    """Whether the Host header names this studio; this stops DNS rebinding.
 
-    A page elsewhere that rebinds its own domain name to this computer's address sends that name: only names of this
-    computer pass, the public URL's, and, when other computers may ask, plain addresses, which cannot be rebound. With
-    a token, which such a page does not have, the names of a home network pass too.
+    Allowed are this computer's names, the public URL's, and, if other computers have access, IP addresses, which cannot
+    be rebound. With a token, which an attacker's page does not have, names of a home network are allowed too.
     """
     name = host_name(header)
     if not name:
@@ -82,7 +81,7 @@ def host_is_allowed(header: str, settings: StudioSettings) -> bool:
 
 
 def origin_is_allowed(origin: str, host: str, settings: StudioSettings) -> bool:
-    """Whether a page from `origin` may ask: one of this studio's own, as it is called here or in public."""
+    """Whether `origin` is this studio, under the request's host name or its public URL."""
     scheme, _, rest = origin.partition("://")
     if scheme not in ("http", "https"):
         return False
@@ -93,7 +92,7 @@ def origin_is_allowed(origin: str, host: str, settings: StudioSettings) -> bool:
 
 
 def _authority(scheme: str, authority: str) -> str:
-    """Host and port in one form: lower case, without the scheme's own port."""
+    """Host and port, normalised: lower case, without the scheme's default port."""
     return authority.strip().lower().removesuffix({"http": ":80", "https": ":443"}[scheme])
 
 
@@ -116,47 +115,47 @@ def _own_names() -> frozenset[str]:
 
 
 class Guard:
-    """ASGI middleware: refuses what must not come in, and adds the safety headers to what goes out."""
+    """ASGI middleware: refuses forbidden requests, and adds security headers to responses."""
 
     def __init__(self, app: App, settings: StudioSettings) -> None:
         self.app, self.settings = app, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers or passes on one request."""
+        """Refuses a request or passes it on."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
         nonce = secrets.token_urlsafe(16)
         scope.setdefault("state", {})["nonce"] = nonce
-        path = self._below_base(scope)
+        path = self._strip_base(scope)
         headers = {name.lower(): value.decode("latin-1") for name, value in reversed(scope["headers"])}
 
-        async def guarded(message: MutableMapping[str, Any]) -> None:
+        async def send_secured(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": self._with_safety(message.get("headers", []), nonce)}
+                message = {**message, "headers": self._secured(message.get("headers", []), nonce)}
             await send(message)
 
-        if not path:  # a sub path without its last slash, on which the page's own addresses would not hold
+        if not path:  # without its last slash, the page's relative addresses would be wrong
             location = [(b"location", f"{self.settings.base}/".encode()), (b"content-length", b"0")]
-            await guarded({"type": "http.response.start", "status": 308, "headers": location})
-            await guarded({"type": "http.response.body", "body": b""})
+            await send_secured({"type": "http.response.start", "status": 308, "headers": location})
+            await send_secured({"type": "http.response.body", "body": b""})
         elif refusal := self._refusal(scope, path, headers):
             if refusal[0] == 401 and _given_token(scope, headers):
                 await asyncio.sleep(WRONG_TOKEN_S)
-            await _answer(guarded, *refusal)
+            await _answer(send_secured, *refusal)
         else:
-            await self.app(scope, receive, guarded)
+            await self.app(scope, receive, send_secured)
 
-    def _below_base(self, scope: Scope) -> str:
-        """The path below the sub path, which a proxy may have taken off or not; `scope` has it afterwards."""
+    def _strip_base(self, scope: Scope) -> str:
+        """The path below the public URL's, which a proxy may have removed; `scope` then contains both."""
         path, base = scope["path"], self.settings.base
         if base and not path.startswith(base + "/") and path != base:
             scope["path"] = base + path
         scope["root_path"] = base
         return scope["path"].removeprefix(base)
 
-    def _with_safety(self, headers: list[tuple[bytes, bytes]], nonce: str) -> list[tuple[bytes, bytes]]:
+    def _secured(self, headers: list[tuple[bytes, bytes]], nonce: str) -> list[tuple[bytes, bytes]]:
         extra = {**HEADERS, b"content-security-policy": content_policy(nonce).encode()}
         if not any(name.lower() == b"cache-control" for name, _ in headers):
             extra[b"cache-control"] = b"no-store"
@@ -165,22 +164,20 @@ class Guard:
     def _refusal(self, scope: Scope, path: str, headers: dict[bytes, str]) -> tuple[int, str] | None:
         host = headers.get(b"host", "")
         if not host_is_allowed(host, self.settings):
-            return 403, f"this studio does not answer to the host name {host_name(host) or '(none)'!r}"
+            return 403, f"this studio does not serve the host name {host_name(host) or '(none)'!r}"
         origin = headers.get(b"origin")
-        if origin is not None and not origin_is_allowed(origin, host, self.settings):
-            return 403, "requests from other sites are refused"
-        site = headers.get(b"sec-fetch-site", "none")
-        crosses = site not in ("none", "same-origin")
-        if crosses and (scope["method"] not in SAFE_METHODS or path.startswith("/api/")):
+        foreign = origin is not None and not origin_is_allowed(origin, host, self.settings)
+        cross_site = headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin")
+        if foreign or (cross_site and (scope["method"] not in SAFE_METHODS or path.startswith("/api/"))):
             return 403, "requests from other sites are refused"
         secret = (path.startswith("/api/") and path not in OPEN_PATHS) or path in SECRET_PATHS
         if self.settings.token and secret and not token_is_right(self.settings, _given_token(scope, headers)):
             return 401, "a token is needed: send it as 'Authorization: Bearer TOKEN'"
         if path not in UPLOAD_PATHS:
             if b"transfer-encoding" in headers:
-                return 411, "say the length of the request's body"
+                return 411, "the request needs a content-length header"
             if int(headers.get(b"content-length", "0") or 0) > SMALL_BODY_BYTES:
-                return 413, f"this request may hold {SMALL_BODY_BYTES} bytes at most"
+                return 413, f"the body of this request may have at most {SMALL_BODY_BYTES} bytes"
         return None
 
 
@@ -190,7 +187,7 @@ def token_is_right(settings: StudioSettings, given: str) -> bool:
 
 
 def cookie_name(scope: Scope) -> str:
-    """Of the token's cookie: browsers share cookies between the ports of a host, and two studios may run."""
+    """Name of the token's cookie; it contains the port, because browsers share cookies between the ports of a host."""
     return f"hyperstem_token_{(scope.get('server') or ('', 0))[1]}"
 
 

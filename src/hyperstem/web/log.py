@@ -1,4 +1,4 @@
-"""What the studio says about itself while it runs: lines for people, or JSON for machines, on standard error."""
+"""Logging to standard error, as text or JSON."""
 
 import json
 import logging
@@ -10,10 +10,10 @@ FORMATS = ("text", "json")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, and the fields that came with the record."""
+    """One JSON object per line: time (UTC), level, logger, message, and the record's extra fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line."""
+        """The record as one line."""
         values: dict[str, Any] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
@@ -27,11 +27,11 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up(level: str, style: Literal["text", "json"]) -> None:
-    """Has every log of this process written to standard error.
+    """Sends all logs of this process to standard error.
 
     Args:
-        level: the least that is written, of `LEVELS`. Requests and the life of songs are "info".
-        style: how.
+        level: the lowest level written, one of `LEVELS`; requests and changes of jobs are "info".
+        style: "text" or "json".
     """
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: requests, songs, disk, and this process."""
+"""Metrics for Prometheus: requests, songs, disk, and this process."""
 
 import shutil
 from collections import Counter
@@ -18,31 +18,33 @@ BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0, 60.0)
 STATES = ("queued", "running", "done", "failed", "cancelled")
 
 
-class _Songs(Collector):
-    """Reads the figures of a runner when they are asked for."""
+class _RunnerCollector(Collector):
+    """Reads a runner's metrics on request."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
     def collect(self) -> Iterator[Metric]:
-        """The figures as they are now."""
+        """The current values."""
         runner, storage = self._runner, self._runner.storage
         states: Counter[str] = Counter(job.state for job in runner.jobs)
-        yield _by_state(GaugeMetricFamily("hyperstem_jobs", "Songs that are there now.", labels=["state"]), states)
-        ended = CounterMetricFamily("hyperstem_jobs_ended", "Songs that ended since the start.", labels=["state"])
+        yield _by_state(GaugeMetricFamily("hyperstem_jobs", "Songs in the list.", labels=["state"]), states)
+        ended = CounterMetricFamily(
+            "hyperstem_jobs_ended", "Songs that ended since the studio started.", labels=["state"]
+        )
         yield _by_state(ended, runner.ended)
-        yield CounterMetricFamily("hyperstem_separated_seconds", "Length of the songs separated.", runner.separated_s)
-        yield CounterMetricFamily("hyperstem_separating_seconds", "Time that they took.", runner.separating_s)
+        yield CounterMetricFamily("hyperstem_separated_seconds", "Length of the separated songs.", runner.separated_s)
+        yield CounterMetricFamily("hyperstem_separating_seconds", "Time spent on separation.", runner.separating_s)
         gauges = {
-            "hyperstem_uploads": ("Uploads that are coming in.", runner.uploading),
-            "hyperstem_listeners": ("Pages and scripts that follow events.", runner.listeners),
-            "hyperstem_downloads_waiting": ("Downloads that are being made or wait.", runner.mixes.waiting),
-            "hyperstem_disk_held_bytes": ("Disk space held for songs.", storage.ledger.total),
-            "hyperstem_disk_quota_bytes": ("Disk space that songs may take.", storage.ledger.quota_bytes),
+            "hyperstem_uploads": ("Uploads in progress.", runner.uploading),
+            "hyperstem_listeners": ("Clients that follow events.", len(runner.subscribers)),
+            "hyperstem_downloads_waiting": ("Downloads in the queue.", runner.downloads.waiting),
+            "hyperstem_disk_held_bytes": ("Disk space reserved for songs.", storage.ledger.total),
+            "hyperstem_disk_quota_bytes": ("Disk quota of all songs.", storage.ledger.quota_bytes),
             "hyperstem_disk_free_bytes": ("Free space on the disk.", shutil.disk_usage(storage.jobs.folder).free),
         }
-        for name, (words, value) in gauges.items():
-            yield GaugeMetricFamily(name, words, value)
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(name, text, value)
 
 
 def _by_state(family: GaugeMetricFamily | CounterMetricFamily, counts: Counter[str]) -> Metric:
@@ -52,28 +54,19 @@ def _by_state(family: GaugeMetricFamily | CounterMetricFamily, counts: Counter[s
 
 
 class Metrics:
-    """The figures of one studio."""
+    """The metrics of one studio."""
 
     def __init__(self, runner: Runner) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Songs(runner))
+        self._registry.register(_RunnerCollector(runner))
         ProcessCollector(registry=self._registry)
-        self._requests = CounterMetric(
-            "hyperstem_http_requests",
-            "Requests answered.",
-            ["method", "route", "status"],
-            registry=self._registry,
-        )
-        self._first_byte = HistogramMetric(
-            "hyperstem_http_first_byte_seconds",
-            "Time until an answer began.",
-            ["route"],
-            buckets=BUCKETS_S,
-            registry=self._registry,
-        )
+        labels = ["method", "route", "status"]
+        self._requests = CounterMetric("hyperstem_http_requests", "Requests.", labels, registry=self._registry)
+        name, text = "hyperstem_http_first_byte_seconds", "Time to the first byte of the response."
+        self._first_byte = HistogramMetric(name, text, ["route"], buckets=BUCKETS_S, registry=self._registry)
 
     def count(self, scope: Scope, status: int, first_s: float | None) -> None:
-        """Takes in one request, by the route below /api/v1 that it met: addresses themselves would be without end."""
+        """Counts one request by its route below /api/v1; addresses would give an unlimited number of series."""
         path = getattr(scope.get("route"), "path", "")
         route = path.removeprefix("/api").removeprefix("/v1") or "other"
         method = scope["method"] if scope["method"] in METHODS else "other"
@@ -82,5 +75,5 @@ class Metrics:
             self._first_byte.labels(route).observe(first_s)
 
     def text(self) -> bytes:
-        """All figures in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

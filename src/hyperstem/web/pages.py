@@ -1,4 +1,4 @@
-"""The pages: the studio itself, the description of its API, and the exchange of the token for a cookie."""
+"""The pages: the studio, the API reference, health, metrics, and the exchange of the token for a cookie."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ def _keep_token(request: Request, response: Response, token: str) -> None:
 
 
 async def _is_right(request: Request, token: str) -> bool:
-    """Whether `token` is the studio's; to tell that it is not takes a while."""
+    """Whether `token` is the studio's; delays the answer if not."""
     right = token.isascii() and token_is_right(request.app.state.settings, token)
     if not right:
         await asyncio.sleep(WRONG_TOKEN_S)
@@ -49,7 +49,7 @@ async def _is_right(request: Request, token: str) -> bool:
 
 @router.get("/", include_in_schema=False)
 async def index(request: Request, token: str | None = None) -> Response:
-    """The studio; with ``?token=`` the token is kept in a cookie and taken out of the address."""
+    """The studio; ``?token=`` moves the token from the address to a cookie."""
     if token is None or request.app.state.settings.token is None or not await _is_right(request, token):
         return _page("index.html", request)
     response = RedirectResponse(f"{request.scope['root_path']}/", 303)
@@ -60,24 +60,24 @@ async def index(request: Request, token: str | None = None) -> Response:
 @router.get("/docs", include_in_schema=False)
 @router.get("/api", include_in_schema=False)
 def api_description(request: Request) -> HTMLResponse:
-    """The API, described from its OpenAPI document."""
+    """The API reference."""
     return _page("docs.html", request)
 
 
 @router.get("/favicon.ico", include_in_schema=False)
 def favicon() -> Response:
-    """The studio's sign."""
+    """The icon."""
     return Response((PAGES / "icon.svg").read_bytes(), media_type="image/svg+xml")
 
 
-@router.get("/healthz", tags=["studio"], responses={503: {"model": Health, "description": "It does not work."}})
+@router.get("/healthz", tags=["studio"], responses={503: {"model": Health, "description": "It is not healthy."}})
 def health(request: Request, response: Response) -> Health:
-    """Whether the studio works: its queue runs and its folder can be written. Needs no token."""
+    """Whether the studio is healthy: its queue runs and its folder is writable. Needs no token."""
     runner: Runner = request.app.state.runner
-    if runner.stopping or not runner.works:
+    if not runner.is_alive:
         status = "the queue has stopped"
     elif not os.access(runner.jobs.folder, os.W_OK):
-        status = "the studio's folder cannot be written"
+        status = "the studio's folder is not writable"
     else:
         return Health(status="ok")
     response.status_code = 503
@@ -85,14 +85,10 @@ def health(request: Request, response: Response) -> Health:
 
 
 @router.get(
-    "/metrics",
-    tags=["studio"],
-    response_class=PlainTextResponse,
-    responses=errors(),
-    dependencies=[Security(TOKEN)],
+    "/metrics", tags=["studio"], response_class=PlainTextResponse, responses=errors(), dependencies=[Security(TOKEN)]
 )
 def metrics(request: Request) -> Response:
-    """Figures for Prometheus."""
+    """Metrics for Prometheus."""
     return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 

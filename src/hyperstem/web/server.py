@@ -20,21 +20,21 @@ SHORT_TOKEN = 16
 
 
 def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool, show_token: bool = True) -> int:
-    """Serves the studio until interrupted; prints its address once it can be opened.
+    """Serves the studio until interrupted; prints its address once the port is open.
 
     Args:
-        settings: where and what to serve.
+        settings: the studio's settings.
         ports: ports to try in turn, 0 for any free one.
         open_browser: whether to open the page.
-        show_token: whether the address that is printed carries the token.
+        show_token: whether the printed address contains the token.
 
     Raises:
-        ConfigError: another studio uses the folder, or its list of songs cannot be read.
+        ConfigError: another studio uses the folder.
         OSError: no port is free.
     """
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again once all is in order
-    with contextlib.suppress(KeyboardInterrupt), _sole_use(settings.folder), _listen(settings.host, ports) as listener:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again after its shutdown
+    with contextlib.suppress(KeyboardInterrupt), _locked(settings.folder), _listen(settings.host, ports) as listener:
         url = page_url(settings, listener.getsockname()[1])
         config = uvicorn.Config(
             create_app(settings),
@@ -48,10 +48,8 @@ def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool, sh
         shown = url if show_token else url.partition("?")[0]
         print(f"hyperstem studio: {shown} (Ctrl-C ends it)", flush=True)
         if settings.token and len(settings.token) < SHORT_TOKEN:
-            print(
-                f"note: the token has {len(settings.token)} characters; {SHORT_TOKEN} or more are harder to guess",
-                flush=True,
-            )
+            count = len(settings.token)
+            print(f"note: the token has {count} characters; {SHORT_TOKEN} or more are harder to guess", flush=True)
         with _opened(url, settings.folder, open_browser):
             _Server(config).run(sockets=[listener])
     return 0
@@ -59,8 +57,8 @@ def serve(settings: StudioSettings, ports: Sequence[int], open_browser: bool, sh
 
 @contextlib.contextmanager
 def _opened(url: str, folder: Path, wanted: bool) -> Iterator[None]:
-    """Opens the page in a browser, by way of a file where the address holds the token: others can read what a program
-    was started with."""
+    """Opens the page in a browser; an address with a token goes through a file, as others can read a program's
+    arguments."""
     if not wanted:
         yield
         return
@@ -78,15 +76,15 @@ def _opened(url: str, folder: Path, wanted: bool) -> Iterator[None]:
 
 
 class _Server(uvicorn.Server):
-    """Ends the event streams when it is told to stop; otherwise it would wait for their listeners to leave."""
+    """Ends the event streams on shutdown; otherwise it would wait until all clients leave."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.config.app.state.runner.hang_up()  # type: ignore[union-attr]
+        self.config.app.state.runner.close_streams()  # type: ignore[union-attr]
         await super().shutdown(sockets)
 
 
 def page_url(settings: StudioSettings, port: int) -> str:
-    """The address to open; it carries the token, which the page then keeps in a cookie."""
+    """The address to open; the page keeps its token in a cookie."""
     query = f"?token={quote(settings.token, safe='')}" if settings.token else ""
     if settings.public_url:
         return settings.public_url.rstrip("/") + "/" + query
@@ -113,8 +111,8 @@ def _listen(host: str, ports: Sequence[int]) -> socket.socket:
 
 
 @contextlib.contextmanager
-def _sole_use(folder: Path) -> Iterator[None]:
-    """Keeps a second studio out of `folder`, where the system can."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Locks `folder` against a second studio, where the system can."""
     try:
         import fcntl
     except ImportError:  # not on Windows
@@ -124,5 +122,5 @@ def _sole_use(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(f"another studio uses {folder}; give this one a --folder of its own") from None
+            raise ConfigError(f"another studio uses {folder}; choose another --folder") from None
         yield

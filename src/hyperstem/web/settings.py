@@ -1,4 +1,4 @@
-"""Settings of the studio: where it listens, what it accepts, how much one song may use."""
+"""Settings of the studio."""
 
 import os
 import re
@@ -16,29 +16,29 @@ GIB = 1 << 30
 
 
 def default_folder() -> Path:
-    """Where songs and jobs are kept unless told otherwise: the user's data folder."""
+    """The default folder for songs and jobs, in the user's data folder."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "hyperstem" / "studio"
 
 
 @dataclass(frozen=True)
 class StudioSettings:
-    """Everything that can be set about the studio."""
+    """Address, access, model and limits."""
 
     folder: Path = field(default_factory=default_folder)
     host: str = "127.0.0.1"
     """Address to listen on."""
     token: str | None = None
-    """What every request must carry."""
+    """Every request must carry it; None: no token."""
     public_url: str | None = None
-    """The address that a proxy in front gives the studio, sub path included."""
+    """The studio's address behind a reverse proxy, with its path."""
     model: str = "default"
     max_upload_bytes: int = GIB
     max_length_s: float = 2 * 3600.0
     running: int = 1
-    """Songs that are separated at a time."""
+    """Songs separated at the same time."""
     waiting: int = 100
-    """Songs that may stand in the queue."""
+    """Longest queue."""
     memory_bytes: int = 6 * GIB
     """For one song's process."""
     time_limit_s: float = 3 * 3600.0
@@ -47,23 +47,14 @@ class StudioSettings:
     quota_bytes: int = 20 * GIB
     """Disk space for all songs."""
     undo_s: float = 10.0
-    """How long a removed song can be brought back."""
+    """How long the removal of a song can be undone."""
     worker: tuple[str, ...] = (sys.executable, "-m", "hyperstem.web.worker")
     """The command that separates one song."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "max_upload_bytes",
-            "max_length_s",
-            "running",
-            "waiting",
-            "memory_bytes",
-            "time_limit_s",
-            "keep_days",
-            "quota_bytes",
-            "undo_s",
-        ):
-            require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be positive")
+        for name, value in vars(self).items():
+            if isinstance(value, int | float):
+                require(value > 0, f"{name} is {value}; it must be positive")
         if self.token is not None:
             require(
                 bool(self.token) and self.token.isascii() and self.token.isprintable() and " " not in self.token,
@@ -78,22 +69,22 @@ class StudioSettings:
 
     @cached_property
     def public(self) -> SplitResult | None:
-        """The public URL's parts."""
+        """The parts of the public URL."""
         return urlsplit(self.public_url) if self.public_url else None
 
     @cached_property
     def base(self) -> str:
-        """The sub path that the studio is served under, such as ``/stems``; mostly empty."""
+        """The path of the public URL, such as ``/stems``; usually empty."""
         return self.public.path.rstrip("/") if self.public else ""
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this computer can reach the studio."""
+        """Whether the studio is reachable only from this computer."""
         return is_loopback(self.host)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this computer can reach what listens on `host`."""
+    """Whether `host` is reachable only from this computer."""
     if host == "localhost":
         return True
     try:

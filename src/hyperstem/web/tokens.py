@@ -1,4 +1,4 @@
-"""Where the studio's token comes from: never from its arguments, which every user of the computer can read."""
+"""Sources of the studio's token; not its arguments, which every user of the computer can read."""
 
 import os
 import secrets
@@ -7,12 +7,12 @@ from pathlib import Path
 from hyperstem.errors import ConfigError
 
 VARIABLE = "HYPERSTEM_TOKEN"
-MADE_BYTES = 24
+TOKEN_BYTES = 24
 MAX_BYTES = 4096
 
 
-def given(file: Path | None) -> str | None:
-    """The token in `file`, else that in the environment, where the processes of songs do not find it any more.
+def read_token(file: Path | None) -> str | None:
+    """The token from `file` or else the environment, from which it is deleted, so that child processes do not see it.
 
     Raises:
         ConfigError: the file cannot be read or is empty.
@@ -24,12 +24,12 @@ def given(file: Path | None) -> str | None:
         with file.open(encoding="utf-8") as opened:
             token = opened.read(MAX_BYTES).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"token file {file}: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+        raise ConfigError(f"token file {file}: {getattr(error, 'strerror', None) or 'it is not text'}") from None
     if not token:
-        raise ConfigError(f"token file {file} is empty; it must hold the token and nothing else")
+        raise ConfigError(f"token file {file} is empty; it must contain only the token")
     return token
 
 
-def made() -> str:
+def new_token() -> str:
     """A new token."""
-    return secrets.token_urlsafe(MADE_BYTES)
+    return secrets.token_urlsafe(TOKEN_BYTES)

@@ -1,4 +1,4 @@
-"""Takes an upload in: streamed to disk, counted as it comes, and looked at (not decoded) before it is accepted."""
+"""Receives an upload: streams it to disk within a size limit, and checks its first bytes before it is accepted."""
 
 import asyncio
 import contextlib
@@ -15,13 +15,13 @@ from starlette.requests import ClientDisconnect, Request
 from hyperstem.audio import READABLE
 
 IDLE_S = 60.0
-READ_ON_BYTES, READ_ON_S = 32 << 20, 2.0
-"""How much of a refused upload is still taken in, and for how long."""
+DRAIN_BYTES, DRAIN_S = 32 << 20, 2.0
+"""How much of a refused upload is still read, and for how long."""
 FIELD_BYTES = 1000
 OVERHEAD_BYTES = 64 << 10
-"""What a request may hold beside the file itself."""
+"""Allowed size of a request beyond the file itself."""
 
-FOREIGN = {
+NOT_AUDIO = {
     b"\x89PNG": "a picture",
     b"\xff\xd8\xff": "a picture",
     b"GIF8": "a picture",
@@ -36,7 +36,7 @@ FOREIGN = {
 
 
 class UploadError(Exception):
-    """An upload that is refused, with the HTTP status that says so."""
+    """The upload is refused with this HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class UploadError(Exception):
 
 
 class Upload(NamedTuple):
-    """An upload on disk: the name its sender gave it, its size, and the form's other fields."""
+    """An upload on disk: the client's name for it, its size, and the form's other fields."""
 
     name: str
     size: int
@@ -52,29 +52,29 @@ class Upload(NamedTuple):
 
 
 Reserve = Callable[[int], Awaitable[None]]
-"""Sees to it that so many bytes, in all, may be written; raises an UploadError where they may not."""
+"""Reserves disk space for this many bytes in total; raises an UploadError if there is not enough."""
 
 
 async def receive(request: Request, path: Path, max_bytes: int, reserve: Reserve) -> Upload:
     """Streams the form's ``file`` to `path`.
 
     Raises:
-        UploadError: 413 too large, 415 no multipart form or plainly no sound, 422 no file, 400 malformed, 408 stalled,
-            507 the disk is full.
+        UploadError: 413 too large, 415 not a multipart form or clearly not audio, 422 no file, 400 malformed,
+            408 stalled, 507 the disk is full.
     """
     chunks = aiter(request.stream())
     try:
         return await _received(request, chunks, path, max_bytes, reserve)
     except UploadError:
-        await _read_on(chunks)
+        await _drain(chunks)
         raise
 
 
-async def _read_on(chunks: AsyncIterator[bytes]) -> None:
-    """Takes in some more of a refused upload: a sender that is still busy would lose the answer with the connection."""
-    left = READ_ON_BYTES
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Reads more of a refused upload: a client that is still sending would lose the response with the connection."""
+    left = DRAIN_BYTES
     with contextlib.suppress(TimeoutError, StopAsyncIteration, ClientDisconnect):
-        async with asyncio.timeout(READ_ON_S):
+        async with asyncio.timeout(DRAIN_S):
             while left > 0:
                 left -= len(await anext(chunks))
 
@@ -87,7 +87,7 @@ async def _received(
         raise UploadError(415, "send the song as multipart/form-data in a field named 'file'")
     if not options.get(b"boundary"):
         raise UploadError(400, "the multipart form names no boundary")
-    too_large = UploadError(413, f"this file is larger than the studio takes ({_size(max_bytes)})")
+    too_large = UploadError(413, f"this file is larger than the studio accepts ({_size(max_bytes)})")
     length = request.headers.get("content-length", "")
     length = int(length) if length.isdecimal() else 0
     if length > max_bytes + OVERHEAD_BYTES:
@@ -102,7 +102,7 @@ async def _received(
     except MultipartParseError as error:
         raise UploadError(400, f"the multipart form is malformed: {error}") from None
     except OSError as error:
-        raise UploadError(507, f"the studio's disk does not take this song: {error.strerror}") from None
+        raise UploadError(507, f"the studio cannot store this song: {error.strerror}") from None
     if not form.complete:
         raise UploadError(400, "the upload ends in the middle of the form")
     if form.name is None:
@@ -121,9 +121,9 @@ async def _feed(
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise UploadError(408, f"the upload stood still for {IDLE_S:.0f} seconds") from None
+            raise UploadError(408, f"the upload stalled for {IDLE_S:.0f} seconds") from None
         except ClientDisconnect:
-            raise UploadError(400, "the upload was broken off") from None
+            raise UploadError(400, "the upload was interrupted") from None
         total += len(chunk)
         if total > max_bytes:
             raise too_large
@@ -132,7 +132,7 @@ async def _feed(
 
 
 class _Form:
-    """Collects what the parser finds: the part named ``file`` goes to disk, short other fields to `fields`."""
+    """Receives the parser's events: writes the part named ``file`` to disk, and collects other short fields."""
 
     def __init__(self, file: BinaryIO, max_bytes: int, too_large: UploadError) -> None:
         self._file, self._max_bytes, self._too_large = file, max_bytes, too_large
@@ -145,7 +145,7 @@ class _Form:
         self._data = b""
 
     def callbacks(self) -> Any:
-        """What the parser calls at each event."""
+        """The parser's callbacks."""
         return {
             "on_part_begin": self._begin,
             "on_part_data": self._part_data,
@@ -177,7 +177,7 @@ class _Form:
             if self.name is not None:
                 raise UploadError(422, "the form has more than one file; send one song at a time")
             if b"filename" not in options:
-                raise UploadError(422, "the field 'file' holds no file")
+                raise UploadError(422, "the field 'file' is not a file")
             # Source: HTML Standard, "multipart/form-data encoding algorithm": a quotation mark is sent as %22.
             self.name = options[b"filename"].decode("utf-8", "replace").replace("%22", '"')
 
@@ -201,7 +201,7 @@ class _Form:
 
 
 def check_kind(path: Path) -> None:
-    """Refuses a file that is plainly no sound, by its first bytes.
+    """Refuses a file whose first bytes show that it is not audio.
 
     Raises:
         UploadError: 415.
@@ -210,7 +210,7 @@ def check_kind(path: Path) -> None:
         head = file.read(1024)
     if not head:
         raise UploadError(415, "this file is empty")
-    for magic, what in FOREIGN.items():
+    for magic, what in NOT_AUDIO.items():
         if head.startswith(magic):
             raise UploadError(415, f"this file is {what}, not sound")
     if re.fullmatch(rb"[\t\n\r\x20-\x7e]+", head) and not head.startswith((b"RIFF", b"FORM", b"OggS", b"fLaC", b"ID3")):
@@ -218,14 +218,14 @@ def check_kind(path: Path) -> None:
 
 
 def clean_name(name: str) -> str:
-    """The sender's file name as words to show: no folders, no control characters, 200 characters at most."""
+    """The client's file name for display: no folders, no control characters, 200 characters at most."""
     last = PurePosixPath(name.replace("\\", "/")).name
     visible = "".join(char for char in unicodedata.normalize("NFC", last) if unicodedata.category(char)[0] != "C")
     return visible.strip()[:200] or "song"
 
 
 def suffix_of(name: str) -> str:
-    """The name's ending if it is a known one for sound, else nothing."""
+    """The name's extension if it is a known audio one, else empty."""
     return next((suffix for suffix in READABLE if name.lower().endswith(suffix)), "")
 
 

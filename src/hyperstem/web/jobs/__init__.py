@@ -1,1 +1,1 @@
-"""The queue: the list of jobs, what runs them, their folders on disk, and how far they are."""
+"""The queue: the jobs, their folders on disk, and the processes that separate them."""

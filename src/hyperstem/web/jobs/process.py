@@ -1,35 +1,34 @@
-"""A process that works for the studio: it is sent one request, reports in lines of JSON, and never outlives its use."""
+"""Runs a worker process: sends it one request, reads its reports (lines of JSON), and always ends it."""
 
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from hyperstem.errors import AudioError
 from hyperstem.web.settings import StudioSettings
-from hyperstem.web.worker.limits import cause_of, too_slow
+from hyperstem.web.worker.limits import describe_exit, time_limit_message
 
 LINE_BYTES = 1 << 20
 
+Handler = Callable[[dict[str, Any]], Awaitable[None]]
 
-Take = Callable[[dict[str, Any]], Awaitable[None]]
 
-
-async def work(settings: StudioSettings, request: dict[str, Any], log: Path, take: Take) -> None:
-    """Has the settings' worker do what `request` asks, and ends it whatever happens.
+async def run_worker(settings: StudioSettings, request: dict[str, Any], log: Path, handle: Handler) -> None:
+    """Runs the settings' worker command on one request.
 
     Args:
         settings: the command and its limits.
-        request: a `worker.__main__.Request` but for the limits.
-        log: file that takes what the process writes to its standard error.
-        take: is given every report in turn, the last one is ``done``; what it raises ends the process.
+        request: the fields of a `worker.__main__.Request`, without the limits.
+        log: file for the process's standard error.
+        handle: called with each report in turn, the last one is ``done``; an exception in it ends the process.
 
     Raises:
-        AudioError: it failed, was ended by a limit, or ended without a word; says why.
+        AudioError: it failed, exceeded a limit, or ended without a report; the message says why.
         OSError: it cannot be started.
-        ValueError: it reports what is no report.
+        ValueError: a report is not valid.
     """
     limits = {
         "max_length_s": float(settings.max_length_s),
@@ -40,36 +39,22 @@ async def work(settings: StudioSettings, request: dict[str, Any], log: Path, tak
     process = None
     try:
         with log.open("wb") as errors:
-            process = await _start(settings.worker, errors)
+            process = await asyncio.create_subprocess_exec(
+                *settings.worker,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                limit=LINE_BYTES,
+                start_new_session=True,
+            )
         async with asyncio.timeout(settings.time_limit_s):
             await _send(process, {**request, **limits})
-            if not await _follow(process, take):
-                raise AudioError(cause_of(await process.wait(), settings))
+            if not await _read_reports(process, handle):
+                raise AudioError(describe_exit(await process.wait(), settings))
     except TimeoutError:
-        raise AudioError(too_slow(settings)) from None
+        raise AudioError(time_limit_message(settings)) from None
     finally:
         await _kill(process)
-
-
-async def _follow(process: asyncio.subprocess.Process, take: Take) -> bool:
-    """Hands on what the process reports, and tells whether it has said that all is done."""
-    assert process.stdout is not None
-    while line := await process.stdout.readline():
-        message: dict[str, Any] = json.loads(line)
-        event = message["event"]
-        if event == "failed":
-            raise AudioError(message["error"])
-        await take(message)
-        if event == "done":
-            return True
-    return False
-
-
-async def _start(command: Sequence[str], errors: Any) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(
-        *command, stdin=pipe, stdout=pipe, stderr=errors, limit=LINE_BYTES, start_new_session=True
-    )
 
 
 async def _send(process: asyncio.subprocess.Process, request: dict[str, Any]) -> None:
@@ -77,6 +62,20 @@ async def _send(process: asyncio.subprocess.Process, request: dict[str, Any]) ->
     process.stdin.write(json.dumps(request).encode() + b"\n")
     with contextlib.suppress(ConnectionError):
         await process.stdin.drain()
+
+
+async def _read_reports(process: asyncio.subprocess.Process, handle: Handler) -> bool:
+    """Passes on the reports; returns whether the last one was ``done``."""
+    assert process.stdout is not None
+    while line := await process.stdout.readline():
+        message: dict[str, Any] = json.loads(line)
+        event = message["event"]
+        if event == "failed":
+            raise AudioError(message["error"])
+        await handle(message)
+        if event == "done":
+            return True
+    return False
 
 
 async def _kill(process: asyncio.subprocess.Process | None) -> None:

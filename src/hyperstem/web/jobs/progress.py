@@ -1,20 +1,20 @@
-"""How far a job is, and how long it will still take."""
+"""Progress of a job, and the time it still needs."""
 
 import time
 from collections import deque
 
 SHARES = {"decoding": (0.0, 0.04), "preview": (0.04, 0.2), "separating": (0.2, 0.98), "finishing": (0.98, 1.0)}
-"""Where each phase's progress starts and ends."""
+"""Progress at the start and at the end of each phase."""
 
 
-class Clock:
-    """Time left, from the progress of the last while."""
+class EtaEstimator:
+    """Estimates the time left from recent progress."""
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, float]] = deque(maxlen=40)
 
-    def left(self, progress: float) -> float | None:
-        """Seconds until 1.0, or None while that cannot be told."""
+    def remaining_s(self, progress: float) -> float | None:
+        """Seconds until progress 1.0, or None if it is too early for an estimate."""
         now = time.monotonic()
         self._points.append((now, progress))
         then, before = self._points[0]
@@ -24,6 +24,6 @@ class Clock:
 
 
 def overall(phase: str, done_s: float, total_s: float | None) -> float:
-    """How far a job is, 0 to 1, when `done_s` of `total_s` seconds of a phase are done."""
+    """Progress of the job, 0 to 1, when `done_s` of `total_s` seconds of a phase are done."""
     start, end = SHARES[phase]
     return start + (end - start) * min(1.0, done_s / total_s if total_s else 0.0)

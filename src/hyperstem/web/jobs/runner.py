@@ -1,20 +1,19 @@
-"""The queue: runs songs one process each, a few at a time, and tells everybody who listens."""
+"""The queue: separates songs, each in a process of its own, and notifies subscribers of every change."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hyperstem.errors import AudioError
 from hyperstem.web.jobs import disk, process
-from hyperstem.web.jobs.mixes import Mixes
-from hyperstem.web.jobs.progress import Clock, overall
+from hyperstem.web.jobs.downloads import DownloadQueue
+from hyperstem.web.jobs.progress import EtaEstimator, overall
 from hyperstem.web.jobs.storage import Storage
 from hyperstem.web.jobs.store import Job
+from hyperstem.web.jobs.subscribers import Subscribers
 from hyperstem.web.settings import StudioSettings
 from hyperstem.web.sound.takes import ORIGINAL
 
@@ -25,107 +24,107 @@ log = logging.getLogger("hyperstem.studio")
 
 
 class Runner:
-    """Owns the jobs: queues, runs, cancels, restarts, removes and cleans them. Used from one event loop.
+    """Queues, runs, cancels, restarts, removes and cleans jobs. Used from one event loop.
 
-    States change at once, between two steps of the event loop. What then happens in a job's folder waits for the
-    folder's lock, so that never two processes, or a process and a deletion, are at work in one.
+    A job's state changes at once, between two steps of the event loop. Work in its folder then waits for the folder's
+    lock, so two processes, or a process and a deletion, are never active in one folder.
     """
 
     def __init__(self, settings: StudioSettings) -> None:
         self.settings = settings
-        self.storage = Storage(settings, self._notify)
+        self.subscribers = Subscribers()
+        self.storage = Storage(settings, self.subscribers.notify)
         self.jobs = self.storage.jobs
-        self.mixes = Mixes(settings, self.storage)
-        self.bodies: dict[str, tuple[Any, str]] = {}
-        """The JSON of each job, with what it was made from."""
+        self.downloads = DownloadQueue(settings, self.storage)
+        self.json_cache: dict[str, tuple[Any, str]] = {}
+        """Job id to the revision and position it was serialised at, and the JSON."""
         self.uploading = 0
         self.stopping = False
         self.ended: Counter[str] = Counter()
-        """How often jobs have ended, by state."""
+        """Number of jobs that have ended, by state."""
         self.separated_s = self.separating_s = 0.0
-        """Length of the songs that were separated, and the time it took."""
+        """Total length of the separated songs, and the time that took."""
         self._waiting: deque[str] = deque()
         self._positions: dict[str, int] = {}
-        self._work = asyncio.Event()
+        self._wake = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._listeners: set[asyncio.Event] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
-    # Life
+    # Start and stop
 
     async def start(self) -> None:
-        """Takes up what an earlier run left, then starts working."""
+        """Requeues what an earlier run left unfinished, then starts working."""
         for job in self.jobs.hidden():
             self.storage.forget(job)
         for job in self.jobs:
             if job.state == "running" and job.attempts >= MAX_ATTEMPTS:
                 self._end(job, "failed", f"the studio stopped {job.attempts} times while it worked on this song")
-                self.storage.aside(self._discard(job))
+                self.storage.in_background(self._discard(job))
             elif not job.ended:
                 self._reset(job)
         for job in self.jobs:
             if job.ended:
-                await asyncio.to_thread(disk.delete_mixes, self.storage.path(job))
+                await asyncio.to_thread(disk.delete_downloads, self.storage.path(job))
         await self.storage.measure_all()
         self.storage.clean()
-        self._tasks = [asyncio.create_task(self._work_on()) for _ in range(self.settings.running)]
-        self._tasks.append(asyncio.create_task(self._clean_on()))
+        self._tasks = [asyncio.create_task(self._work_loop()) for _ in range(self.settings.running)]
+        self._tasks.append(asyncio.create_task(self._clean_loop()))
 
     async def stop(self) -> None:
-        """Ends every process; songs that were running are taken up at the next start."""
-        self.hang_up()
+        """Ends every process; running songs are requeued at the next start."""
+        self.close_streams()
         tasks = [*self._tasks, *self._running.values()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, self.mixes.close(), return_exceptions=True)
+        await asyncio.gather(*tasks, self.downloads.close(), return_exceptions=True)
         for job in self.jobs:
             if job.state == "running":  # an orderly stop is not the song's fault
                 job.attempts -= 1
                 self._reset(job)
         await self.storage.close()
 
-    def hang_up(self) -> None:
-        """Lets everybody who listens go."""
+    def close_streams(self) -> None:
+        """Ends the event streams of all subscribers."""
         self.stopping = True
-        self._notify()
+        self.subscribers.notify()
 
     @property
-    def works(self) -> bool:
-        """Whether the queue is being worked on."""
+    def is_alive(self) -> bool:
+        """Whether the queue is being processed."""
         return bool(self._tasks) and not self.stopping and not any(task.done() for task in self._tasks)
 
-    # What the API asks for
+    # Requests
 
     @property
     def waiting(self) -> int:
-        """Songs in the queue, those being uploaded included."""
+        """Number of songs in the queue or being uploaded."""
         return len(self._waiting) + self.uploading
 
     def position(self, job: Job) -> int | None:
-        """The job's place in the queue, 1 first, or None when it is not in it."""
+        """The job's place in the queue, from 1, or None if it is not queued."""
         return self._positions.get(job.id)
 
     def submit(self, job: Job) -> None:
-        """Puts a job whose source is in place at the end of the queue.
+        """Queues an uploaded job.
 
         Raises:
-            OSError: the disk does not take it; it is not in the queue then.
+            OSError: it cannot be saved, and is not queued.
         """
         job.state = "queued"
         self.jobs.save(job)
         self._enqueue(job)
 
     def restart(self, job: Job, quality: str | None = None) -> None:
-        """Puts a job that has ended at the end of the queue again."""
-        self.mixes.drop(job)
+        """Queues an ended job again."""
+        self.downloads.cancel_all(job)
         job.quality, job.attempts = quality or job.quality, 0
         self._reset(job)
 
     async def cancel(self, job: Job) -> None:
-        """Stops a job that waits or runs; what it has written goes."""
+        """Stops a queued or running job, and deletes what it has written."""
         if job.id in self._waiting:
             self._waiting.remove(job.id)
-            self._number()
+            self._renumber()
         self._end(job, "cancelled", None)
         if task := self._running.get(job.id):
             task.cancel()
@@ -134,7 +133,7 @@ class Runner:
 
     def remove(self, job: Job) -> None:
         """Removes an ended job; for a while `restore` can bring it back."""
-        self.mixes.drop(job)
+        self.downloads.cancel_all(job)
         self.storage.remove(job)
         self._notify(job)
 
@@ -143,38 +142,15 @@ class Runner:
         self.storage.restore(job)
         self._notify(job)
 
-    # Listening
+    # Separation
 
-    @contextlib.contextmanager
-    def listen(self) -> Iterator[asyncio.Event]:
-        """An event that is set at every change of any job."""
-        event = asyncio.Event()
-        self._listeners.add(event)
-        try:
-            yield event
-        finally:
-            self._listeners.discard(event)
-
-    @property
-    def listeners(self) -> int:
-        """How many listen."""
-        return len(self._listeners)
-
-    def _notify(self, job: Job | None = None) -> None:
-        if job:
-            job.revision += 1
-        for event in self._listeners:
-            event.set()
-
-    # Working
-
-    async def _work_on(self) -> None:
+    async def _work_loop(self) -> None:
         while True:
             while not self._waiting:
-                self._work.clear()
-                await self._work.wait()
+                self._wake.clear()
+                await self._wake.wait()
             job = self.jobs.get(self._waiting.popleft())
-            self._number()
+            self._renumber()
             if job is None:
                 continue
             task = self._running[job.id] = asyncio.create_task(self._run(job))
@@ -184,14 +160,14 @@ class Runner:
             if not task.cancelled() and (error := task.exception()):
                 log.error("job %s", job.id, exc_info=error)
             self.storage.clean()
-            self.bodies = {job_id: body for job_id, body in self.bodies.items() if self.jobs.get(job_id)}
+            self.json_cache = {job_id: cached for job_id, cached in self.json_cache.items() if self.jobs.get(job_id)}
 
     async def _run(self, job: Job) -> None:
         async with self.storage.folder_of(job) as folder:
             try:
                 if not self.storage.source(job).exists():
                     raise AudioError("the song's file is gone from the studio's folder")
-                await asyncio.to_thread(disk.delete_separated, job, folder)
+                await asyncio.to_thread(disk.delete_results, job, folder)
                 job.state, job.attempts = "running", job.attempts + 1
                 self._save(job)
                 log.info("job %s begins, quality %s", job.id, job.quality)
@@ -206,54 +182,48 @@ class Runner:
                 raise
             finally:
                 if job.state == "failed":
-                    await asyncio.to_thread(disk.delete_separated, job, folder)
+                    await asyncio.to_thread(disk.delete_results, job, folder)
 
     async def _separate(self, job: Job, folder: Path) -> None:
-        clock = Clock()
+        eta = EtaEstimator()
 
-        async def take(message: dict[str, Any]) -> None:
+        async def handle(message: dict[str, Any]) -> None:
             match message.pop("event"):
                 case "format":
                     for key in FORMAT_KEYS & message.keys():
                         setattr(job, key, message[key])
                     self._save(job)
-                    await self._claim_all(job, folder)
+                    await self._claim_space(job, folder)
                 case "ready":
                     job.takes[message["take"]] = message["frames"]
                     self._notify(job)
                 case "progress":
                     job.phase = message["phase"]
                     job.progress = max(job.progress, overall(**message))
-                    job.eta_s = clock.left(job.progress)
+                    job.eta_s = eta.remaining_s(job.progress)
                     self._notify(job)
                 case "done":
-                    await self._done(job, folder, message)
+                    await self._finish(job, folder, message)
 
-        request = {
-            "folder": str(folder),
-            "source": str(self.storage.source(job)),
-            "name": job.name,
-            "model": self.settings.model,
-            "quality": job.quality,
-        }
-        await process.work(self.settings, request, folder / disk.LOG, take)
+        request = self.storage.request(job, job.quality)
+        await process.run_worker(self.settings, request, folder / disk.LOG, handle)
 
-    async def _claim_all(self, job: Job, folder: Path) -> None:
-        """Holds the disk space that separating the song takes.
+    async def _claim_space(self, job: Job, folder: Path) -> None:
+        """Reserves the disk space for separation.
 
         Raises:
-            AudioError: there is not so much.
+            AudioError: there is not enough.
         """
         if not job.frames:
             return
-        size = await asyncio.to_thread(disk.full_size, job, folder, self.settings.quota_bytes)
+        size = await asyncio.to_thread(disk.needed_bytes, job, folder, self.settings.quota_bytes)
         if not await self.storage.claim(job, size):
             raise AudioError(
-                f"separating this song takes {size / 2**20:.0f} MiB on disk; other songs that wait or run have used up "
+                f"separating this song needs {size / 2**20:.0f} MiB on disk; other songs in progress have used up "
                 f"the studio's quota of {self.settings.quota_bytes / 2**20:.0f} MiB"
             )
 
-    async def _done(self, job: Job, folder: Path, message: dict[str, Any]) -> None:
+    async def _finish(self, job: Job, folder: Path, message: dict[str, Any]) -> None:
         job.final, job.gain, job.warnings = message["take"], message["gain"], message["warnings"]
         job.analysed, job.tempo_bpm, job.key = message["analysed"], message["tempo_bpm"], message["key"]
         old = job.takes.keys() - {ORIGINAL, message["take"]}
@@ -266,13 +236,13 @@ class Runner:
 
     def _enqueue(self, job: Job) -> None:
         self._waiting.append(job.id)
-        self._number()
+        self._renumber()
         self._notify(job)
-        self._work.set()
+        self._wake.set()
 
-    def _number(self) -> None:
+    def _renumber(self) -> None:
         self._positions = {job_id: place for place, job_id in enumerate(self._waiting, 1)}
-        self._notify()
+        self.subscribers.notify()
 
     def _reset(self, job: Job) -> None:
         job.state, job.phase, job.progress, job.error, job.eta_s = "queued", "waiting", 0.0, None, None
@@ -294,16 +264,18 @@ class Runner:
         self.storage.save(job)
         self._notify(job)
 
+    def _notify(self, job: Job) -> None:
+        job.revision += 1
+        self.subscribers.notify()
+
     async def _discard(self, job: Job) -> None:
-        """Deletes what was made of a song that was cancelled or failed, unless it is to be separated again."""
+        """Deletes the results of a cancelled or failed job, unless it was restarted meanwhile."""
         if job.state in ("cancelled", "failed"):
             async with self.storage.folder_of(job) as folder:
                 if job.state in ("cancelled", "failed"):
-                    await asyncio.to_thread(disk.delete_separated, job, folder)
+                    await asyncio.to_thread(disk.delete_results, job, folder)
 
-    # Cleaning
-
-    async def _clean_on(self) -> None:
+    async def _clean_loop(self) -> None:
         while True:
             await asyncio.sleep(CLEAN_EVERY_S)
             try:

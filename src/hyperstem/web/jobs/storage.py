@@ -1,4 +1,4 @@
-"""The jobs' folders: one at work in each, within the disk quota, and gone some time after a job was removed."""
+"""The jobs' folders: exclusive access, the disk quota, and deletion some time after a job was removed."""
 
 import asyncio
 import contextlib
@@ -17,10 +17,10 @@ log = logging.getLogger("hyperstem.studio")
 
 
 class Storage:
-    """Knows the jobs and what they hold of the disk quota, and lets them go.
+    """The jobs, their folders and their share of the disk quota.
 
-    What is held for a job is claimed before it is written: what an upload says of its length, what separating takes at
-    most. Once nothing works in its folder, it is what the folder takes up in fact. Used from one event loop.
+    Space is reserved before it is written: an upload's announced length, or the most that separation needs. When a
+    folder is idle, the reservation is the folder's actual size. Used from one event loop.
     """
 
     def __init__(self, settings: StudioSettings, changed: Callable[[], None]) -> None:
@@ -29,20 +29,30 @@ class Storage:
         self.ledger = disk.Ledger(settings.quota_bytes)
         self._changed = changed
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._farewells: dict[str, asyncio.TimerHandle] = {}
-        self._asides: set[asyncio.Task[None]] = set()
+        self._deletions: dict[str, asyncio.TimerHandle] = {}
+        self._background: set[asyncio.Task[None]] = set()
 
     def path(self, job: Job) -> Path:
         """The job's folder."""
         return self.jobs.folder / job.id
 
     def source(self, job: Job) -> Path:
-        """The job's upload."""
+        """The uploaded file."""
         return self.path(job) / f"source{job.suffix}"
+
+    def request(self, job: Job, quality: str) -> dict[str, Any]:
+        """The fields of a worker's request that every task of a song has."""
+        return {
+            "folder": str(self.path(job)),
+            "source": str(self.source(job)),
+            "name": job.name,
+            "model": self.settings.model,
+            "quality": quality,
+        }
 
     @contextlib.asynccontextmanager
     async def folder_of(self, job: Job) -> AsyncIterator[Path]:
-        """The job's folder; nobody else works in it until the block ends."""
+        """The job's folder, with exclusive access until the block ends."""
         async with self._locks[job.id]:
             try:
                 yield self.path(job)
@@ -50,35 +60,35 @@ class Storage:
                 await self.measure(job)
 
     def save(self, job: Job) -> None:
-        """Writes the job down; a disk that is full does not keep it from going on."""
+        """Writes the job's state to disk; a full disk is logged, and the job continues."""
         try:
             self.jobs.save(job)
         except OSError as error:
-            log.error("job %s cannot be written down: %s", job.id, error)
+            log.error("job %s cannot be saved: %s", job.id, error)
 
-    # Leaving
+    # Removal
 
     def remove(self, job: Job) -> None:
-        """Takes an ended job out of the list; its files go after the time in which `restore` can bring it back."""
+        """Removes an ended job from the list; until its files are deleted, `restore` brings it back."""
         job.removed = True
         self.save(job)
-        self._farewells[job.id] = asyncio.get_running_loop().call_later(self.settings.undo_s, self.forget, job)
+        self._deletions[job.id] = asyncio.get_running_loop().call_later(self.settings.undo_s, self.forget, job)
 
     def restore(self, job: Job) -> None:
         """Brings back a job that was removed."""
-        self._farewells.pop(job.id).cancel()
+        self._deletions.pop(job.id).cancel()
         job.removed = False
         self.save(job)
 
     def forget(self, job: Job) -> "asyncio.Task[None]":
-        """Drops a job at once, and deletes its files as soon as nobody works in its folder."""
-        if farewell := self._farewells.pop(job.id, None):
-            farewell.cancel()
+        """Drops a job at once, and deletes its files as soon as its folder is free."""
+        if deletion := self._deletions.pop(job.id, None):
+            deletion.cancel()
         job.removed = True
         self.jobs.forget(job)
         self.ledger.set(job.id, 0)
         self._changed()
-        return self.aside(self._delete(job))
+        return self.in_background(self._delete(job))
 
     async def _delete(self, job: Job) -> None:
         async with self._locks[job.id]:
@@ -88,35 +98,39 @@ class Storage:
     # Space
 
     async def claim(self, job: Job, size: int) -> bool:
-        """Holds `size` bytes for `job`, for which the oldest ended jobs may go; False, and none goes, if it cannot."""
-        victims: list[Job] = []
+        """Reserves `size` bytes for `job`, and deletes the oldest ended jobs if needed.
+
+        Returns:
+            False, without deleting any job, if there is not enough space even so.
+        """
+        evicted: list[Job] = []
         excess = self.ledger.excess(job.id, size)
-        for other in self._dispensable():
+        for other in self._evictable():
             if excess > 0 and other is not job:
                 excess -= self.ledger.get(other.id)
-                victims.append(other)
+                evicted.append(other)
         if excess > 0:
             return False
         self.ledger.set(job.id, size)
-        for other in victims:
-            log.info("job %s goes to keep the disk quota", other.id)
-        await asyncio.gather(*map(self.forget, victims))
+        for other in evicted:
+            log.info("job %s is deleted to keep the disk quota", other.id)
+        await asyncio.gather(*map(self.forget, evicted))
         return True
 
-    def _dispensable(self) -> list[Job]:
-        """What may go to make room: first what was removed already, then what ended, longest ago first."""
+    def _evictable(self) -> list[Job]:
+        """Jobs that may be deleted to make room: removed ones first, then ended ones, oldest change first."""
         removed = [job for job in self.jobs.hidden() if job.removed]
         ended = sorted((job for job in self.jobs if job.ended), key=lambda job: job.changed)
         return [job for job in removed + ended if not self._locks[job.id].locked()]
 
     async def measure(self, job: Job) -> None:
-        """Holds what the job's folder takes up in fact."""
+        """Sets the job's reservation to the size of its folder."""
         size = await asyncio.to_thread(disk.used_bytes, self.path(job))
         if self.jobs.knows(job):
             self.ledger.set(job.id, size)
 
     async def measure_all(self) -> None:
-        """Measures the jobs in whose folders nobody works, and drops those whose folder has vanished."""
+        """Measures all idle jobs, and drops those whose folder has vanished."""
         for job in self.jobs:
             if job.ended and not self.path(job).is_dir():
                 self.forget(job)
@@ -125,24 +139,24 @@ class Storage:
                     pass
 
     def clean(self) -> None:
-        """Drops ended jobs that are too old, then the oldest until the quota is kept."""
+        """Drops ended jobs that are too old, then the oldest ones until the quota is kept."""
         oldest = time.time() - self.settings.keep_days * 86400
-        for job in self._dispensable():
+        for job in self._evictable():
             if job.changed < oldest or self.ledger.total > self.settings.quota_bytes:
-                log.info("job %s goes, for its age or to keep the disk quota", job.id)
+                log.info("job %s is deleted for its age or to keep the disk quota", job.id)
                 self.forget(job)
 
     # Tasks
 
-    def aside(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Does something without waiting for it."""
+    def in_background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Starts a task that `close` waits for."""
         task = asyncio.create_task(work)
-        self._asides.add(task)
-        task.add_done_callback(self._asides.discard)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
         return task
 
     async def close(self) -> None:
-        """Waits for what is being deleted; jobs that were removed go at the next start."""
-        for farewell in self._farewells.values():
-            farewell.cancel()
-        await asyncio.gather(*self._asides, return_exceptions=True)
+        """Waits for running deletions; removed jobs are deleted at the next start."""
+        for deletion in self._deletions.values():
+            deletion.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What a job is, and the jobs, each kept as job.json in a folder of its own so that they survive a restart."""
+"""Jobs, each saved as job.json in a folder of its own, so that they survive a restart."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from hyperstem.files import write_text
 
 JOB_FILE = "job.json"
 MARKER = "hyperstem studio job"
-"""What a job.json says it is: a folder without one that says so was not made here and is left alone."""
+"""Marks our job.json files: a folder without one is not ours and is left alone."""
 MAX_JOB_BYTES = 4 << 20
 _ID = re.compile(r"[0-9a-f]{16}")
 
@@ -32,9 +32,9 @@ class Job:
 
     id: str
     name: str
-    """The file name it was sent with."""
+    """The uploaded file's name."""
     suffix: str = ""
-    """The upload's ending on disk."""
+    """The upload's extension on disk."""
     quality: str = "full"
     state: State = "queued"
     progress: float = 0.0
@@ -46,27 +46,27 @@ class Job:
     frames: int | None = None
     duration_s: float | None = None
     takes: dict[str, int] = field(default_factory=dict)
-    """A take ("original", "preview", "full", ...) to the frames of it that can be heard so far."""
+    """A take ("original", "preview", "full", ...) to its available frames."""
     final: str | None = None
-    """The take that the stems' files hold once the job is done."""
+    """The take in the stems' files, once the job is done."""
     gain: float = 1.0
     tempo_bpm: float | None = None
     key: str | None = None
     analysed: bool = False
-    """Whether tempo, key and chords were looked for: details are in the folder's analysis.json."""
+    """Whether tempo, key and chords were analysed; the folder's analysis.json has the details."""
     warnings: list[str] = field(default_factory=list)
     attempts: int = 0
     created: float = field(default_factory=time.time)
     changed: float = field(default_factory=time.time)
     eta_s: float | None = None
     removed: bool = False
-    """Whether it was removed: its files go soon, and nobody sees it meanwhile."""
+    """Whether it was removed; it is hidden, and its files are deleted soon."""
     revision: int = field(default=0, compare=False)
-    """Counts the changes that listeners are told of."""
+    """Counts the changes that subscribers are notified of."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen to it by itself."""
+        """Whether it is done, failed or cancelled."""
         return self.state in ENDED
 
 
@@ -74,12 +74,12 @@ _JOB = TypeAdapter(Job)
 
 
 def new_id() -> str:
-    """A job's name: 16 hexadecimal digits that cannot be guessed."""
+    """A random job id: 16 hexadecimal digits."""
     return secrets.token_hex(8)
 
 
 def read_job(folder: Path) -> Job | None:
-    """The job whose folder this is, or None where the studio did not make it."""
+    """The job in this folder, or None if the studio did not create it."""
     path = folder / JOB_FILE
     if not _ID.fullmatch(folder.name) or folder.is_symlink() or path.is_symlink():
         return None
@@ -95,13 +95,13 @@ def read_job(folder: Path) -> Job | None:
 
 
 class JobStore:
-    """The jobs of a folder in memory, every change of one written to ``<id>/job.json``."""
+    """The jobs of a folder, in memory and in ``<id>/job.json``."""
 
     def __init__(self, folder: Path) -> None:
-        """Reads the jobs; what else is in the folder stays as it is.
+        """Reads the jobs; anything else in the folder is left alone.
 
         Raises:
-            OSError: the folder cannot be made or read.
+            OSError: the folder cannot be created or read.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -109,38 +109,38 @@ class JobStore:
         jobs = sorted((job for job in found.values() if job), key=lambda job: job.created)
         self._jobs = {job.id: job for job in jobs}
         if foreign := [name for name, job in found.items() if job is None]:
-            log.warning("left alone in %s, as no jobs of the studio: %s", folder, ", ".join(foreign[:20]))
+            log.warning("left alone in %s, not jobs of the studio: %s", folder, ", ".join(foreign[:20]))
 
     def __iter__(self) -> Iterator[Job]:
-        """Every job, oldest first, but for those that were removed or are still being uploaded."""
+        """Every job, oldest first, except removed ones and unfinished uploads."""
         return iter([job for job in self._jobs.values() if _is_shown(job)])
 
     def __len__(self) -> int:
         return sum(map(_is_shown, self._jobs.values()))
 
     def hidden(self) -> list[Job]:
-        """The jobs that were removed and those that are still being uploaded."""
+        """Removed jobs and unfinished uploads."""
         return [job for job in self._jobs.values() if not _is_shown(job)]
 
     def get(self, job_id: str) -> Job | None:
-        """The job of that name, or None."""
+        """The job with this id, or None."""
         job = self._jobs.get(job_id)
         return job if job and _is_shown(job) else None
 
     def get_removed(self, job_id: str) -> Job | None:
-        """The removed job of that name whose files are still there, or None."""
+        """The removed job with this id, if it can still be restored, or None."""
         job = self._jobs.get(job_id)
         return job if job and job.removed else None
 
     def knows(self, job: Job) -> bool:
-        """Whether it is one of these, shown or not."""
+        """Whether `job` is in the store, hidden or not."""
         return self._jobs.get(job.id) is job
 
     def save(self, job: Job) -> None:
-        """Adds `job` or writes its present state.
+        """Adds `job`, or saves its current state.
 
         Raises:
-            OSError: the disk does not take it; a job that is new is not added.
+            OSError: it cannot be written; a new job is not added.
         """
         job.changed = time.time()
         values: dict[str, Any] = {"made_by": MARKER, **dataclasses.asdict(job)}
@@ -148,7 +148,7 @@ class JobStore:
         self._jobs[job.id] = job
 
     def forget(self, job: Job) -> None:
-        """Knows `job` no more; its files stay."""
+        """Drops `job` from memory; its files stay."""
         self._jobs.pop(job.id, None)
 
 

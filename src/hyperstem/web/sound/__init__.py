@@ -1,1 +1,1 @@
-"""The sound that is heard and shown: takes, their outlines, mixes, spectrograms, and archives of files."""
+"""Audio of the jobs: takes, peaks, mixes, spectrograms, analysis, and zip archives."""

@@ -1,4 +1,4 @@
-"""What a musician wants to know of a song: its tempo, beats, bars, key and chords, from its stems."""
+"""Tempo, beats, bars, key and chords of a song, from its stems."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from hyperstem.web.sound.takes import ORIGINAL, Sound
 DRUMS, BASS, VOCALS = "drums", "bass", "vocals"
 BLOCK_FRAMES = 1 << 18
 WITHOUT_BEATS_S = 0.5
-"""Chords may change so often where there is no pulse."""
+"""Interval of possible chord changes without a beat."""
 
 
 @dataclass(frozen=True)
 class ChordSpan:
-    """A chord and when it sounds."""
+    """A chord and its time."""
 
     start_s: float
     end_s: float
@@ -27,25 +27,25 @@ class ChordSpan:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Tempo, beats, key and chords; what cannot be told is None or empty."""
+    """Tempo, beats, key and chords; unknown values are None or empty."""
 
     tempo_bpm: float | None
     beats: list[float]
     """Seconds, rising."""
     beats_per_bar: int
     first_downbeat: int
-    """Number of the first beat that opens a bar, from 0."""
+    """Index of the first beat that begins a bar."""
     key: str | None
     """Such as "A minor"."""
     chords: list[ChordSpan]
 
 
 def analyse(lanes: Mapping[str, Sound], rate_hz: int) -> Analysis:
-    """Analyses a song whose stems are made.
+    """Analyses a separated song.
 
     Args:
-        lanes: the original, and every stem by its name; drums and bass among them make the result better.
-        rate_hz: the sample rate of all of them.
+        lanes: the original and every stem by its name; drums and bass improve the result.
+        rate_hz: their sample rate.
     """
     original = lanes[ORIGINAL]
     pulse = rhythm.find_beats(_onsets(lanes, rate_hz))
@@ -54,9 +54,9 @@ def analyse(lanes: Mapping[str, Sound], rate_hz: int) -> Analysis:
     bass = _chroma([lanes[BASS]], rate_hz) if BASS in lanes else np.zeros_like(chroma)
     length_s = original.frames / rate_hz
     beats = pulse.times_s if pulse else np.arange(WITHOUT_BEATS_S, length_s, WITHOUT_BEATS_S)
-    borders = np.unique(np.concatenate([[0.0], beats[(beats > 0) & (beats < length_s)], [length_s]]))
-    key = harmony.find_key(harmony.find_chords(chroma, bass, borders, None), bass)
-    chords = harmony.find_chords(chroma, bass, borders, key)
+    boundaries = np.unique(np.concatenate([[0.0], beats[(beats > 0) & (beats < length_s)], [length_s]]))
+    key = harmony.find_key(harmony.find_chords(chroma, bass, boundaries, None), bass)
+    chords = harmony.find_chords(chroma, bass, boundaries, key)
     beats_per_bar, first = _bars(pulse.times_s, chords) if pulse else (4, 0)
     return Analysis(
         tempo_bpm=round(pulse.tempo_bpm, 2) if pulse else None,
@@ -69,7 +69,7 @@ def analyse(lanes: Mapping[str, Sound], rate_hz: int) -> Analysis:
 
 
 def _onsets(lanes: Mapping[str, Sound], rate_hz: int) -> np.ndarray:
-    """Onset strength (frame,): that of the drums, with half as much of the whole song."""
+    """Onset strength (frame,) of the drums, plus half that of the whole song."""
     whole = _flux(lanes[ORIGINAL], rate_hz)
     if DRUMS not in lanes:
         return rhythm.envelope(whole)
@@ -77,21 +77,21 @@ def _onsets(lanes: Mapping[str, Sound], rate_hz: int) -> np.ndarray:
 
 
 def _flux(lane: Sound, rate_hz: int) -> np.ndarray:
-    onsets = rhythm.Onsets()
+    onsets = rhythm.SpectralFlux()
     for wave in _mono([lane], rate_hz, rhythm.RATE_HZ):
         onsets.add(wave)
     return onsets.finish()
 
 
 def _chroma(lanes: Sequence[Sound], rate_hz: int) -> np.ndarray:
-    notes = harmony.Notes()
+    notes = harmony.NoteLevels()
     for wave in _mono(lanes, rate_hz, harmony.RATE_HZ):
         notes.add(wave)
-    return harmony.pitch_classes(notes.finish())
+    return harmony.chroma_of(notes.finish())
 
 
 def _mono(lanes: Sequence[Sound], rate_hz: int, target_hz: int) -> Iterator[np.ndarray]:
-    """The lanes' sum over all channels in blocks of float32 (time,) at `target_hz`."""
+    """The lanes' sum, mono, in blocks of float32 (time,) at `target_hz`."""
     resampler = soxr.ResampleStream(rate_hz, target_hz, 1, dtype="float32")
     frames = max(lane.frames for lane in lanes)
     for start in range(0, frames, BLOCK_FRAMES):
@@ -103,7 +103,7 @@ def _mono(lanes: Sequence[Sound], rate_hz: int, target_hz: int) -> Iterator[np.n
 
 
 def _bars(beats: np.ndarray, chords: Sequence[harmony.Chord]) -> tuple[int, int]:
-    """Beats a bar and the first that opens one: chords change where bars begin."""
+    """Beats per bar and the first downbeat, assuming that chords change at bar lines."""
     starts = np.array([chord.start_s for chord in chords[1:]])
     changes = np.zeros(len(beats))
     if len(starts):

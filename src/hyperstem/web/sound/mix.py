@@ -1,4 +1,4 @@
-"""The mix as heard, rendered on the server: each lane's volume and pan, summed; flat in memory."""
+"""Renders the page's mix, the sum of the lanes with volume and pan, in constant memory."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -31,12 +31,12 @@ def pan_matrix(pan: float) -> np.ndarray:
 
 
 def out_channels(lanes: list[Lane], channels: int) -> int:
-    """Channels of the mix: the song's, but two when a mono song is panned."""
+    """Channels of the mix: the song's, but two if a mono song is panned."""
     return 2 if channels == 1 and any(lane.pan for lane in lanes) else channels
 
 
 def blocks(lanes: list[Lane], channels: int, frames: int, first: int = 0) -> Iterator[np.ndarray]:
-    """The mix of so many frames from `first` on, in blocks of float32 (frame, channel), full scale 1."""
+    """The mix of `frames` frames from `first` on, in blocks of float32 (frame, channel), full scale 1."""
     out = out_channels(lanes, channels)
     gains = [_gains(lane, channels, out) for lane in lanes]
     for at in range(0, frames, BLOCK_FRAMES):
@@ -49,7 +49,7 @@ def blocks(lanes: list[Lane], channels: int, frames: int, first: int = 0) -> Ite
 
 
 def _gains(lane: Lane, channels: int, out: int) -> np.ndarray:
-    """(channel in, channel out) float32; panning is for mono and stereo."""
+    """(channel in, channel out) float32; only mono and stereo are panned."""
     if channels == 1:
         matrix = np.ones((1, 1)) if out == 1 else pan_matrix(lane.pan).sum(axis=1)[None]
     elif channels == 2:
@@ -60,7 +60,7 @@ def _gains(lane: Lane, channels: int, out: int) -> np.ndarray:
 
 
 def render(lanes: list[Lane], channels: int, frames: int, rate_hz: int, first: int = 0) -> Iterator[bytes]:
-    """A 16-bit wav file of so many frames of the mix, in pieces; turned down as a whole where it would clip."""
+    """A 16-bit wav file of `frames` frames of the mix, in chunks; the whole mix is scaled down if it would clip."""
     out = out_channels(lanes, channels)
     peak = max((float(np.abs(block).max(initial=0.0)) for block in blocks(lanes, channels, frames, first)), default=0.0)
     scale = 32767 / max(peak, 32767 / 32768)
@@ -70,5 +70,5 @@ def render(lanes: list[Lane], channels: int, frames: int, rate_hz: int, first: i
 
 
 def wav_bytes(lanes: list[Lane], channels: int, frames: int) -> int:
-    """The size of what `render` gives."""
+    """The size of the file that `render` gives."""
     return 44 + frames * out_channels(lanes, channels) * 2

@@ -1,16 +1,16 @@
-"""Waveform outlines at any resolution; pure.
+"""Waveform peaks at any resolution; pure.
 
-An outline is int8 (point, 2): the least and the greatest sample in each step, over all channels, full scale 127.
+Peaks are int8 (point, 2): the lowest and the highest sample of each step over all channels, full scale 127.
 """
 
 import numpy as np
 
 STEP = 64
-"""Frames per point of the finest outline."""
+"""Frames per point at the finest resolution."""
 
 
-def outline(samples: np.ndarray, step: int = STEP) -> np.ndarray:
-    """The outline of a stretch of sound.
+def compute_peaks(samples: np.ndarray, step: int = STEP) -> np.ndarray:
+    """The peaks of a block of samples.
 
     Args:
         samples: int16 (frame, channel).
@@ -30,13 +30,13 @@ def outline(samples: np.ndarray, step: int = STEP) -> np.ndarray:
 
 
 def _to_int8(extremes: np.ndarray) -> np.ndarray:
-    """Rounded away from zero, so that a quiet sound is still seen."""
+    """Rounds away from zero, so that quiet sound stays visible."""
     scaled = extremes.astype(np.float32) * (127 / 32768)
     return np.where(scaled < 0, np.floor(scaled), np.ceil(scaled)).astype(np.int8)
 
 
 def coarser(points: np.ndarray, factor: int) -> np.ndarray:
-    """The outline with `factor` points merged into one: int8 (point, 2) to int8 (ceil(point / factor), 2)."""
+    """Merges each `factor` points into one: int8 (point, 2) to int8 (ceil(point / factor), 2)."""
     if factor == 1 or not len(points):
         return points
     starts = np.arange(0, len(points), factor)
@@ -45,21 +45,20 @@ def coarser(points: np.ndarray, factor: int) -> np.ndarray:
     return np.stack([lowest, highest], axis=1)
 
 
-class Outliner:
-    """Builds the finest outline of sound that comes in blocks of any length."""
+class PeakBuilder:
+    """Computes the finest peaks from blocks of any length."""
 
     def __init__(self) -> None:
-        self._rest: np.ndarray | None = None
+        self._rest = np.zeros((0, 1), np.int16)
 
     def add(self, samples: np.ndarray) -> np.ndarray:
-        """The points that int16 (frame, channel) `samples` completes: int8 (point, 2)."""
-        if self._rest is not None and len(self._rest):
+        """Appends int16 (frame, channel) `samples`; returns the completed points, int8 (point, 2)."""
+        if len(self._rest):
             samples = np.concatenate([self._rest, samples])
         whole = len(samples) // STEP * STEP
         self._rest = samples[whole:].copy()
-        return outline(samples[:whole])
+        return compute_peaks(samples[:whole])
 
     def finish(self) -> np.ndarray:
         """The last, shorter point, if there is one."""
-        rest, self._rest = self._rest, None
-        return outline(rest) if rest is not None else np.zeros((0, 2), np.int8)
+        return compute_peaks(self._rest)

@@ -1,4 +1,4 @@
-"""Pictures of a stretch of sound over time and (logarithmic) frequency; pure."""
+"""Spectrograms with logarithmic frequency; pure."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ LOWEST_HZ = 30.0
 WINDOW = 2048
 
 
-def picture(samples: np.ndarray, rate_hz: int, columns: int, rows: int) -> np.ndarray:
-    """Levels of a stretch of sound.
+def spectrogram_levels(samples: np.ndarray, rate_hz: int, columns: int, rows: int) -> np.ndarray:
+    """Levels over time and frequency.
 
     Args:
         samples: int16 (frame, channel), one frame or more; may be memory-mapped.
         rate_hz: their sample rate.
-        columns: moments, evenly spread from the first frame to the last.
-        rows: frequencies, from 30 Hz up to half the rate or 20 kHz, in equal ratios.
+        columns: points in time, evenly spaced.
+        rows: frequency bands from 30 Hz to half the rate or 20 kHz, equally wide in octaves.
 
     Returns:
         uint8 (row, column), the highest frequency first; 0 is -96 dB below a full-scale sine or less, 255 is 0 dB.
@@ -34,7 +34,7 @@ def picture(samples: np.ndarray, rate_hz: int, columns: int, rows: int) -> np.nd
 
 
 def _around(samples: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """A window of the channels' mean around each centre, silence outside; only those samples are read."""
+    """A window of the channels' mean around each centre, zero-padded; only those samples are read."""
     places = centres[:, None] + np.arange(-WINDOW // 2, WINDOW // 2)  # (column, sample)
     inside = (places >= 0) & (places < len(samples))
     sound = samples[np.clip(places, 0, len(samples) - 1)].astype(np.float32).mean(axis=2) / 32768
@@ -42,7 +42,7 @@ def _around(samples: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def _row_bins(rate_hz: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """First bin and the bin past the last of each row, at least one bin each."""
+    """First and end bin of each row, at least one bin each."""
     top = max(min(rate_hz / 2, 20_000.0), 2 * LOWEST_HZ)
     edges = LOWEST_HZ * (top / LOWEST_HZ) ** (np.arange(rows + 1) / rows)
     bins = np.clip(edges * WINDOW / rate_hz, 0, WINDOW // 2)

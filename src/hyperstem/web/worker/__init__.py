@@ -1,1 +1,1 @@
-"""One song's process, ``python -m hyperstem.web.worker``, and the limits that it runs under."""
+"""The process of one song, ``python -m hyperstem.web.worker``, and its limits."""

@@ -1,8 +1,8 @@
-"""The process that decodes and separates one song; whatever a hostile file does to it, the studio lives on.
+"""The process that decodes and separates one song, so that a hostile file cannot harm the studio.
 
-It reads one line of JSON from standard input (a `Request`), sets its own limits, and writes one JSON object a line to
-standard output: ``format``, ``progress``, ``ready``, and at the end ``done`` or ``failed``. It makes a download instead
-where the request holds an order. It ends when its standard input closes.
+It reads one line of JSON from standard input (a `Request`), limits itself, and writes one JSON object per line to
+standard output: ``format``, ``progress``, ``ready``, and finally ``done`` or ``failed``. If the request contains an
+order, it renders that download instead. It ends when its standard input closes.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 from hyperstem.config import from_mapping
 from hyperstem.errors import HyperstemError
 from hyperstem.web.sound.orders import Order
-from hyperstem.web.worker.limits import end_with_parent, limit
+from hyperstem.web.worker.limits import end_with_parent, limit_process
 
 Send = Callable[[dict[str, Any]], None]
 Load = Callable[[str, str], Any]
@@ -25,7 +25,7 @@ Load = Callable[[str, str], Any]
 
 @dataclass(frozen=True)
 class Request:
-    """What the studio asks of one process."""
+    """A song to separate, or a download to render, and the limits."""
 
     folder: str
     source: str
@@ -37,52 +37,47 @@ class Request:
     time_limit_s: float
     file_bytes: int
     order: Order | None = None
-    """A download to be made of the song, which is separated already."""
+    """A download to render from the separated song."""
     target: str = ""
     """The folder for the download's files."""
 
 
 def main(load: Load | None = None) -> int:
-    """Separates the song that standard input names.
+    """Handles the request on standard input.
 
     Args:
-        load: how to get a separator; None loads the real one.
+        load: loads a separator; None loads the real one.
 
     Returns:
-        The exit status: 0, also when the song failed in a way that was reported.
+        The exit status: 0, also if the song failed and that was reported.
     """
     line = _read_line()
     if not line:
         return 2
-    send = _take_over_output()
+    send = _redirect_output()
     request = from_mapping(Request, json.loads(line), "worker request")
-    limit(request.memory_bytes, request.time_limit_s, request.file_bytes)
+    limit_process(request.memory_bytes, request.time_limit_s, request.file_bytes)
     end_with_parent()
     try:
-        (_make if request.order else _separate)(request, load or _load, send)
+        (_run_download if request.order else _separate)(request, load or _load, send)
     except MemoryError:
-        send(
-            {
-                "event": "failed",
-                "error": f"this song needs more memory than the studio allows one song "
-                f"({request.memory_bytes / 2**30:.1f} GiB)",
-            }
-        )
+        allowed = f"{request.memory_bytes / 2**30:.1f} GiB"
+        send({"event": "failed", "error": f"this song needs more memory than the studio allows one song ({allowed})"})
     except (HyperstemError, OSError) as error:
-        send({"event": "failed", "error": _in_words(error, request)})
+        send({"event": "failed", "error": _message(error, request)})
     return 0
 
 
 def _read_line() -> bytes:
-    """The first line of standard input, nothing read past it."""
+    """The first line of standard input, without reading beyond it."""
     line = b""
     while not line.endswith(b"\n") and (byte := os.read(sys.stdin.fileno(), 1)):
         line += byte
     return line
 
 
-def _take_over_output() -> Send:
-    """Keeps standard output for reports alone: what libraries print there goes to standard error."""
+def _redirect_output() -> Send:
+    """Reserves standard output for reports: what libraries print there goes to standard error."""
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
@@ -93,8 +88,8 @@ def _take_over_output() -> Send:
     return send
 
 
-def _in_words(error: Exception, request: Request) -> str:
-    """The error's message with the song's own name in place of where the studio keeps it."""
+def _message(error: Exception, request: Request) -> str:
+    """The error's message, with the song's name in place of the studio's paths."""
     text = str(error) if isinstance(error, HyperstemError) else (getattr(error, "strerror", None) or str(error))
     text = text.removeprefix(f"{request.source}: ")
     return text.replace(request.source, request.name).replace(request.folder, "the studio's folder")
@@ -107,7 +102,7 @@ def _load(model: str, quality: str) -> Any:
 
 
 def _separate(request: Request, load: Load, send: Send) -> None:
-    """Decodes the original, then separates it: a preview first where that is faster, then in the quality asked for."""
+    """Decodes the original, separates a preview if that is faster, then separates in the requested quality."""
     from hyperstem.web.worker.separation import decode_original, run_final, run_preview
 
     folder, source = Path(request.folder), Path(request.source)
@@ -123,14 +118,13 @@ def _separate(request: Request, load: Load, send: Send) -> None:
     send({"event": "done", **done})
 
 
-def _make(request: Request, load: Load, send: Send) -> None:
-    """Makes a download."""
-    from hyperstem.web.worker.downloads import make
+def _run_download(request: Request, load: Load, send: Send) -> None:
+    from hyperstem.web.worker.downloads import make_download
 
     assert request.order is not None
     folder, source, target = Path(request.folder), Path(request.source), Path(request.target)
     separator = load(request.model, request.quality) if request.order.separated else None
-    make(request.order, separator, source, request.name, folder, target, send)
+    make_download(request.order, separator, source, request.name, folder, target, send)
 
 
 if __name__ == "__main__":

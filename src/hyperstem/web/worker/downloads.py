@@ -1,4 +1,4 @@
-"""What a process does to make a download: separate once more into another format, or mix what is there."""
+"""Renders a download: separates the song again into another format, or mixes its stems."""
 
 import contextlib
 import json
@@ -12,33 +12,34 @@ import numpy as np
 from hyperstem import audio
 from hyperstem.dsp.resample import Resampler
 from hyperstem.errors import AudioError
-from hyperstem.files import write_text
 from hyperstem.separation import batch
-from hyperstem.separation.stem_files import OutputSettings
+from hyperstem.separation.output import OutputSettings
 from hyperstem.web.sound.mix import BLOCK_FRAMES, Lane, blocks, out_channels
 from hyperstem.web.sound.orders import SONG, Order, Part
 from hyperstem.web.sound.takes import ORIGINAL, STEMS, Sound, raw_sound, wav_sound
-from hyperstem.web.worker.separation import Send, name_source
+from hyperstem.web.worker.separation import Send, set_source_name, write_manifest
 
 REPORT_EVERY = 0.01
 Progress = Callable[[float], None]
-"""Is told how much is done, 0 to 1."""
+"""Called with the share that is done, 0 to 1."""
 
 
-def make(order: Order, separator: Any, source: Path, name: str, folder: Path, target: Path, send: Send) -> None:
-    """Makes the files of `order` in `target`.
+def make_download(
+    order: Order, separator: Any, source: Path, name: str, folder: Path, target: Path, send: Send
+) -> None:
+    """Renders the files of `order` into `target`.
 
     Args:
-        order: what to make.
-        separator: None where the order is no separation.
-        source: the song.
-        name: what the song is called.
+        order: what to render.
+        separator: None if the order needs no separation.
+        source: the song's file.
+        name: the song's name.
         folder: the job's folder, with its stems.
-        target: a folder, empty or not there yet.
-        send: takes the reports.
+        target: an empty folder, or one to create.
+        send: called with the reports.
 
     Raises:
-        AudioError: the format cannot hold this, or the song cannot be separated.
+        AudioError: the format does not support this song, or it cannot be separated.
     """
     last = 0.0
 
@@ -49,7 +50,7 @@ def make(order: Order, separator: Any, source: Path, name: str, folder: Path, ta
             send({"event": "progress", "done": min(1.0, done)})
 
     target.mkdir(parents=True, exist_ok=True)
-    if order.separated and _is_there(order, source):
+    if order.separated and _is_copy(order, source):
         _copy(order, source, folder, target, report)
     elif order.separated:
         _separate(order, separator, source, name, target, report)
@@ -61,8 +62,8 @@ def make(order: Order, separator: Any, source: Path, name: str, folder: Path, ta
     send({"event": "done", "files": sorted(path.name for path in target.iterdir())})
 
 
-def _is_there(order: Order, source: Path) -> bool:
-    """Whether the stems' own 16-bit samples are what the command line would write."""
+def _is_copy(order: Order, source: Path) -> bool:
+    """Whether the command line would write the stems' 16-bit samples unchanged."""
     rate_hz = audio.probe(source).rate_hz
     fits = audio.named_format(order.format).rate_for(rate_hz) == rate_hz
     return fits and order.subtype == "pcm16" and all(part.is_stem for part in order.parts)
@@ -72,7 +73,7 @@ def _copy(order: Order, source: Path, folder: Path, target: Path, report: Progre
     facts = json.loads((folder / STEMS / batch.MANIFEST).read_text(encoding="utf-8"))
     facts["settings"]["format"] = order.format
     facts["stems"] = {part.name: f"{part.name}.{order.format}" for part in order.parts}
-    write_text(target / batch.MANIFEST, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    write_manifest(target / batch.MANIFEST, facts)
     for number, part in enumerate(order.parts):
         path, stem = target / f"{part.name}.{order.format}", folder / STEMS / f"{part.lanes[0].stem}.wav"
         if order.format == "wav":
@@ -104,7 +105,7 @@ def _separate(order: Order, separator: Any, source: Path, name: str, target: Pat
     result = batch.separate_file(separator, task, settings, progress)
     if result.output is None:
         raise AudioError(result.error)
-    name_source(task.manifest, name)
+    set_source_name(task.manifest, name)
 
 
 def _tags(order: Order, source: Path, from_hz: int, to_hz: int) -> audio.Tags:
@@ -116,35 +117,33 @@ def _lanes(part: Part, folder: Path) -> list[Lane]:
 
 
 def _mix(order: Order, part: Part, source: Path, folder: Path, target: Path, report: Progress) -> None:
-    """One file: first its peak is found, unless float samples keep any, then it is written at one gain."""
+    """Renders one file in two passes: the first finds the peak and so the gain; float samples need none."""
     info, format_ = audio.probe(source), audio.named_format(order.format)
     lanes = _lanes(part, folder)
     channels = lanes[0].sound.channels
     start, frames = order.frames(min(lane.sound.frames for lane in lanes), info.rate_hz)
-    boundless = order.subtype == "float"
-    scale = 1.0 if boundless else _fitting(_passed(blocks(lanes, channels, frames, start), frames, report, 0.0, 0.5))
+    unlimited = order.subtype == "float"
+    scale = (
+        1.0
+        if unlimited
+        else _gain_for(_with_progress(blocks(lanes, channels, frames, start), frames, report, 0.0, 0.5))
+    )
     rate_hz = format_.rate_for(info.rate_hz)
     sound = blocks(lanes, channels, frames, start)
     resampler = Resampler(out_channels(lanes, channels), info.rate_hz, rate_hz)
     path = target / f"{part.name}.{order.format}"
     tags = _tags(order, source, info.rate_hz, rate_hz).of_stem(part.name)
-    with audio.Writer(
-        path,
-        rate_hz,
-        resampler.channels,
-        subtype=order.subtype or "pcm16",
-        tags=tags,
-        format=format_,
-    ) as writer:
-        for block in _passed(sound, frames, report, 0.0 if boundless else 0.5, 1.0):
+    subtype = order.subtype or "pcm16"
+    with audio.Writer(path, rate_hz, resampler.channels, subtype=subtype, tags=tags, format=format_) as writer:
+        for block in _with_progress(sound, frames, report, 0.0 if unlimited else 0.5, 1.0):
             writer.write(resampler.push(np.ascontiguousarray(block.T * np.float32(scale))))
         writer.write(resampler.push(np.zeros((resampler.channels, 0), np.float32), last=True))
 
 
-def _passed(
+def _with_progress(
     sound: Iterator[np.ndarray], frames: int, report: Progress, begun: float, ended: float
 ) -> Iterator[np.ndarray]:
-    """Hands blocks on and reports how far they are, between `begun` and `ended`."""
+    """Passes on blocks and reports progress, from `begun` to `ended`."""
     done = 0
     for block in sound:
         yield block
@@ -152,14 +151,14 @@ def _passed(
         report(begun + (ended - begun) * done / frames)
 
 
-def _fitting(sound: Iterator[np.ndarray]) -> float:
-    """The gain that keeps (frame, channel) blocks within 16-bit full scale, 1 at most."""
+def _gain_for(sound: Iterator[np.ndarray]) -> float:
+    """The gain, 1 at most, that keeps (frame, channel) blocks within 16-bit full scale."""
     peak = max((float(np.abs(block).max(initial=0.0)) for block in sound), default=0.0)
     return min(1.0, 32767 / 32768 / peak) if peak else 1.0
 
 
 def _mix_tracks(order: Order, source: Path, folder: Path, target: Path, report: Progress) -> None:
-    """A stretch of the song and its stems as one file of several tracks."""
+    """Renders the song and its stems, or a section of them, as one multitrack file."""
     info, format_ = audio.probe(source), audio.named_format(order.format)
     stems = [_lanes(part, folder)[0].sound for part in order.parts]
     channels = stems[0].channels

@@ -1,4 +1,4 @@
-// The studio's server: JSON, sound, events. Every refusal becomes an Error with words.
+// Requests to the studio's server. Every error response becomes an ApiError with its message.
 
 export class ApiError extends Error {
   constructor(status, message) {
@@ -7,12 +7,12 @@ export class ApiError extends Error {
   }
 }
 
-const ASK_MS = 2000;
+const POLL_MS = 2000;
 
 let onTokenNeeded = () => {};
 export function whenTokenNeeded(handler) { onTokenNeeded = handler; }
 
-async function refusal(response) {
+async function errorOf(response) {
   if (response.status === 401) onTokenNeeded();
   try {
     return new ApiError(response.status, (await response.json()).error);
@@ -29,7 +29,7 @@ async function ask(path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "the studio does not answer; is it still running?");
   }
-  if (!response.ok) throw await refusal(response);
+  if (!response.ok) throw await errorOf(response);
   return response;
 }
 
@@ -37,21 +37,13 @@ export async function getJson(path) { return (await ask(path)).json(); }
 export async function getBytes(path, signal) { return (await ask(path, { signal })).arrayBuffer(); }
 
 export async function post(path, body) {
-  const options = { method: "POST" };
-  if (body !== undefined) {
-    options.headers = { "content-type": "application/json" };
-    options.body = JSON.stringify(body);
-  }
-  const response = await ask(path, options);
-  return response.status === 204 ? null : response.json();
+  const options = body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  return (await ask(path, { method: "POST", ...options })).json();
 }
 
-export async function remove(path) {
-  const response = await ask(path, { method: "DELETE" });
-  return response.status === 204 ? null : response.json();
-}
+export async function remove(path) { await ask(path, { method: "DELETE" }); }
 
-/** Sends a song; `onProgress` gets 0 to 1. Returns {promise, abort}. */
+/** Uploads a song; `onProgress` gets 0 to 1. Returns {promise, abort}. */
 export function upload(file, quality, onProgress) {
   const request = new XMLHttpRequest();
   const promise = new Promise((resolve, reject) => {
@@ -66,7 +58,7 @@ export function upload(file, quality, onProgress) {
       if (request.status === 401) onTokenNeeded();
       reject(new ApiError(request.status, request.response?.error || `the studio answered with status ${request.status}`));
     };
-    request.onerror = () => reject(new ApiError(0, "the upload was broken off; the file may be too large, or the studio stopped"));
+    request.onerror = () => reject(new ApiError(0, "the upload was interrupted; the file may be too large, or the studio stopped"));
     request.onabort = () => reject(new ApiError(-1, "cancelled"));
     request.send(form);
   });
@@ -76,20 +68,20 @@ export function upload(file, quality, onProgress) {
 /**
  * Follows all jobs; reconnects by itself. `handlers`: known(ids), job(job), removed(id), online(boolean).
  *
- * A page in the background asks now and then instead: a browser makes six connections to a host at most, and six pages
- * that each held one for their events would leave none to a seventh.
+ * A page in the background polls instead: a browser opens at most six connections to a host, and the event streams of
+ * six pages would use all of them.
  */
 export function follow(handlers) {
   let stop = () => {};
   const start = () => {
     stop();
-    stop = document.hidden ? askAgain(handlers) : listen(handlers);
+    stop = document.hidden ? poll(handlers) : listen(handlers);
   };
   document.addEventListener("visibilitychange", start);
   start();
 }
 
-function askAgain(handlers) {
+function poll(handlers) {
   const timer = setInterval(async () => {
     try {
       const jobs = await getJson("api/jobs");
@@ -100,7 +92,7 @@ function askAgain(handlers) {
     } catch {
       handlers.online(false);
     }
-  }, ASK_MS);
+  }, POLL_MS);
   return () => clearInterval(timer);
 }
 

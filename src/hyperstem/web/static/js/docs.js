@@ -1,4 +1,4 @@
-// The API's page, made from its OpenAPI document.
+// The API reference, rendered from the OpenAPI document.
 
 const page = document.getElementById("api");
 
@@ -9,20 +9,20 @@ function element(name, text, className) {
   return made;
 }
 
-/** Text in which `...` stands for code. */
+/** Text whose `...` becomes code. */
 function prose(name, text, className) {
   const made = element(name, undefined, className);
   (text ?? "").split("`").forEach((part, i) => made.append(i % 2 ? element("code", part) : part));
   return made;
 }
 
-function typeOf(schema, definitions) {
+function typeOf(schema) {
   if (!schema) return "";
   if (schema.$ref) return schema.$ref.split("/").at(-1);
-  if (schema.anyOf) return schema.anyOf.map((one) => typeOf(one, definitions)).join(" or ");
+  if (schema.anyOf) return schema.anyOf.map((one) => typeOf(one)).join(" or ");
   if (schema.enum) return schema.enum.map((one) => JSON.stringify(one)).join(", ");
   if (schema.const !== undefined) return JSON.stringify(schema.const);
-  if (schema.type === "array") return `list of ${typeOf(schema.items, definitions)}`;
+  if (schema.type === "array") return `list of ${typeOf(schema.items)}`;
   return schema.format ?? schema.type ?? "";
 }
 
@@ -53,51 +53,49 @@ function example(method, path, operation) {
   return parts.join(" ");
 }
 
-function describe(method, path, operation, definitions) {
-  const box = element("details", undefined, "operation");
-  const summary = element("summary");
-  summary.append(element("span", method.toUpperCase(), `method ${method}`), element("code", path), prose("span", operation.description, "hint"));
-  const body = element("div", undefined, "body");
-  const fields = operation.requestBody?.content["multipart/form-data"]?.schema;
-  const inputs = (operation.parameters ?? []).map((one) => [element("code", one.name), one.in, typeOf(one.schema, definitions), one.description ?? ""]);
-  for (const [name, schema] of Object.entries(fields?.properties ?? {})) inputs.push([element("code", name), "form", typeOf(schema), schema.description ?? ""]);
-  if (inputs.length) body.append(table(["name", "in", "type", ""], inputs));
-  const answers = Object.entries(operation.responses).map(([status, answer]) => {
-    const [kind, content] = Object.entries(answer.content ?? {})[0] ?? ["", {}];
-    const type = typeOf(content.schema, definitions);
-    return [status, prose("span", answer.description === "Successful Response" ? "" : answer.description), kind === "application/json" ? type : kind];
-  });
-  body.append(table(["status", "", "answer"], answers), element("pre", example(method, path, operation)));
-  box.append(summary, body);
-  return box;
+/** A section that opens on a click. */
+function box(kind, name, description, parts, className = "") {
+  const [details, summary, body] = [element("details", undefined, "operation"), element("summary"), element("div", undefined, "body")];
+  summary.append(element("span", kind, `method ${className}`), element("code", name), prose("span", description, "hint"));
+  body.append(...parts);
+  details.append(summary, body);
+  return details;
 }
 
-function describeModel(name, schema, definitions) {
-  const box = element("details", undefined, "operation");
-  const summary = element("summary");
-  summary.append(element("span", "model", "method"), element("code", name), element("span", schema.description ?? "", "hint"));
-  const body = element("div", undefined, "body");
-  body.append(table(["field", "type", ""], Object.entries(schema.properties ?? {}).map(([field, one]) =>
-    [element("code", field), typeOf(one, definitions), one.description ?? ""])));
-  box.append(summary, body);
-  return box;
+function describe(method, path, operation) {
+  const fields = operation.requestBody?.content["multipart/form-data"]?.schema;
+  const inputs = (operation.parameters ?? []).map((one) => [element("code", one.name), one.in, typeOf(one.schema), one.description ?? ""]);
+  for (const [name, schema] of Object.entries(fields?.properties ?? {})) inputs.push([element("code", name), "form", typeOf(schema), schema.description ?? ""]);
+  const responses = Object.entries(operation.responses).map(([status, response]) => {
+    const [kind, content] = Object.entries(response.content ?? {})[0] ?? ["", {}];
+    const type = typeOf(content.schema);
+    return [status, prose("span", response.description === "Successful Response" ? "" : response.description), kind === "application/json" ? type : kind];
+  });
+  const parts = [table(["status", "", "response"], responses), element("pre", example(method, path, operation))];
+  if (inputs.length) parts.unshift(table(["name", "in", "type", ""], inputs));
+  return box(method.toUpperCase(), path, operation.description, parts, method);
+}
+
+function describeModel(name, schema) {
+  const fields = Object.entries(schema.properties ?? {}).map(([field, one]) => [element("code", field), typeOf(one), one.description ?? ""]);
+  return box("model", name, schema.description, [table(["field", "type", ""], fields)]);
 }
 
 async function show() {
   const response = await fetch("api/openapi.json");
-  const document_ = await response.json();
-  if (!response.ok) throw new Error(document_.error);
-  page.replaceChildren(element("h2", "Job API"), prose("p", document_.info.description, "intro"));
+  const openapi = await response.json();
+  if (!response.ok) throw new Error(openapi.error);
+  page.replaceChildren(element("h2", "Job API"), prose("p", openapi.info.description, "intro"));
   const groups = new Map();
-  for (const [path, methods] of Object.entries(document_.paths)) {
+  for (const [path, methods] of Object.entries(openapi.paths)) {
     for (const [method, operation] of Object.entries(methods)) {
       const tag = operation.tags?.[0] ?? "other";
       if (!groups.has(tag)) groups.set(tag, []);
-      groups.get(tag).push(describe(method, path, operation, document_));
+      groups.get(tag).push(describe(method, path, operation));
     }
   }
   for (const [tag, operations] of groups) page.append(element("h3", tag), ...operations);
-  page.append(element("h3", "models"), ...Object.entries(document_.components.schemas).map(([name, schema]) => describeModel(name, schema, document_)));
+  page.append(element("h3", "models"), ...Object.entries(openapi.components.schemas).map(([name, schema]) => describeModel(name, schema)));
 }
 
 show().catch((error) => page.replaceChildren(element("p", error.message, "alert")));

@@ -1,18 +1,18 @@
-// What can be downloaded of a song; most of it is made first, with its progress shown.
+// The downloads of a song; most are rendered first, with a progress bar.
 
 import * as api from "./api.js";
 import { percent } from "./format.js";
+import { $, create, setLink, storage } from "./page.js";
 
-const $ = (id) => document.getElementById(id);
-const ASK_MS = 300;
+const POLL_MS = 300;
 const FORMATS = [
   ["wav", "pcm16", "WAV, 16 bit"], ["wav", "pcm24", "WAV, 24 bit"], ["wav", "float", "WAV, float"], ["flac", null, "FLAC"],
   ["mp3", null, "MP3"], ["m4a", null, "M4A (AAC)"], ["ogg", null, "Ogg Vorbis"], ["opus", null, "Opus"],
   ["stem.mp4", null, "Stems in one file (stem.mp4)"],
 ];
-const REMEMBERED = "download-format";
+const FORMAT_KEY = "download-format";
 
-/** The same order as one request, for a link that works without this page's help. */
+/** The address that gives the same download in one request, for links. */
 function address(job, { format, subtype, stem, without, lanes, start_s, end_s }) {
   const query = new URLSearchParams();
   if (subtype) query.set("subtype", subtype);
@@ -26,45 +26,48 @@ function address(job, { format, subtype, stem, without, lanes, start_s, end_s })
 }
 
 export class Downloads {
-  /** `say(words)` tells what went wrong. */
+  /** `say(text)` shows an error. */
   constructor(say) {
     this.say = say;
-    this.job = this.player = this.making = null;
+    this.job = this.player = this.current = null;
     this.stems = "";
     for (const [format, subtype, label] of FORMATS) $("download-format").append(new Option(label, `${format} ${subtype ?? ""}`));
-    try { $("download-format").value = localStorage.getItem(REMEMBERED) ?? "wav pcm16"; } catch { /* a private window */ }
+    $("download-format").value = storage.get(FORMAT_KEY) ?? "wav pcm16";
     if (!$("download-format").value) $("download-format").selectedIndex = 0;
     $("download-format").addEventListener("change", () => {
-      try { localStorage.setItem(REMEMBERED, $("download-format").value); } catch { /* a private window */ }
-      this.show(this.job, this.player, this.lanes);
+      storage.set(FORMAT_KEY, $("download-format").value);
+      this.#show();
     });
-    $("download-loop").addEventListener("change", () => this.show(this.job, this.player, this.lanes));
+    $("download-loop").addEventListener("change", () => this.#show());
     $("making-cancel").addEventListener("click", () => this.#cancel());
     this.#listen($("download-zip"), "all stems", () => this.#order({}));
     this.#listen($("download-mix"), "the mix", () => this.#order({ lanes: this.#mix() }));
   }
 
-  /** Shows what there is of `job` as `player` has it set; `lanes` have a link each. */
+  /** Shows the downloads of `job` with the mix and loop of `player`; each of `lanes` has a link. */
   show(job, player, lanes) {
     Object.assign(this, { job, player, lanes });
+    this.#show();
+  }
+
+  #show() {
+    const { job, player, lanes } = this;
     if (!job || !player) return;
-    this.#buttons();
+    this.#createLinks();
     const done = job.state === "done";
     $("download-loop").disabled = !player.loop;
     $("download-loop").checked &&= Boolean(player.loop);
     const together = this.#format().format === "stem.mp4";
-    const set = (link, order) => {
-      link.setAttribute("aria-disabled", String(!order));
-      if (order) link.href = address(job, order); else link.removeAttribute("href");
-    };
-    set($("download-zip"), done && this.#order({}));
+    const link = (what) => address(job, this.#order(what));
+    setLink($("download-zip"), done && link({}));
     $("download-zip").firstChild.textContent = together ? "Song and stems " : "All stems ";
     $("download-zip").querySelector("small").textContent = together ? "in one file" : "zip";
+    const separate = done && !together;
     const mix = this.#mix();
-    set($("download-mix"), done && !together && mix.length ? this.#order({ lanes: mix }) : null);
-    for (const link of $("download-without").children) set(link, done && !together ? this.#order({ without: link.dataset.without }) : null);
-    for (const lane of lanes) lane.setDownload(done && !together ? address(job, this.#order({ stem: lane.stem })) : null);
-    $("downloads-hint").textContent = done ? this.#hint(together) : "The files are there when the song is done.";
+    setLink($("download-mix"), separate && mix.length > 0 && link({ lanes: mix }));
+    for (const one of $("download-without").children) setLink(one, separate && link({ without: one.dataset.without }));
+    for (const lane of lanes) lane.setDownload(separate && link({ stem: lane.stem }));
+    $("downloads-hint").textContent = done ? this.#hint(together) : "Files are available when the song is done.";
   }
 
   #hint(together) {
@@ -73,21 +76,23 @@ export class Downloads {
     return tempo === 1 && semitones === 0 ? "" : "Downloads have the song's own speed and pitch.";
   }
 
-  #buttons() {
+  #createLinks() {
     const stems = this.job.stems.join("\n");
     if (stems === this.stems) return;
     this.stems = stems;
     $("download-without").replaceChildren(...(this.job.stems.length > 1 ? this.job.stems : []).toReversed().map((stem) => {
-      const link = Object.assign(document.createElement("a"), { className: "button", download: "", textContent: `Without ${stem} ` });
+      const link = create("a", { className: "button", download: "" }, `Without ${stem} `);
       link.dataset.without = stem;
-      if (stem === "vocals") link.id = "download-karaoke";
-      if (stem === "vocals") link.append(Object.assign(document.createElement("small"), { textContent: "karaoke" }));
+      if (stem === "vocals") {
+        link.id = "download-karaoke";
+        link.append(create("small", {}, "karaoke"));
+      }
       this.#listen(link, `the song without ${stem}`, () => this.#order({ without: stem }));
       return link;
     }));
   }
 
-  /** Lets a lane's own link take the format and the loop. */
+  /** Applies the chosen format and loop to a lane's link. */
   adopt(lane) {
     const link = lane.find(".get");
     if (link) this.#listen(link, lane.stem, () => this.#order({ stem: lane.stem }));
@@ -99,52 +104,53 @@ export class Downloads {
   }
 
   #order(what) {
-    const stretch = {};
+    const section = {};
     if ($("download-loop").checked && this.player.loop) {
-      stretch.start_s = this.player.loop.start / this.job.rate_hz;
-      stretch.end_s = this.player.loop.end / this.job.rate_hz;
+      section.start_s = this.player.loop.start / this.job.rate_hz;
+      section.end_s = this.player.loop.end / this.job.rate_hz;
     }
-    return { ...this.#format(), ...what, ...stretch };
+    return { ...this.#format(), ...what, ...section };
   }
 
   #mix() {
     const { job, player } = this;
-    return job.stems.map((stem) => ({ stem, volume: player.heard(stem), pan: player.lane(stem).pan })).filter((lane) => lane.volume > 0);
+    const lanes = job.stems.map((stem) => ({ stem, volume: player.mix.gain(stem), pan: player.mix.lane(stem).pan }));
+    return lanes.filter((lane) => lane.volume > 0);
   }
 
-  /** A click orders, waits and fetches; what lies there already is fetched at once, as is a click with a key held. */
+  /** On a click, orders a download, waits and fetches it; existing files, and clicks with a modifier key, use the link. */
   #listen(link, what, order) {
     link.addEventListener("click", (event) => {
       if (!link.href || event.ctrlKey || event.metaKey || event.shiftKey) return;
       const wanted = order();
-      const there = wanted.format === "wav" && wanted.subtype === "pcm16" && wanted.end_s === undefined && !wanted.lanes && !wanted.without;
-      if (there) return;
+      const plain = wanted.format === "wav" && wanted.subtype === "pcm16" && wanted.end_s === undefined;
+      if (plain && !wanted.lanes && !wanted.without) return; // the file exists
       event.preventDefault();
-      this.#make(wanted, what);
+      this.#render(wanted, what);
     });
   }
 
-  async #make(order, what) {
-    if (this.making) { this.say("One download is being made already."); return; }
+  async #render(order, what) {
+    if (this.current) { this.say("Another download is being made."); return; }
     const path = `api/jobs/${this.job.id}/mixes`;
-    const making = this.making = { path, id: null, cancelled: false };
+    const current = this.current = { path, id: null, cancelled: false };
     this.#progress(`Making ${what}`, 0);
     try {
       let mix = await api.post(path, order);
-      making.id = mix.id;
+      current.id = mix.id;
       const { name, url } = mix;
       while (mix.state === "waiting" || mix.state === "making") {
-        if (making.cancelled) return;
+        if (current.cancelled) return;
         this.#progress(mix.state === "waiting" ? `Waiting to make ${what}` : `Making ${what}`, mix.progress);
-        await new Promise((resolve) => setTimeout(resolve, ASK_MS));
-        mix = await api.getJson(`${path}/${making.id}`);
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+        mix = await api.getJson(`${path}/${current.id}`);
       }
       if (mix.state === "failed") throw new Error(mix.error);
-      Object.assign(document.createElement("a"), { href: url, download: name }).click();
+      create("a", { href: url, download: name }).click();
     } catch (error) {
-      if (!making.cancelled) this.say(`This download could not be made: ${error.message}`);
+      if (!current.cancelled) this.say(`This download could not be made: ${error.message}`);
     } finally {
-      if (this.making === making) this.#finished();
+      if (this.current === current) this.#finished();
     }
   }
 
@@ -155,15 +161,15 @@ export class Downloads {
   }
 
   #finished() {
-    this.making = null;
+    this.current = null;
     $("making").hidden = true;
   }
 
   #cancel() {
-    const { making } = this;
-    if (!making) return;
-    making.cancelled = true;
-    if (making.id) api.remove(`${making.path}/${making.id}`).catch(() => { /* it is done, or gone */ });
+    const { current } = this;
+    if (!current) return;
+    current.cancelled = true;
+    if (current.id) api.remove(`${current.path}/${current.id}`).catch(() => { /* it has ended or was deleted */ });
     this.#finished();
   }
 }

@@ -1,4 +1,4 @@
-// Numbers in words.
+// Numbers and states as text.
 
 /** 75.4 -> "1:15", with tenths "1:15.4". */
 export function clock(seconds, tenths = false) {
@@ -26,13 +26,15 @@ export function bytes(count) {
   return count >= 2 ** 30 ? `${+(count / 2 ** 30).toFixed(1)} GB` : `${Math.round(count / 2 ** 20)} MB`;
 }
 
-/** What a job is doing, in words. */
+export function isBusy(job) { return job.state === "queued" || job.state === "running"; }
+
+/** A job's phase as text. */
 export function phase(job) {
   switch (job.phase) {
     case "waiting": return job.position ? (job.position === 1 ? "Next in the queue" : `Number ${job.position} in the queue`) : "Waiting";
     case "decoding": return "Reading the song";
     case "preview": return "Separating a preview";
-    case "separating": return job.quality === "preview" ? "Separating in preview quality" : `Separating in ${job.quality} quality`;
+    case "separating": return `Separating in ${job.quality} quality`;
     case "finishing": return "Writing the stems";
     case "done": return "Done";
     case "failed": return job.error || "Failed";

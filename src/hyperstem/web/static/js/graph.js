@@ -1,8 +1,9 @@
-// What the sound goes through: gain, pan and meter of each lane, and what is common to all.
+// The audio graph: gain, pan and meter of each lane, and the buses.
 
 const RAMP_S = 0.008;
+const BUSES = ["mix", "original", "fallback", "click"]; // fallback: the original, until the stems are ready
 
-/** Web Audio's pan stays out of songs with more than two channels. */
+/** Songs with more than two channels have no pan: Web Audio's panner would make them stereo. */
 function laneNodes(context, channels, out) {
   const gain = context.createGain();
   const meter = context.createAnalyser();
@@ -16,6 +17,14 @@ function laneNodes(context, channels, out) {
   return { gain, meter, pan };
 }
 
+export function openContext(rate) {
+  try {
+    return new AudioContext({ sampleRate: rate, latencyHint: "interactive" });
+  } catch {
+    return new AudioContext(); // an unsupported rate: the browser resamples each chunk
+  }
+}
+
 export class Graph {
   constructor(context, channels) {
     this.context = context;
@@ -25,23 +34,23 @@ export class Graph {
     this.analyser = context.createAnalyser();
     this.analyser.fftSize = 2048;
     this.out.connect(this.analyser).connect(context.destination);
-    for (const bus of ["mix", "original", "standIn", "click"]) {
+    for (const bus of BUSES) {
       this[bus] = context.createGain();
       this[bus].connect(this.out);
     }
   }
 
-  /** The nodes of a lane; made at its first use. */
+  /** The nodes of a lane, created on first use. */
   lane(stem) {
     if (!this.lanes.has(stem)) this.lanes.set(stem, laneNodes(this.context, this.channels, this.mix));
     return this.lanes.get(stem);
   }
 
-  /** Sets every gain and pan: `levels` has out, mix, original, standIn, click and lanes, stem -> {gain, pan}. */
+  /** Sets all gains and pans: `levels` has out, the buses, and lanes(stem) -> {gain, pan}. */
   apply(levels, atOnce = false) {
     const now = this.context.currentTime;
     const set = (param, value) => (atOnce ? param.setValueAtTime(value, now) : param.setTargetAtTime(value, now, RAMP_S));
-    for (const bus of ["out", "mix", "original", "standIn", "click"]) set(this[bus].gain, levels[bus]);
+    for (const bus of ["out", ...BUSES]) set(this[bus].gain, levels[bus]);
     for (const [stem, node] of this.lanes) {
       const { gain, pan } = levels.lanes(stem);
       set(node.gain.gain, gain);
@@ -49,7 +58,7 @@ export class Graph {
     }
   }
 
-  /** A short dip to silence, over a cut in the sound at `time`. */
+  /** Dips to silence around `time`, to hide a discontinuity. */
   dip(level, time) {
     const { gain } = this.out;
     const now = this.context.currentTime;

@@ -1,26 +1,28 @@
-// One lane of the mixer: its controls, its waveform (wavesurfer.js) and its spectrogram.
+// One lane of the mixer: controls, waveform (wavesurfer.js) and spectrogram.
 
 import WaveSurfer from "../vendor/wavesurfer/wavesurfer.esm.js";
 import Regions from "../vendor/wavesurfer/regions.esm.js";
 import { getBytes } from "./api.js";
+import { Emitter, rgb, setLink, setPressed } from "./page.js";
 import { ORIGINAL } from "./sound.js";
 import { Spectrogram } from "./spectrogram.js";
 
-const FINEST = 64; // frames per point
-const COARSEST = FINEST << 12;
-const MOST_POINTS = 1 << 20;
-const OWN_HEIGHT = 0.95;
-const MOST_GAIN = 16; // 24 dB: what is quieter stays small
+const MIN_STEP = 64; // frames per point
+const MAX_STEP = MIN_STEP << 12;
+const MAX_POINTS = 1 << 20;
+const FILLED_HEIGHT = 0.95;
+const MAX_GAIN = 16; // 24 dB
 const nonce = document.querySelector('meta[name="csp-nonce"]').content;
 
-/** The outline's step for a zoom: two points a pixel or a little more, a power of two times 64; coarser for long songs. */
+/** Frames per point for a zoom: about two points per pixel, a power of two times 64; more for long songs. */
 export function stepFor(framesPerPixel, frames) {
-  let step = FINEST;
-  while ((step * 4 <= framesPerPixel || frames / step > MOST_POINTS) && step < COARSEST) step *= 2;
+  let step = MIN_STEP;
+  while ((step * 4 <= framesPerPixel || frames / step > MAX_POINTS) && step < MAX_STEP) step *= 2;
   return step;
 }
 
-export class Lane extends EventTarget {
+/** Emits "seek" (seconds), "change" (of the lane's mix), "loop" ({start, end}) and "scroll" (pixels). */
+export class Lane extends Emitter {
   constructor(list, stem, number) {
     super();
     this.stem = stem;
@@ -34,14 +36,12 @@ export class Lane extends EventTarget {
     this.points = null;
     this.height = 1;
     this.trueLevels = false;
-    this.asked = this.shown = 0; // how many outlines, and which of them came last
+    this.requested = this.shown = 0; // numbers of the last requested and the last shown peaks
     this.#controls(number);
     this.#wave();
   }
 
   get isOriginal() { return this.stem === ORIGINAL; }
-
-  #emit(name, detail) { this.dispatchEvent(new CustomEvent(name, { detail })); }
 
   #controls(number) {
     const [mute, solo, get, volume, pan] = [".mute", ".solo", ".get", ".volume", ".pan"].map(this.find);
@@ -50,46 +50,38 @@ export class Lane extends EventTarget {
       this.root.classList.add("original");
       return;
     }
-    mute.setAttribute("aria-label", `Mute ${this.stem}`);
-    solo.setAttribute("aria-label", `Solo ${this.stem}`);
-    mute.title = `Mute ${this.stem} (${number})`;
-    solo.title = `Solo ${this.stem} (Shift+${number})`;
-    mute.setAttribute("aria-keyshortcuts", String(number));
-    solo.setAttribute("aria-keyshortcuts", `Shift+${number}`);
-    get.setAttribute("aria-label", `Download ${this.stem}`);
-    get.title = `Download ${this.stem}`;
-    volume.setAttribute("aria-label", `Volume of ${this.stem}`);
-    pan.setAttribute("aria-label", `Pan of ${this.stem}`);
-    mute.addEventListener("click", () => this.#emit("change", { mute: mute.getAttribute("aria-pressed") !== "true" }));
-    solo.addEventListener("click", () => this.#emit("change", { solo: solo.getAttribute("aria-pressed") !== "true" }));
-    volume.addEventListener("input", () => this.#emit("change", { volume: volume.value / 100 }));
-    pan.addEventListener("input", () => this.#emit("change", { pan: pan.value / 100 }));
-    volume.addEventListener("dblclick", () => this.#emit("change", { volume: 1 }));
-    pan.addEventListener("dblclick", () => this.#emit("change", { pan: 0 }));
+    const toggle = (button, name, label, key) => {
+      Object.assign(button, { ariaLabel: `${label} ${this.stem}`, title: `${label} ${this.stem} (${key})` });
+      button.setAttribute("aria-keyshortcuts", key);
+      button.addEventListener("click", () => this.emit("change", { [name]: button.ariaPressed !== "true" }));
+    };
+    toggle(mute, "mute", "Mute", `${number}`);
+    toggle(solo, "solo", "Solo", `Shift+${number}`);
+    Object.assign(get, { ariaLabel: `Download ${this.stem}`, title: `Download ${this.stem}` });
+    const fader = (input, name, label, neutral) => {
+      input.ariaLabel = `${label} of ${this.stem}`;
+      input.addEventListener("input", () => this.emit("change", { [name]: input.value / 100 }));
+      input.addEventListener("dblclick", () => this.emit("change", { [name]: neutral }));
+    };
+    fader(volume, "volume", "Volume", 1);
+    fader(pan, "pan", "Pan", 0);
   }
 
-  /** Shows the lane's place in the mix. */
-  showMix({ volume, pan, mute, solo }, heard) {
+  /** Shows the lane's settings in the mix, and its gain with mute and solo applied. */
+  showMix({ volume, pan, mute, solo }, gain) {
     if (this.isOriginal) return;
     const percent = Math.round(volume * 100);
     const side = Math.round(Math.abs(pan) * 100);
-    this.find(".mute").setAttribute("aria-pressed", String(mute));
-    this.find(".solo").setAttribute("aria-pressed", String(solo));
+    setPressed(this.find(".mute"), mute);
+    setPressed(this.find(".solo"), solo);
     this.find(".volume").value = percent;
     this.find(".volume").setAttribute("aria-valuetext", `${percent} percent`);
     this.find(".pan").value = Math.round(pan * 100);
     this.find(".pan").setAttribute("aria-valuetext", side === 0 ? "middle" : `${side} percent ${pan < 0 ? "left" : "right"}`);
-    this.setSilent(heard === 0);
+    this.root.classList.toggle("silent", gain === 0);
   }
 
-  setSilent(silent) { this.root.classList.toggle("silent", silent); }
-
-  setDownload(address) {
-    const link = this.find(".get");
-    if (!link) return;
-    link.setAttribute("aria-disabled", String(!address));
-    if (address) link.href = address; else link.removeAttribute("href");
-  }
+  setDownload(address) { if (!this.isOriginal) setLink(this.find(".get"), address); }
 
   setLevel(level) { if (!this.isOriginal) this.find(".meter i").style.transform = `scaleX(${level.toFixed(3)})`; }
 
@@ -102,21 +94,23 @@ export class Lane extends EventTarget {
       dragToSeek: false, hideScrollbar: true, peaks: [new Float32Array(2), new Float32Array(2)], duration: 1,
       plugins: [this.regions],
     });
-    this.surfer.on("interaction", (time) => this.#emit("seek", time));
-    this.surfer.on("scroll", (start, end, left) => this.#emit("scroll", { start, end, left }));
-    this.regions.on("region-created", (region) => { if (region.id !== "loop") this.#emit("loop", region); });
-    this.regions.on("region-updated", (region) => this.#emit("loop", region));
+    this.surfer.on("interaction", (time) => this.emit("seek", time));
+    this.surfer.on("scroll", (start, end, left) => this.emit("scroll", left));
+    this.regions.on("region-created", (region) => { if (region.id !== "loop") this.emit("loop", region); });
+    this.regions.on("region-updated", (region) => this.emit("loop", region));
     this.color();
   }
 
-  /** Reads the colours of the theme. */
+  /** Applies the theme's colours. */
   color() {
     const styles = getComputedStyle(this.root);
-    const color = styles.getPropertyValue("--lane").trim();
-    const faint = `color-mix(in srgb, ${color} 45%, ${styles.getPropertyValue("--surface").trim()})`;
-    this.regionColor = `color-mix(in srgb, ${styles.getPropertyValue("--accent").trim()} 20%, transparent)`;
-    this.surfer.setOptions({ waveColor: resolve(faint), progressColor: resolve(color), cursorColor: this.asSpectrogram ? "#fff" : styles.getPropertyValue("--text").trim() });
-    this.spectrogram.setColor(color);
+    const [lane, surface, accent, text] = ["lane", "surface", "accent", "text"].map((name) => styles.getPropertyValue(`--${name}`).trim());
+    const plain = (color) => `rgb(${rgb(color).join()})`; // for wavesurfer's canvas
+    this.regionColor = `color-mix(in srgb, ${accent} 20%, transparent)`;
+    this.surfer.setOptions({
+      waveColor: plain(`color-mix(in srgb, ${lane} 45%, ${surface})`), progressColor: plain(lane), cursorColor: this.asSpectrogram ? "#fff" : text,
+    });
+    this.spectrogram.setColor(lane);
   }
 
   setSpectrogram(on) {
@@ -126,18 +120,18 @@ export class Lane extends EventTarget {
     this.color();
   }
 
-  /** Shows the outline of a take at `pixelsPerSecond` (0: all of it); asks the server for points it has not. */
+  /** Shows the peaks of a take at `pixelsPerSecond` (0: the whole song), and fetches them if needed. */
   async show(job, take, pixelsPerSecond) {
     const width = Math.max(50, this.surfer.getWidth() || 50);
     const rate = pixelsPerSecond || width / job.duration_s;
     const step = stepFor(job.rate_hz / rate, job.frames);
     const ready = job.takes[take] ?? 0;
     const key = [job.id, job.final, take, step, ready].join(" ");
-    const turn = ++this.asked;
-    if (pixelsPerSecond !== this.drawnAt) this.#zoom(pixelsPerSecond); // at once, with the points there are
+    const request = ++this.requested;
+    if (pixelsPerSecond !== this.drawnAt) this.#zoom(pixelsPerSecond); // at once, with the peaks loaded so far
     const points = key === this.key ? this.points : await this.#fetch(job, take, step);
-    if (turn < this.shown) return; // one that was asked for later is there already
-    this.shown = turn;
+    if (request < this.shown) return; // peaks that were requested later are shown already
+    this.shown = request;
     if (points === this.points) return;
     this.points = points;
     this.key = key;
@@ -146,10 +140,7 @@ export class Lane extends EventTarget {
 
   async #fetch(job, take, step) {
     const buffer = await getBytes(`api/jobs/${job.id}/peaks/${encodeURIComponent(this.stem)}?take=${take}&step=${step}`);
-    return this.#points(new Int8Array(buffer), Math.ceil(job.frames / step));
-  }
-
-  #points(values, total) {
+    const [values, total] = [new Int8Array(buffer), Math.ceil(job.frames / step)];
     const [high, low] = [new Float32Array(total), new Float32Array(total)];
     for (let i = 0; i < Math.min(total, values.length / 2); i++) {
       low[i] = Math.max(0, -values[2 * i]) / 127;
@@ -166,10 +157,10 @@ export class Lane extends EventTarget {
   #draw(duration) {
     this.#showHeight();
     this.surfer.setOptions({ minPxPerSec: this.drawnAt });
-    this.surfer.load("", this.points, duration).catch(() => { /* a newer outline has taken its place */ });
+    this.surfer.load("", this.points, duration).catch(() => { /* newer peaks were loaded meanwhile */ });
   }
 
-  /** Waves `height` times as tall as the lane, or, with true levels, as full scale. */
+  /** Scales the waveform to `height` lanes, or with true levels, full scale to `height` lanes. */
   setHeight(height, trueLevels) {
     Object.assign(this, { height, trueLevels });
     this.#showHeight();
@@ -177,8 +168,8 @@ export class Lane extends EventTarget {
 
   #showHeight() {
     const peak = this.points ? this.points.reduce((most, side) => side.reduce((a, b) => Math.max(a, b), most), 0) : 0;
-    const own = this.trueLevels || !peak ? 1 : Math.min(MOST_GAIN, OWN_HEIGHT / peak);
-    const scale = own * this.height;
+    const fill = this.trueLevels || !peak ? 1 : Math.min(MAX_GAIN, FILLED_HEIGHT / peak);
+    const scale = fill * this.height;
     if (scale === this.scale) return;
     this.scale = scale;
     this.surfer.setOptions({ barHeight: scale });
@@ -190,7 +181,7 @@ export class Lane extends EventTarget {
   get scroll() { return this.surfer.getScroll(); }
   set scroll(pixels) { if (Math.round(this.surfer.getScroll()) !== Math.round(pixels)) this.surfer.setScroll(Math.round(pixels)); }
 
-  /** Lets a drag over the waveform make a loop. */
+  /** Makes a drag over the waveform create a loop. */
   enableLoops() { this.regions.enableDragSelection({ color: this.regionColor }, 6); }
 
   /** Shows the loop, {start, end} in seconds, or none. */
@@ -207,13 +198,4 @@ export class Lane extends EventTarget {
     this.surfer.destroy();
     this.root.remove();
   }
-}
-
-/** A CSS colour as a canvas understands it. */
-function resolve(color) {
-  const context = document.createElement("canvas").getContext("2d");
-  context.fillStyle = color;
-  context.fillRect(0, 0, 1, 1);
-  const [red, green, blue] = context.getImageData(0, 0, 1, 1).data;
-  return `rgb(${red}, ${green}, ${blue})`;
 }

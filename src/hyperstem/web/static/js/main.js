@@ -1,12 +1,12 @@
-// Puts the page together.
+// Connects the parts of the page.
 
 import * as api from "./api.js";
 import { bytes } from "./format.js";
 import { listen } from "./keyboard.js";
 import { Mixer } from "./mixer.js";
+import { $, create } from "./page.js";
 import { Songs } from "./songs.js";
 
-const $ = (id) => document.getElementById(id);
 const TOAST_MS = 7000;
 const DEMO = "static/demo.opus";
 
@@ -15,23 +15,20 @@ const songs = new Songs($("song-list"));
 const mixer = new Mixer();
 let limit = 0;
 
-/** Says something for a while; `action` {label, act} adds a button to it. Gives what takes it away. */
+/** Shows a message for a while; `action` {label, act} adds a button to it. */
 function say(text, ms = TOAST_MS, action = null) {
-  if ([...$("toasts").children].some((toast) => toast.firstChild.textContent === text)) return () => {}; // it is still there to be read
-  const toast = document.createElement("p");
-  toast.className = "toast";
-  toast.append(Object.assign(document.createElement("span"), { textContent: text }));
+  if ([...$("toasts").children].some((toast) => toast.firstChild.textContent === text)) return; // it is still shown
+  const toast = create("p", { className: "toast" }, create("span", {}, text));
   if (action) {
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: action.label });
+    const button = create("button", { type: "button" }, action.label);
     button.addEventListener("click", () => { toast.remove(); action.act(); });
     toast.append(button);
   }
   $("toasts").append(toast);
   setTimeout(() => toast.remove(), ms);
-  return () => toast.remove();
 }
 
-// Songs in
+// Adding songs
 
 function add(files) {
   if (files.length) songs.add(files, $("quality").value, limit);
@@ -52,34 +49,34 @@ $("demo").addEventListener("click", async () => {
   }
   $("demo").disabled = false;
 });
-let inside = 0;
+let dragDepth = 0;
 const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-addEventListener("dragenter", (event) => { if (hasFiles(event)) { inside++; $("drop-veil").hidden = false; } });
-addEventListener("dragleave", (event) => { if (hasFiles(event) && --inside <= 0) { inside = 0; $("drop-veil").hidden = true; } });
+addEventListener("dragenter", (event) => { if (hasFiles(event)) { dragDepth++; $("drop-veil").hidden = false; } });
+addEventListener("dragleave", (event) => { if (hasFiles(event) && --dragDepth <= 0) { dragDepth = 0; $("drop-veil").hidden = true; } });
 addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
 addEventListener("drop", (event) => {
   if (!hasFiles(event)) return;
   event.preventDefault();
-  inside = 0;
+  dragDepth = 0;
   $("drop-veil").hidden = true;
   add([...event.dataTransfer.files]);
 });
 
-// Songs chosen
+// Opening songs
 
-songs.addEventListener("open", (event) => {
-  mixer.open(jobs.get(event.detail) ?? null);
-  if (event.detail === null) openSoon();
-  history.replaceState(null, "", event.detail ? `#${event.detail}` : location.pathname);
+songs.on("open", (id) => {
+  mixer.open(jobs.get(id) ?? null);
+  if (id === null) openSoon();
+  history.replaceState(null, "", id ? `#${id}` : location.pathname);
 });
-songs.addEventListener("say", (event) => say(event.detail));
-mixer.addEventListener("say", (event) => say(event.detail));
+songs.on("say", (text) => say(text));
+mixer.on("say", (text) => say(text));
 
-// Songs removed
+// Removing songs
 
 let undoSeconds = 0;
 
-/** Removes a song that has ended; for a while it can be brought back. */
+/** Removes an ended song; for a while this can be undone. */
 async function remove(job) {
   const path = `api/jobs/${job.id}`;
   try {
@@ -96,7 +93,7 @@ async function remove(job) {
       songs.update(back);
       songs.open(back.id);
     } catch (error) {
-      say(error.status === 404 ? `${job.name} is gone for good.` : error.message);
+      say(error.status === 404 ? `${job.name} has been deleted.` : error.message);
     }
   };
   say(`${job.name} was removed.`, undoSeconds * 1000, undoSeconds ? { label: "Undo", act: restore } : null);
@@ -108,32 +105,32 @@ addEventListener("keydown", (event) => {
   event.preventDefault();
   undo.click();
 });
-mixer.addEventListener("remove", (event) => remove(event.detail));
-songs.addEventListener("remove", (event) => { if (jobs.has(event.detail)) remove(jobs.get(event.detail)); });
+mixer.on("remove", remove);
+songs.on("remove", (id) => { if (jobs.has(id)) remove(jobs.get(id)); });
 
 const wanted = location.hash.slice(1);
 let opening = 0;
 
-/** Opens the song in the address, or the newest, once those the studio has are known. */
+/** Opens the song in the address, or the newest one, when the list has loaded. */
 function openSoon() {
   clearTimeout(opening);
   opening = setTimeout(() => {
     if (songs.current !== null || !jobs.size) return;
-    const audible = (job) => Number(Boolean(job.takes.original));
-    const newest = [...jobs.values()].sort((a, b) => audible(b) - audible(a) || b.created - a.created)[0];
+    const playable = (job) => Number(Boolean(job.takes.original));
+    const newest = [...jobs.values()].sort((a, b) => playable(b) - playable(a) || b.created - a.created)[0];
     songs.open(jobs.has(wanted) ? wanted : newest.id);
   }, 100);
 }
 
 function forget(id) {
   jobs.delete(id);
-  songs.removed(id);
+  songs.removeItem(id);
 }
 
 let offline = false;
 api.follow({
   known(ids) {
-    for (const id of jobs.keys()) if (!ids.includes(id)) forget(id); // it went while nobody told
+    for (const id of jobs.keys()) if (!ids.includes(id)) forget(id); // removed while this page was not connected
   },
   job(job) {
     const before = jobs.get(job.id)?.state;
@@ -177,10 +174,10 @@ api.getJson("api/studio").then((studio) => {
   limit = studio.max_upload_bytes;
   undoSeconds = studio.undo_s;
   $("limits").textContent = `Songs of up to ${bytes(limit)} and ${Math.round(studio.max_length_s / 60)} minutes.`;
-}).catch(() => { /* the events say that the studio does not answer */ });
+}).catch(() => { /* the event stream reports that the studio does not answer */ });
 
 $("keys-button").addEventListener("click", () => $("keys").showModal());
 listen(mixer);
 
-window.studio = { mixer, songs, jobs }; // for a look inside from the console
+window.studio = { mixer, songs, jobs }; // for the console and the tests
 document.documentElement.dataset.ready = "true";

@@ -1,8 +1,8 @@
-// Clicks on the beats of the song, and before it starts.
+// Clicks on the beats of the song, and the count-in.
 
-const AHEAD_S = 1.2; // a page in the background has a timer once a second
+const AHEAD_S = 1.2; // timers of a page in the background run once a second
 const CLICK_S = 0.04;
-const JUST = 0.15; // of a beat: one that is so little past is still counted towards
+const TOLERANCE = 0.15; // of a beat: the count-in leads to a beat that is this little past
 const PITCH_HZ = { first: 1600, other: 1060 };
 
 function click(context, hertz) {
@@ -15,7 +15,7 @@ function click(context, hertz) {
   return buffer;
 }
 
-/** Beats in seconds of the song; every `bar`-th from number `first` on opens a bar. */
+/** Beat times in seconds; every `bar`-th from number `first` on is a downbeat. */
 export class Beats {
   constructor({ beats, beats_per_bar: bar, first_downbeat: first }) {
     this.times = beats;
@@ -23,7 +23,7 @@ export class Beats {
     this.first = first;
   }
 
-  /** The first beat at or after a moment. */
+  /** Number of the first beat at or after a time. */
   after(seconds) {
     let [low, high] = [0, this.times.length];
     while (low < high) {
@@ -33,9 +33,9 @@ export class Beats {
     return low;
   }
 
-  opensBar(number) { return (((number - this.first) % this.bar) + this.bar) % this.bar === 0; }
+  isDownbeat(number) { return (((number - this.first) % this.bar) + this.bar) % this.bar === 0; }
 
-  /** Seconds from beat to beat near a moment. */
+  /** Seconds between beats near a time. */
   period(seconds) {
     const number = Math.min(Math.max(1, this.after(seconds)), this.times.length - 1);
     return this.times[number] - this.times[number - 1];
@@ -50,7 +50,7 @@ export class Metronome {
     this.reset();
   }
 
-  /** Forgets what was to come. */
+  /** Cancels all scheduled clicks. */
   reset() {
     const now = this.graph.context.currentTime;
     for (const one of this.playing) if (one.time > now) one.source.stop(now);
@@ -58,7 +58,7 @@ export class Metronome {
     this.until = now;
   }
 
-  /** One click at a moment of the audio clock. */
+  /** Plays one click at a time of the audio clock. */
   play(time, first) {
     const source = this.graph.context.createBufferSource();
     source.buffer = first ? this.sounds.first : this.sounds.other;
@@ -67,7 +67,7 @@ export class Metronome {
     this.playing.push({ time, source });
   }
 
-  /** The clicks of the pieces of song that are to be played soon. */
+  /** Schedules the clicks of the segments that play soon. */
   follow(beats, segments, deck, rate) {
     const now = this.graph.context.currentTime;
     const until = now + AHEAD_S;
@@ -76,24 +76,24 @@ export class Metronome {
       const [start, end] = [one.frame / rate, (one.frame + one.count) / rate];
       for (let number = beats.after(start); beats.times[number] < end; number++) {
         const time = deck.audioTime(one.time + beats.times[number] - start);
-        if (time >= this.until && time < until) this.play(time, beats.opensBar(number));
+        if (time >= this.until && time < until) this.play(time, beats.isDownbeat(number));
       }
     }
     this.until = Math.max(this.until, until);
   }
 
-  /** Seconds of song from a moment to the beat that is counted towards: the next, or one that has just begun. */
+  /** Seconds of song from a time to the beat after the count-in: the next one, or one that is just past. */
   #wait(beats, seconds) {
-    const number = beats.after(seconds - beats.period(seconds) * JUST);
+    const number = beats.after(seconds - beats.period(seconds) * TOLERANCE);
     return number < beats.times.length ? beats.times[number] - seconds : 0;
   }
 
-  /** How long a bar of clicks before `seconds` takes at `tempo`, in step with the beats that follow. */
+  /** Duration of a count-in of one bar before `seconds` at `tempo`, aligned with the beats that follow. */
   leadIn(beats, seconds, tempo) {
     return Math.max(0, beats.bar * beats.period(seconds) - this.#wait(beats, seconds)) / tempo;
   }
 
-  /** Clicks from now until the song starts at `start` (audio clock). */
+  /** Schedules the count-in before the song starts at `start` (audio clock). */
   countIn(beats, seconds, start, tempo) {
     const first = start + this.#wait(beats, seconds) / tempo;
     const period = beats.period(seconds) / tempo;

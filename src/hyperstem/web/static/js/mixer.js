@@ -1,50 +1,49 @@
-// The chosen song: its state, the transport, the board.
+// The open song: its state, the transport and the board.
 
 import * as api from "./api.js";
 import { Board } from "./board.js";
 import { Downloads } from "./downloads.js";
-import { channels, clock, percent, phase } from "./format.js";
+import { channels, clock, isBusy, percent, phase } from "./format.js";
 import { recall, remember } from "./memory.js";
+import { $, Emitter, setPressed, setText } from "./page.js";
 import { Player } from "./player.js";
 import { Practice } from "./practice.js";
 import { Remaining } from "./remaining.js";
 import { ORIGINAL, Sound } from "./sound.js";
 
-const $ = (id) => document.getElementById(id);
 const LOOP_S = 8;
 const FRAME_MS = 30;
-const REMEMBER_MS = 400;
+const SAVE_MS = 400;
 
-export class Mixer extends EventTarget {
+/** Emits "say" (message) and "remove" (job). */
+export class Mixer extends Emitter {
   constructor() {
     super();
     this.board = new Board($("board"));
     this.practice = new Practice(this.board);
-    this.downloads = new Downloads((text) => this.#say(text));
+    this.downloads = new Downloads((text) => this.emit("say", text));
     this.remaining = new Remaining();
     this.player = null;
     this.job = null;
     this.#buttons();
-    this.board.addEventListener("seek", (event) => this.seek(event.detail));
-    this.board.addEventListener("change", (event) => this.setLane(event.detail));
-    this.board.addEventListener("loop", (event) => this.setLoop(event.detail));
-    this.board.addEventListener("error", (event) => this.#say(event.detail));
-    this.board.addEventListener("rebuilt", () => {
+    this.board.on("seek", (seconds) => this.seek(seconds));
+    this.board.on("change", (change) => this.setLane(change));
+    this.board.on("loop", (loop) => this.setLoop(loop));
+    this.board.on("error", (text) => this.emit("say", text));
+    this.board.on("rebuilt", () => {
       for (const lane of this.board.lanes) this.downloads.adopt(lane);
       this.#showMix();
     });
-    this.board.addEventListener("view", () => this.#remember());
-    this.practice.addEventListener("change", () => this.#remember());
+    this.board.on("view", () => this.#saveSoon());
+    this.practice.on("change", () => this.#saveSoon());
     this.quiet = matchMedia("(prefers-reduced-motion: reduce)");
     const tick = () => { this.#tick(); requestAnimationFrame(tick); };
     tick();
   }
 
-  #say(text) { this.dispatchEvent(new CustomEvent("say", { detail: text })); }
+  // Display
 
-  // What is shown
-
-  /** Shows `job`, or nothing when it is null. */
+  /** Shows `job`, or the start page if it is null. */
   open(job) {
     if (this.job?.id === job?.id) return;
     this.#closePlayer();
@@ -58,15 +57,15 @@ export class Mixer extends EventTarget {
     else document.title = "hyperstem studio";
   }
 
-  /** Takes in the job's newest state. */
+  /** Shows the job's new state. */
   update(job) {
-    const anew = this.job && (this.job.takes[ORIGINAL] ?? 0) > (job.takes[ORIGINAL] ?? 0); // it was restarted
-    if (anew) this.#closePlayer();
+    const restarted = this.job && (this.job.takes[ORIGINAL] ?? 0) > (job.takes[ORIGINAL] ?? 0);
+    if (restarted) this.#closePlayer();
     this.job = job;
     this.#showHead();
-    const audible = Boolean(job.rate_hz && job.frames && job.takes[ORIGINAL]);
-    $("mixer").hidden = !audible;
-    if (!audible) return;
+    const playable = Boolean(job.rate_hz && job.frames && job.takes[ORIGINAL]);
+    $("mixer").hidden = !playable;
+    if (!playable) return;
     if (!this.player) this.#openPlayer();
     this.player.sound.update(job);
     this.board.show(job);
@@ -79,60 +78,58 @@ export class Mixer extends EventTarget {
   }
 
   #openPlayer() {
-    const remembered = recall(this.job.id);
-    this.player = new Player(new Sound(this.job));
-    const { player } = this;
-    for (const name of ["state", "seek"]) player.addEventListener(name, () => this.#showState());
-    player.addEventListener("mix", () => { this.#showMix(); this.#remember(); });
-    player.addEventListener("loop", () => { this.#showLoop(); this.#remember(); });
-    player.addEventListener("error", (event) => this.#say(event.detail));
-    player.sound.addEventListener("error", (event) => this.#say(event.detail));
-    player.setLevel($("master").value / 100);
-    this.#restore(remembered);
-    this.practice.open(player, remembered);
+    const saved = recall(this.job.id);
+    const player = this.player = new Player(new Sound(this.job));
+    player.mix.set({ level: $("master").value / 100 });
+    this.#restore(saved);
+    for (const name of ["state", "seek"]) player.on(name, () => this.#showState());
+    player.mix.on("change", () => { this.#showMix(); this.#saveSoon(); });
+    player.on("loop", () => { this.#showLoop(); this.#saveSoon(); });
+    for (const source of [player, player.sound]) source.on("error", (text) => this.emit("say", text));
+    this.practice.open(player, saved);
     this.#showLoop();
   }
 
-  /** Sets the mix, the loop and the view as they were. */
-  #restore(remembered) {
-    if (!remembered) return;
-    const { lanes, loop, looping, view } = remembered;
-    for (const [stem, lane] of Object.entries(lanes ?? {})) Object.assign(this.player.lane(stem), lane);
+  /** Restores the saved mix, loop and view. */
+  #restore(saved) {
+    if (!saved) return;
+    const { lanes, loop, looping, view } = saved;
+    for (const [stem, lane] of Object.entries(lanes ?? {})) Object.assign(this.player.mix.lane(stem), lane);
     if (loop) Object.assign(this.player, { loop, looping });
     this.view = view?.zoom ? view : null;
   }
 
   #closePlayer() {
     if (!this.player) return;
-    this.#rememberNow();
+    this.#save();
     this.practice.close();
     this.player.close();
     this.player = null;
   }
 
-  #remember() {
-    clearTimeout(this.remembering);
-    this.remembering = setTimeout(() => this.#rememberNow(), REMEMBER_MS);
+  #saveSoon() {
+    clearTimeout(this.saveTimer);
+    this.saveTimer = setTimeout(() => this.#save(), SAVE_MS);
   }
 
-  #rememberNow() {
-    clearTimeout(this.remembering);
+  #save() {
+    clearTimeout(this.saveTimer);
     const { player, board, job } = this;
     if (!player) return;
     const view = { zoom: board.zoom, second: board.left / board.pixelsPerSecond };
-    remember(job.id, { lanes: Object.fromEntries(player.lanes), loop: player.loop, looping: player.looping, view, ...this.practice.state });
+    remember(job.id, { lanes: Object.fromEntries(player.mix.lanes), loop: player.loop, looping: player.looping, view, ...this.practice.state });
   }
 
   #showHead() {
     const job = this.job;
-    const busy = job.state === "queued" || job.state === "running";
+    const busy = isBusy(job);
     $("song-title").textContent = job.name;
     document.title = `${busy ? `${percent(job.progress)} · ` : ""}${job.name} · hyperstem studio`;
     const facts = [];
     if (job.duration_s) facts.push(clock(job.duration_s));
     if (job.rate_hz) facts.push(`${job.rate_hz / 1000} kHz`, channels(job.channels));
     if (job.state === "done") facts.push(`${job.final} quality`);
-    if (job.gain < 1) facts.push(`turned down by ${(-20 * Math.log10(job.gain)).toFixed(1)} dB to keep peaks whole`);
+    if (job.gain < 1) facts.push(`turned down by ${(-20 * Math.log10(job.gain)).toFixed(1)} dB to avoid clipping`);
     $("song-meta").textContent = facts.join(" · ");
     $("song-warning").hidden = job.warnings.length === 0;
     $("song-warning").textContent = job.warnings.length ? `Note: ${job.warnings.join("; ")}.` : "";
@@ -151,7 +148,8 @@ export class Mixer extends EventTarget {
 
   #showMix() {
     if (!this.player) return;
-    for (const lane of this.board.lanes) if (!lane.isOriginal) lane.showMix(this.player.lane(lane.stem), this.player.heard(lane.stem));
+    const { mix } = this.player;
+    for (const lane of this.board.lanes) if (!lane.isOriginal) lane.showMix(mix.lane(lane.stem), mix.gain(lane.stem));
     this.downloads.show(this.job, this.player, this.board.lanes);
   }
 
@@ -161,8 +159,8 @@ export class Mixer extends EventTarget {
     $("play").classList.toggle("playing", player.playing);
     $("play").classList.toggle("waiting", player.waiting);
     $("play").setAttribute("aria-label", player.playing ? "Pause" : "Play");
-    $("listen-mix").setAttribute("aria-pressed", String(!player.compare));
-    $("listen-original").setAttribute("aria-pressed", String(player.compare));
+    setPressed($("listen-mix"), !player.mix.original);
+    setPressed($("listen-original"), player.mix.original);
     this.#showTime();
   }
 
@@ -170,23 +168,21 @@ export class Mixer extends EventTarget {
     const { player, job } = this;
     if (player.countsIn) return "Counting in …";
     if (player.waiting) return "Waiting for this part of the song …";
-    if (player.standsIn && !player.compare) return "You hear the original until the stems of this part are there.";
-    if (player.compare) return "You hear the original.";
-    if (job.state === "running" && player.playing && job.takes.preview) return "Preview quality; better stems take its place as they are ready.";
+    if (player.mix.original) return "You hear the original.";
+    if (player.usesFallback) return "You hear the original until the stems of this part are ready.";
+    if (job.state === "running" && player.playing && job.takes.preview) return "Preview quality; better stems replace it when they are ready.";
     return "";
   }
 
   #showTime() {
     const { player, job } = this;
     const seconds = player.position / job.rate_hz;
-    const text = `${clock(seconds, true)} / ${clock(job.duration_s)}`;
-    if ($("clock").textContent !== text) $("clock").textContent = text;
+    setText($("clock"), `${clock(seconds, true)} / ${clock(job.duration_s)}`);
     if (document.activeElement !== $("seek") || player.playing) $("seek").value = seconds;
     $("seek").setAttribute("aria-valuetext", `${clock(seconds)} of ${clock(job.duration_s)}`);
     this.board.setTime(seconds, player.playing);
     this.practice.showTime(seconds);
-    const note = this.#note();
-    if ($("player-note").textContent !== note) $("player-note").textContent = note;
+    setText($("player-note"), this.#note());
   }
 
   #tick() {
@@ -213,21 +209,21 @@ export class Mixer extends EventTarget {
     }
   }
 
-  // What can be done
+  // Commands
 
   toggle() { this.player?.toggle(); }
   seek(seconds) { this.player?.seek(seconds * this.job.rate_hz); }
   seekBy(seconds) { if (this.player) this.player.seek(this.player.position + seconds * this.job.rate_hz); }
-  compare(original = !this.player?.compare) { this.player?.setCompare(original); }
-  setLane({ stem, ...change }) { this.player?.setLane(stem, change); }
+  listenToOriginal(on = !this.player?.mix.original) { this.player?.setOriginal(on); }
+  setLane({ stem, ...change }) { this.player?.mix.setLane(stem, change); }
 
-  /** Mutes or solos lane `number` (from 1), or undoes it. */
+  /** Toggles "mute" or "solo" of lane `number` (from 1). */
   flip(number, what) {
     const stem = this.job?.stems[number - 1];
-    if (stem && this.player) this.setLane({ stem, [what]: !this.player.lane(stem)[what] });
+    if (stem && this.player) this.setLane({ stem, [what]: !this.player.mix.lane(stem)[what] });
   }
 
-  /** Loops {start, end} in seconds; null ends it. */
+  /** Loops {start, end} in seconds; null ends the loop. */
   setLoop(loop) {
     if (!this.player) return;
     const rate = this.job.rate_hz;
@@ -254,53 +250,48 @@ export class Mixer extends EventTarget {
   #showLoop() {
     const { player } = this;
     const rate = this.job.rate_hz;
-    $("loop").setAttribute("aria-pressed", String(player.looping));
+    setPressed($("loop"), player.looping);
     this.downloads.show(this.job, player, this.board.lanes);
     this.board.showLoop(player.loop && { start: player.loop.start / rate, end: player.loop.end / rate }, player.looping);
   }
 
-  zoom(factor) {
-    if (!this.player) return;
-    this.board.setZoom(factor, this.player.position / this.job.rate_hz);
-  }
+  zoom(factor) { if (this.player) this.board.setZoom(factor, this.player.position / this.job.rate_hz); }
 
   setSpectrogram(on = !this.board.asSpectrogram) {
-    $("show-wave").setAttribute("aria-pressed", String(!on));
-    $("show-spectrogram").setAttribute("aria-pressed", String(on));
+    setPressed($("show-wave"), !on);
+    setPressed($("show-spectrogram"), on);
     this.board.setSpectrogram(on);
   }
 
   setTrueLevels(on = !this.board.trueLevels) {
-    $("true-levels").setAttribute("aria-pressed", String(on));
+    setPressed($("true-levels"), on);
     this.board.setTrueLevels(on);
   }
 
   changeHeight(by) { this.board.changeHeight(by); }
 
   #buttons() {
-    addEventListener("pagehide", () => this.#rememberNow());
+    addEventListener("pagehide", () => this.#save());
     const act = (id, action) => $(id).addEventListener("click", action);
-    const ask = (request) => async () => {
-      try { await request(`api/jobs/${this.job.id}`); } catch (error) { this.#say(error.message); }
-    };
+    const post = (id, what) => act(id, () => api.post(`api/jobs/${this.job.id}/${what}`).catch((error) => this.emit("say", error.message)));
     act("play", () => this.toggle());
-    act("listen-mix", () => this.compare(false));
-    act("listen-original", () => this.compare(true));
+    act("listen-mix", () => this.listenToOriginal(false));
+    act("listen-original", () => this.listenToOriginal(true));
     act("loop", () => this.toggleLoop());
     act("show-wave", () => this.setSpectrogram(false));
     act("show-spectrogram", () => this.setSpectrogram(true));
-    act("reset-mix", () => this.player?.resetLanes());
+    act("reset-mix", () => this.player?.mix.reset());
     act("zoom-in", () => this.zoom(2));
     act("zoom-out", () => this.zoom(0.5));
     act("zoom-fit", () => this.zoom(0));
-    act("cancel-song", ask((path) => api.post(`${path}/cancel`)));
-    act("remove-song", () => this.dispatchEvent(new CustomEvent("remove", { detail: this.job })));
+    post("cancel-song", "cancel");
+    act("remove-song", () => this.emit("remove", this.job));
     act("true-levels", () => this.setTrueLevels());
     act("taller", () => this.changeHeight(1));
     act("lower", () => this.changeHeight(-1));
-    act("restart-song", ask((path) => api.post(`${path}/restart`)));
-    act("upgrade-song", ask((path) => api.post(`${path}/restart?quality=full`)));
+    post("restart-song", "restart");
+    post("upgrade-song", "restart?quality=full");
     $("seek").addEventListener("input", () => this.seek(Number($("seek").value)));
-    $("master").addEventListener("input", () => this.player?.setLevel($("master").value / 100));
+    $("master").addEventListener("input", () => this.player?.mix.set({ level: $("master").value / 100 }));
   }
 }

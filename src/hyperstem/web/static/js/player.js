@@ -1,52 +1,36 @@
-// Plays the lanes of a song in sync to the sample.
+// Plays all lanes of a song in sample-accurate sync.
 //
-// Pieces of the song are given to a deck ahead of time, each beginning at the sample after the last one; a loop's seam is
-// the end of a piece too. The straight deck plays them as they are, the other one slower, faster, higher or lower.
+// The player schedules segments of the song ahead of time, each at the sample after the previous one; a loop ends a
+// segment too. One deck plays them unchanged, the other with another speed or pitch.
 
-import { StraightDeck, StretchDeck } from "./decks.js";
-import { Graph } from "./graph.js";
+import { PLAIN, StraightDeck, StretchDeck } from "./decks.js";
+import { Graph, openContext } from "./graph.js";
 import { Metronome } from "./metronome.js";
+import { Mix } from "./mix.js";
+import { clamp, Emitter } from "./page.js";
 import { CHUNK, ORIGINAL } from "./sound.js";
 
 const AHEAD_S = 5; // scheduled ahead: enough for a page in the background, whose timers are slow
 const HURRY_S = 0.5;
-const SHORTEST_LOOP_S = 0.02; // each round is sources of its own: very short ones would be thousands
+const MIN_LOOP_S = 0.02; // each repetition needs its own source nodes, so a shorter loop would need thousands
 
-export const PLAIN = Object.freeze({ tempo: 1, semitones: 0 });
-
-function openContext(rate) {
-  try {
-    return new AudioContext({ sampleRate: rate, latencyHint: "interactive" });
-  } catch {
-    return new AudioContext(); // a rate the browser does not take: it resamples each chunk
-  }
-}
-
-/** Dispatches "state", "seek", "mix", "loop", "pace", and "error" with words. */
-export class Player extends EventTarget {
-  /** `makeContext(rate)` makes the audio context; the browser's own unless told otherwise. */
+/** Emits "state", "seek", "loop", "pace", and "error" (message). */
+export class Player extends Emitter {
+  /** `makeContext(rate)` creates the audio context. */
   constructor(sound, makeContext = openContext) {
     super();
     this.sound = sound;
     this.makeContext = makeContext;
-    this.lanes = new Map(); // stem -> {volume, pan, mute, solo}
-    this.compare = false;
-    this.level = 0.85;
+    this.mix = new Mix(sound);
     this.loop = null; // {start, end} in frames
-    this.looping = false;
     this.pace = { ...PLAIN };
-    this.beats = null;
-    this.click = false;
-    this.clickLevel = 0.7;
-    this.countIn = false;
-    this.playing = false;
-    this.waiting = false;
-    this.graph = null;
-    this.deck = null;
-    this.scheduled = []; // {time, frame, count, index, stems, sources}, times of the deck
+    this.looping = this.click = this.countIn = this.playing = this.waiting = false;
+    this.beats = this.graph = this.deck = null;
+    this.scheduled = []; // {time, frame, count, index, stems, sources}, in the deck's time
     this.cursor = 0; // the next frame to schedule
     this.anchor = null; // {time, frames}: the deck's time of the first scheduled frame, and frames scheduled since
-    sound.addEventListener("chunk", (event) => this.#arrived(event.detail));
+    this.mix.on("change", () => this.mix.apply(this.graph));
+    sound.addEventListener("chunk", (event) => this.#chunkLoaded(event.detail));
   }
 
   get job() { return this.sound.job; }
@@ -56,97 +40,49 @@ export class Player extends EventTarget {
   get analyser() { return this.graph?.analyser ?? null; }
   get nodes() { return this.graph?.lanes ?? new Map(); }
 
-  #emit(name, detail) { this.dispatchEvent(new CustomEvent(name, { detail })); }
-
-  // The mix
-
-  lane(stem) {
-    if (!this.lanes.has(stem)) this.lanes.set(stem, { volume: 1, pan: 0, mute: false, solo: false });
-    return this.lanes.get(stem);
+  /** Plays the original instead of the mix, or the mix again. */
+  setOriginal(original) {
+    this.mix.set({ original });
+    if (this.deck === this.stretched) this.#restart();
+    this.emit("state");
   }
 
-  setLane(stem, change) {
-    Object.assign(this.lane(stem), change);
-    this.#applyGains();
-    this.#emit("mix");
-  }
-
-  resetLanes() {
-    this.lanes.clear();
-    this.#applyGains();
-    this.#emit("mix");
-  }
-
-  /** The gain at which a lane is heard, mute and solo counted in. */
-  heard(stem) {
-    const lane = this.lane(stem);
-    const anySolo = this.job.stems.some((other) => this.lane(other).solo);
-    return lane.mute || (anySolo && !lane.solo) ? 0 : lane.volume;
-  }
-
-  setCompare(original) {
-    this.compare = original;
-    this.#applyGains();
-    if (this.deck === this.stretched) this.#again();
-    this.#emit("state");
-  }
-
-  setLevel(level) {
-    this.level = level;
-    this.#applyGains();
-  }
-
-  /** `on`, `level` of the click, `countIn`: whatever is given. */
-  setClick({ on = this.click, level = this.clickLevel, countIn = this.countIn }) {
+  /** Changes any of: whether the click is `on`, its `level`, `countIn`. */
+  setClick({ on = this.click, level = this.mix.clickLevel, countIn = this.countIn }) {
     if (on !== this.click) this.metronome?.reset();
-    Object.assign(this, { click: on, clickLevel: level, countIn });
-    this.#applyGains();
-    this.#emit("pace");
+    Object.assign(this, { click: on, countIn });
+    this.mix.set({ clickLevel: level });
+    this.emit("pace");
   }
 
-  /** Where the song's beats are (see metronome.js), or null. */
+  /** Sets the song's beats (see metronome.js), or null. */
   setBeats(beats) {
     this.beats = beats;
     this.metronome?.reset();
   }
 
-  #applyGains(atOnce = false) {
-    const { graph } = this;
-    graph?.apply({
-      out: this.#outLevel,
-      mix: this.compare ? 0 : 1,
-      original: this.compare ? this.job.gain : 0,
-      standIn: this.job.gain,
-      click: this.clickLevel,
-      lanes: (stem) => ({ gain: this.heard(stem), pan: this.lane(stem).pan }),
-    }, atOnce);
-  }
-
-  get #outLevel() { return this.level * this.level; }
-
   // Position
 
-  #segmentNow() {
+  #currentSegment() {
     const now = this.deck.time;
     return this.scheduled.find((one) => now < one.time + one.count / this.rate);
   }
 
   get position() {
     if (!this.playing || !this.deck) return this.cursor;
-    const segment = this.#segmentNow() ?? this.scheduled.at(-1);
+    const segment = this.#currentSegment() ?? this.scheduled.at(-1);
     if (!segment) return this.cursor;
-    const done = Math.min(segment.count, Math.max(0, Math.round((this.deck.time - segment.time) * this.rate)));
-    return segment.frame + done;
+    return segment.frame + clamp(Math.round((this.deck.time - segment.time) * this.rate), 0, segment.count);
   }
 
-  /** Whether what sounds now is the original because its stems are still being made. */
-  get standsIn() {
+  /** Whether the original plays because the stems of this part are not ready. */
+  get usesFallback() {
     if (!this.playing || !this.deck) return false;
-    const segment = this.#segmentNow();
+    const segment = this.#currentSegment();
     return Boolean(segment) && !segment.stems;
   }
 
-  /** Whether the clicks before the song are heard. */
+  /** Whether the count-in is playing. */
   get countsIn() { return this.playing && Boolean(this.startsAt) && this.context.currentTime < this.startsAt; }
 
   async play() {
@@ -154,49 +90,49 @@ export class Player extends EventTarget {
     this.#open();
     this.playing = true;
     if (this.cursor >= this.frames && this.job.frames) this.cursor = 0;
-    this.countsSoon = this.countIn && this.beats !== null;
-    this.timer = setInterval(() => this.#pump(), 60);
-    this.#emit("state");
+    this.countInNext = this.countIn && this.beats !== null;
+    this.timer = setInterval(() => this.#scheduleAhead(), 60);
+    this.emit("state");
     if (this.#plain) {
       this.deck = this.straight;
-      this.#pump();
+      this.#scheduleAhead();
     } else {
       this.#chooseDeck();
     }
     await this.context.resume();
   }
 
-  pause() {
-    if (!this.playing) return;
-    const here = this.position;
+  pause() { if (this.playing) this.#halt(this.position); }
+
+  #halt(frame) {
     this.#stop();
     clearInterval(this.timer);
     this.playing = this.waiting = false;
-    this.cursor = here;
-    this.#emit("state");
+    this.cursor = frame;
+    this.emit("state");
   }
 
   toggle() { return this.playing ? this.pause() : this.play(); }
 
   seek(frame) {
-    const target = Math.round(Math.min(Math.max(0, frame), Math.max(0, this.frames - 1)));
+    const target = Math.round(clamp(frame, 0, Math.max(0, this.frames - 1)));
     if (this.playing) this.#stop();
     this.cursor = target;
-    if (this.playing) this.#pump();
-    this.#emit("seek");
+    if (this.playing) this.#scheduleAhead();
+    this.emit("seek");
   }
 
-  /** Goes on from where it is, with all that is scheduled made anew. */
-  #again() {
+  /** Continues from the current position with a new schedule. */
+  #restart() {
     if (this.playing) this.seek(this.position);
   }
 
-  /** Loops {start, end} in frames; null, or a stretch too short to be heard as one, ends the loop. */
+  /** Loops {start, end} in frames; null, or a loop that is too short, ends the loop. */
   setLoop(loop, looping = true) {
-    this.loop = loop && loop.end - loop.start >= SHORTEST_LOOP_S * this.rate ? loop : null;
+    this.loop = loop && loop.end - loop.start >= MIN_LOOP_S * this.rate ? loop : null;
     this.looping = looping && Boolean(this.loop);
     if (this.playing) this.#reschedule();
-    this.#emit("loop");
+    this.emit("loop");
   }
 
   close() {
@@ -209,10 +145,10 @@ export class Player extends EventTarget {
 
   // Speed and pitch
 
-  /** Another `tempo` (1 is the song's) or pitch (`semitones`). */
+  /** Changes the `tempo` (1 is the song's) or the pitch (`semitones`). */
   async setPace(change) {
     this.pace = { ...this.pace, ...change };
-    this.#emit("pace");
+    this.emit("pace");
     if (this.playing) await this.#chooseDeck();
   }
 
@@ -223,13 +159,13 @@ export class Player extends EventTarget {
       if (!this.#plain && !this.stretched) {
         this.loading ??= StretchDeck.load(this.graph, this.job.stems, this.rate);
         this.stretched = await this.loading;
-        this.#applyGains(true);
+        this.mix.apply(this.graph, true);
       }
     } catch (error) {
       this.loading = null;
       this.pace = { ...PLAIN };
-      this.#emit("pace");
-      this.#emit("error", error.message);
+      this.emit("pace");
+      this.emit("error", error.message);
     }
     if (!this.playing) return;
     const wanted = this.#plain ? this.straight : this.stretched;
@@ -240,29 +176,27 @@ export class Player extends EventTarget {
       this.deck = wanted;
       this.cursor = here;
       if (wanted === this.stretched) wanted.pace = { ...this.pace };
-      this.#pump();
+      this.#scheduleAhead();
     } else if (wanted === this.stretched) {
       if (this.anchor) wanted.setPace(this.pace); else wanted.pace = { ...this.pace };
       this.metronome.reset();
-      this.#pump();
+      this.#scheduleAhead();
     }
   }
-
-  // The graph
 
   #open() {
     if (this.graph) return;
     this.graph = new Graph(this.makeContext(this.rate), this.job.channels);
     this.straight = this.deck = new StraightDeck(this.graph, this.rate);
     this.metronome = new Metronome(this.graph);
-    this.#applyGains(true);
+    this.mix.apply(this.graph, true);
   }
 
   // Scheduling
 
   #end() { return this.looping && this.cursor < this.loop.end ? this.loop.end : this.frames; }
 
-  #pump() {
+  #scheduleAhead() {
     if (!this.playing || !this.deck || (!this.#plain && this.deck !== this.stretched && !this.scheduled.length)) return;
     const now = this.deck.time;
     this.scheduled = this.scheduled.filter((one) => one.time + one.count / this.rate > now - 0.5);
@@ -270,18 +204,18 @@ export class Player extends EventTarget {
     if (this.click && this.beats) this.metronome.follow(this.beats, this.scheduled, this.deck, this.rate);
   }
 
-  /** Schedules one more piece; false when there is none to be scheduled now. */
+  /** Schedules the next segment; false if none can be scheduled now. */
   #scheduleNext(now) {
     if (this.looping && this.cursor === this.loop.end) this.cursor = this.loop.start;
     if (this.cursor >= this.frames) {
-      if (this.job.frames && this.#next(now) <= now) this.#finish();
+      if (this.job.frames && this.#nextTime(now) <= now) this.#halt(this.frames);
       return false;
     }
-    const next = this.#next(now);
+    const next = this.#nextTime(now);
     const index = Math.floor(this.cursor / CHUNK);
     const chunk = this.sound.get(index);
     if (next > now + AHEAD_S) return false;
-    const hurry = this.anchor !== null && next < now + HURRY_S; // then the original must do for stems on their way
+    const hurry = this.anchor !== null && next < now + HURRY_S; // then the original replaces stems that are still loading
     if (!chunk || (!chunk.stems && (!chunk.original || (chunk.loading && !hurry)))) {
       if (this.anchor && next <= now) this.anchor = null; // ran dry
       this.#setWaiting(this.anchor === null);
@@ -293,82 +227,72 @@ export class Player extends EventTarget {
     return true;
   }
 
-  #next(now) { return this.anchor ? this.anchor.time + this.anchor.frames / this.rate : now; }
+  #nextTime(now) { return this.anchor ? this.anchor.time + this.anchor.frames / this.rate : now; }
 
-  /** Begins at the cursor, after a bar of clicks where one is wished. */
+  /** Starts the deck at the cursor, after a bar of clicks if requested. */
   #begin() {
-    const counts = this.countsSoon;
-    this.countsSoon = false;
-    if (this.deck === this.stretched) this.deck.compare = this.compare;
-    if (!counts) return this.deck.begin();
+    const countIn = this.countInNext;
+    this.countInNext = false;
+    if (this.deck === this.stretched) this.deck.original = this.mix.original;
+    if (!countIn) return this.deck.begin();
     const [seconds, { tempo }] = [this.cursor / this.rate, this.pace];
-    const begun = this.deck.begin(this.metronome.leadIn(this.beats, seconds, tempo));
-    this.startsAt = this.deck.audioTime(begun);
+    const start = this.deck.begin(this.metronome.leadIn(this.beats, seconds, tempo));
+    this.startsAt = this.deck.audioTime(start);
     this.metronome.countIn(this.beats, seconds, this.startsAt, tempo);
-    return begun;
+    return start;
   }
 
   #setWaiting(waiting) {
     if (this.waiting === waiting) return;
     this.waiting = waiting;
-    this.#emit("state");
+    this.emit("state");
   }
 
   #schedule(index, chunk) {
     const offset = this.cursor - index * CHUNK;
     const length = (chunk.original ?? chunk.stems.values().next().value)[0].length;
     const count = Math.min(length, this.#end() - index * CHUNK) - offset;
-    const time = this.anchor.time + this.anchor.frames / this.rate;
+    const time = this.#nextTime();
     const known = this.graph.lanes.size;
     const sources = this.deck.add(chunk, offset, count, time);
-    if (this.graph.lanes.size > known) this.#applyGains(true);
+    if (this.graph.lanes.size > known) this.mix.apply(this.graph, true);
     this.scheduled.push({ time, frame: this.cursor, count, index, stems: Boolean(chunk.stems), sources });
     this.cursor += count;
     this.anchor.frames += count;
   }
 
-  /** Ends all that is scheduled, with a short fade. */
+  /** Stops all scheduled segments with a short fade. */
   #stop() {
     const time = this.deck.stop(this.scheduled);
-    this.graph.dip(this.#outLevel, time);
+    this.graph.dip(this.mix.outputGain, time);
     this.metronome.reset();
     this.startsAt = null;
     this.scheduled = [];
     this.anchor = null;
   }
 
-  /** Schedules again from a moment on, without a gap: after a change of the loop, or when stems replace the original. */
+  /** Reschedules without a gap: after a change of the loop, or when stems replace the original. */
   #reschedule() {
     if (!this.anchor) return;
-    if (this.deck === this.stretched) { this.#again(); return; }
+    if (this.deck === this.stretched) { this.#restart(); return; }
     const at = this.deck.begin();
     const segment = this.scheduled.find((one) => at < one.time + one.count / this.rate);
     if (!segment || segment.time > at) return;
     let frame = segment.frame + Math.round((at - segment.time) * this.rate);
-    if (this.looping && frame >= this.loop.end) frame = this.loop.start; // its end was set here, or before
+    if (this.looping && frame >= this.loop.end) frame = this.loop.start; // the loop now ends before this frame
     const current = this.scheduled.filter((one) => one.time < at);
     this.deck.stop(this.scheduled, at);
     this.metronome.reset();
     this.scheduled = current.map((one) => ({ ...one, count: Math.min(one.count, Math.round((at - one.time) * this.rate)), sources: [] }));
     this.anchor = { time: at, frames: 0 };
     this.cursor = frame;
-    this.#pump();
+    this.#scheduleAhead();
   }
 
-  #arrived(index) {
+  #chunkLoaded(index) {
     if (!this.playing) return;
-    const standIn = this.scheduled.some((one) => one.index === index && !one.stems);
-    if (standIn && this.sound.get(index)?.stems && !this.countsIn) this.#reschedule();
-    this.#pump();
-  }
-
-  #finish() {
-    clearInterval(this.timer);
-    this.playing = this.waiting = false;
-    this.anchor = null;
-    this.scheduled = [];
-    this.cursor = this.frames;
-    if (this.deck === this.stretched) this.deck.stop();
-    this.#emit("state");
+    const replaceable = this.scheduled.some((one) => one.index === index && !one.stems);
+    if (replaceable && this.sound.get(index)?.stems && !this.countsIn) this.#reschedule();
+    this.#scheduleAhead();
   }
 }

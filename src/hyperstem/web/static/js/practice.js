@@ -1,18 +1,18 @@
-// To practise with: speed, pitch, click, count-in, and what is known of tempo, key and chords.
+// Practice tools: speed, pitch, click, count-in; and the display of tempo, key and chords.
 
 import * as api from "./api.js";
+import { PLAIN } from "./decks.js";
 import { Beats } from "./metronome.js";
 import { pretty, semitones, transposed } from "./music.js";
-import { PLAIN } from "./player.js";
+import { $, clamp, Emitter, setPressed, setText } from "./page.js";
 
-const $ = (id) => document.getElementById(id);
-const SMALL = "(max-width: 620px), (max-height: 520px)"; // the tools are then behind a line of their own
+const SMALL = "(max-width: 620px), (max-height: 520px)"; // the tools are then collapsed
 const TEMPO_STEP = 0.05;
 const [SLOWEST, FASTEST] = [0.5, 1.5];
-const MOST_SEMITONES = 12;
+const MAX_SEMITONES = 12;
 
-/** Beats as they were found, and changed by hand: `octave` doublings (or halvings, below 0), bars from `first` on. */
-function changed(analysis, { octave, first }) {
+/** The analysed beats with the user's corrections: `octave` doublings (or halvings, below 0), `first` downbeat. */
+function corrected(analysis, { octave, first }) {
   let beats = analysis.beats;
   for (let i = 0; i < octave; i++) {
     beats = beats.flatMap((time, number) => (number + 1 < beats.length ? [time, (time + beats[number + 1]) / 2] : [time]));
@@ -23,8 +23,8 @@ function changed(analysis, { octave, first }) {
   return { beats, beats_per_bar: analysis.beats_per_bar, first_downbeat: first ?? found };
 }
 
-/** Dispatches "change" when something was changed by hand. */
-export class Practice extends EventTarget {
+/** Emits "change" when the user changes something. */
+export class Practice extends Emitter {
   constructor(board) {
     super();
     this.board = board;
@@ -38,11 +38,11 @@ export class Practice extends EventTarget {
     fold();
   }
 
-  /** Starts with a song's player, as `remembered`. */
+  /** Starts with a song's player and its saved state. */
   open(player, remembered) {
     this.player = player;
-    this.analysis = this.beats = this.asked = null;
-    this.hand = { octave: 0, first: null, ...remembered?.hand };
+    this.analysis = this.beats = this.loadedId = null;
+    this.corrections = { octave: 0, first: null, ...remembered?.hand };
     player.addEventListener("pace", () => this.#show());
     if (remembered?.pace) player.setPace(remembered.pace);
     if (remembered?.click) player.setClick(remembered.click);
@@ -54,48 +54,50 @@ export class Practice extends EventTarget {
     this.board.setMusic({ chords: [], beats: null, semitones: 0 });
   }
 
-  /** What is to be remembered of the song. */
+  /** The state to save. */
   get state() {
-    const { pace, click, clickLevel, countIn } = this.player;
-    return { pace, click: { on: click, level: clickLevel, countIn }, hand: this.hand };
+    const { pace, click, countIn, mix } = this.player;
+    return { pace, click: { on: click, level: mix.clickLevel, countIn }, hand: this.corrections };
   }
 
-  /** Takes in the job's newest state: fetches its analysis once there is one. */
+  /** Updates the job, and loads its analysis once it is available. */
   async update(job) {
-    if (!job.analysed) { if (this.analysis) this.#take(null); this.asked = null; return; }
-    if (this.asked === job.id) return;
-    this.asked = job.id;
+    if (!job.analysed) {
+      if (this.analysis) this.#setAnalysis(null);
+      this.loadedId = null;
+      return;
+    }
+    if (this.loadedId === job.id) return;
+    this.loadedId = job.id;
     const { player } = this;
     const analysis = await api.getJson(`api/jobs/${job.id}/analysis`).catch(() => null);
-    if (this.player === player) this.#take(analysis);
+    if (this.player === player) this.#setAnalysis(analysis);
   }
 
-  #take(analysis) {
+  #setAnalysis(analysis) {
     this.analysis = analysis;
-    const known = analysis ? changed(analysis, this.hand) : null;
-    this.beats = known?.beats.length > 1 ? new Beats(known) : null;
+    const beats = analysis ? corrected(analysis, this.corrections) : null;
+    this.beats = beats?.beats.length > 1 ? new Beats(beats) : null;
     this.player.setBeats(this.beats);
     this.#show();
   }
 
   #changeBeats(change) {
-    Object.assign(this.hand, change);
-    this.#take(this.analysis);
-    this.#changed();
+    Object.assign(this.corrections, change);
+    this.#setAnalysis(this.analysis);
+    this.emit("change");
   }
 
-  #changed() { this.dispatchEvent(new Event("change")); }
-
-  // What can be done
+  // Commands
 
   setTempo(tempo) {
-    this.player?.setPace({ tempo: Math.min(Math.max(Math.round(tempo / TEMPO_STEP) * TEMPO_STEP, SLOWEST), FASTEST) });
-    this.#changed();
+    this.player?.setPace({ tempo: clamp(Math.round(tempo / TEMPO_STEP) * TEMPO_STEP, SLOWEST, FASTEST) });
+    this.emit("change");
   }
 
   setSemitones(count) {
-    this.player?.setPace({ semitones: Math.min(Math.max(count, -MOST_SEMITONES), MOST_SEMITONES) });
-    this.#changed();
+    this.player?.setPace({ semitones: clamp(count, -MAX_SEMITONES, MAX_SEMITONES) });
+    this.emit("change");
   }
 
   changeTempo(steps) { if (this.player) this.setTempo(this.player.pace.tempo + steps * TEMPO_STEP); }
@@ -104,7 +106,7 @@ export class Practice extends EventTarget {
   setClick(change) {
     if (!this.beats) return;
     this.player.setClick(change);
-    this.#changed();
+    this.emit("change");
   }
 
   toggleClick() { this.setClick({ on: !this.player?.click }); }
@@ -116,16 +118,17 @@ export class Practice extends EventTarget {
     on("pitch", "input", ({ value }) => this.setSemitones(Number(value)));
     on("tempo", "dblclick", () => this.setTempo(1));
     on("pitch", "dblclick", () => this.setSemitones(0));
-    on("pace-reset", "click", () => { this.player.setPace(PLAIN); this.#changed(); });
+    on("pace-reset", "click", () => { this.player.setPace(PLAIN); this.emit("change"); });
     on("click", "click", () => this.toggleClick());
     on("count-in", "click", () => this.toggleCountIn());
     on("click-level", "input", ({ value }) => this.setClick({ level: value / 100 }));
-    on("beats-half", "click", () => this.#changeBeats({ octave: Math.max(-2, this.hand.octave - 1), first: null }));
-    on("beats-double", "click", () => this.#changeBeats({ octave: Math.min(2, this.hand.octave + 1), first: null }));
+    const scaleBeats = (by) => this.#changeBeats({ octave: clamp(this.corrections.octave + by, -2, 2), first: null });
+    on("beats-half", "click", () => scaleBeats(-1));
+    on("beats-double", "click", () => scaleBeats(1));
     on("bar-here", "click", () => this.#barHere());
   }
 
-  /** The bar begins at the beat nearest to the playhead. */
+  /** Makes the beat nearest to the playhead a downbeat. */
   #barHere() {
     if (!this.beats) return;
     const { beats, player } = this;
@@ -135,7 +138,7 @@ export class Practice extends EventTarget {
     this.#changeBeats({ first: nearer % beats.bar });
   }
 
-  // What is shown
+  // Display
 
   #show() {
     const { player, analysis } = this;
@@ -149,21 +152,20 @@ export class Practice extends EventTarget {
     $("pitch").setAttribute("aria-valuetext", up ? semitones(up) : "as recorded");
     $("pace-reset").hidden = tempo === 1 && up === 0;
     $("beat-tools").hidden = !this.beats;
-    $("click").setAttribute("aria-pressed", String(player.click));
-    $("count-in").setAttribute("aria-pressed", String(player.countIn));
-    $("click-level").value = Math.round(player.clickLevel * 100);
+    setPressed($("click"), player.click);
+    setPressed($("count-in"), player.countIn);
+    $("click-level").value = Math.round(player.mix.clickLevel * 100);
     $("facts").hidden = !analysis;
-    const bpm = this.beats ? analysis.tempo_bpm * 2 ** this.hand.octave * tempo : null;
+    const bpm = this.beats ? analysis.tempo_bpm * 2 ** this.corrections.octave * tempo : null;
     $("fact-tempo").textContent = bpm ? `${Math.round(bpm)} BPM` : "free";
     $("fact-key").textContent = analysis?.key ? pretty(transposed(analysis.key, up)) : "–";
     this.board.setMusic({ chords: analysis?.chords ?? [], beats: this.beats, semitones: up });
     this.showTime(player.position / player.rate);
   }
 
-  /** Shows the chord that sounds at a moment. */
+  /** Shows the chord at a time. */
   showTime(seconds) {
     const chord = this.analysis?.chords.find((one) => one.start_s <= seconds && seconds < one.end_s);
-    const text = chord ? pretty(transposed(chord.name, this.player.pace.semitones)) : "–";
-    if ($("fact-chord").textContent !== text) $("fact-chord").textContent = text;
+    setText($("fact-chord"), chord ? pretty(transposed(chord.name, this.player.pace.semitones)) : "–");
   }
 }

@@ -1,11 +1,11 @@
-// The ruler above the lanes: chords, time, beats, and the playhead's mark.
+// The ruler above the lanes: chords, time, beats and the playhead.
 
 import { clock } from "./format.js";
 import { pretty, transposed } from "./music.js";
 
 const TIME_PX = 22;
 const CHORDS_PX = 22;
-const LEAST_BEAT_PX = 7;
+const MIN_BEAT_PX = 7;
 const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600];
 
 export class Ruler {
@@ -16,7 +16,7 @@ export class Ruler {
     this.semitones = 0;
   }
 
-  /** Draws what lies `left` pixels on, at `scale` pixels a second, with the playhead at `seconds`. */
+  /** Draws the song from pixel `left` on, at `scale` pixels per second, with the playhead at `seconds`. */
   draw({ left, scale, duration, seconds }) {
     const ratio = window.devicePixelRatio || 1;
     const chordsPx = this.chords.length ? CHORDS_PX : 0;
@@ -28,69 +28,69 @@ export class Ruler {
       this.canvas.width = Math.round(width * ratio);
       this.canvas.height = Math.round(height * ratio);
     }
-    const pen = this.canvas.getContext("2d");
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
+    const context = this.canvas.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
     const styles = getComputedStyle(this.canvas);
     const color = (name) => styles.getPropertyValue(name);
-    const view = { pen, color, width, left, scale, seconds };
+    const view = { context, color, width, left, scale, seconds };
     if (chordsPx) this.#drawChords(view);
-    pen.translate(0, chordsPx);
+    context.translate(0, chordsPx);
     this.#drawBeats(view);
     this.#drawTime(view);
-    this.#drawMark(view);
+    this.#drawPlayhead(view);
   }
 
-  #drawChords({ pen, color, width, left, scale, seconds }) {
-    pen.font = "600 12px system-ui, sans-serif";
+  #drawChords({ context, color, width, left, scale, seconds }) {
+    context.font = "600 12px system-ui, sans-serif";
     for (const chord of this.chords) {
       const [start, end] = [chord.start_s * scale - left, chord.end_s * scale - left];
       if (end < 0 || start > width) continue;
       const now = chord.start_s <= seconds && seconds < chord.end_s;
-      pen.fillStyle = color(now ? "--accent" : "--sunken");
-      pen.fillRect(start + 0.5, 2, Math.max(1, end - start - 1), CHORDS_PX - 4);
+      context.fillStyle = color(now ? "--accent" : "--sunken");
+      context.fillRect(start + 0.5, 2, Math.max(1, end - start - 1), CHORDS_PX - 4);
       const name = pretty(transposed(chord.name, this.semitones));
-      if (end - start < pen.measureText(name).width + 6) continue;
-      pen.fillStyle = color(now ? "--on-accent" : "--text");
-      pen.fillText(name, Math.max(start, 0) + 4, CHORDS_PX - 7);
+      if (end - start < context.measureText(name).width + 6) continue;
+      context.fillStyle = color(now ? "--on-accent" : "--text");
+      context.fillText(name, Math.max(start, 0) + 4, CHORDS_PX - 7);
     }
   }
 
-  #drawBeats({ pen, color, width, left, scale }) {
+  #drawBeats({ context, color, width, left, scale }) {
     if (!this.beats) return;
     const { times } = this.beats;
-    const dense = this.beats.period(left / scale) * scale < LEAST_BEAT_PX;
+    const dense = this.beats.period(left / scale) * scale < MIN_BEAT_PX;
     for (let number = this.beats.after(left / scale); number < times.length; number++) {
       const x = times[number] * scale - left;
       if (x > width) break;
-      const bar = this.beats.opensBar(number);
-      if (dense && (!bar || this.beats.period(0) * this.beats.bar * scale < LEAST_BEAT_PX)) continue;
-      pen.fillStyle = color(bar ? "--muted" : "--line");
-      pen.fillRect(x, bar ? TIME_PX - 8 : TIME_PX - 5, 1, 8);
+      const bar = this.beats.isDownbeat(number);
+      if (dense && (!bar || this.beats.period(0) * this.beats.bar * scale < MIN_BEAT_PX)) continue;
+      context.fillStyle = color(bar ? "--muted" : "--line");
+      context.fillRect(x, bar ? TIME_PX - 8 : TIME_PX - 5, 1, 8);
     }
   }
 
-  #drawTime({ pen, color, width, left, scale }) {
-    pen.font = "11px system-ui, sans-serif";
+  #drawTime({ context, color, width, left, scale }) {
+    context.font = "11px system-ui, sans-serif";
     const every = STEPS_S.find((step) => step * scale >= 64) ?? 1200;
     for (let tick = Math.floor(left / scale / every); tick * every * scale - left < width; tick++) {
       const x = tick * every * scale - left;
       if (!this.beats) {
-        pen.fillStyle = color("--line");
-        pen.fillRect(x, 14, 1, 8);
+        context.fillStyle = color("--line");
+        context.fillRect(x, 14, 1, 8);
       }
-      pen.fillStyle = color("--muted");
-      pen.fillText(clock(tick * every + 1e-6, every < 1), x + 4, 12);
+      context.fillStyle = color("--muted");
+      context.fillText(clock(tick * every + 1e-6, every < 1), x + 4, 12);
     }
   }
 
-  #drawMark({ pen, color, left, scale, seconds }) {
+  #drawPlayhead({ context, color, left, scale, seconds }) {
     const x = seconds * scale - left;
-    pen.fillStyle = color("--accent");
-    pen.beginPath();
-    pen.moveTo(x - 5, 13);
-    pen.lineTo(x + 5, 13);
-    pen.lineTo(x, 21);
-    pen.fill();
+    context.fillStyle = color("--accent");
+    context.beginPath();
+    context.moveTo(x - 5, 13);
+    context.lineTo(x + 5, 13);
+    context.lineTo(x, 21);
+    context.fill();
   }
 }

@@ -1,15 +1,16 @@
-// The list of songs: uploads on their way, and the jobs on the server.
+// The list of songs: uploads, and the jobs on the server.
 
 import * as api from "./api.js";
-import { percent, phase } from "./format.js";
+import { isBusy, percent, phase } from "./format.js";
+import { Emitter } from "./page.js";
 import { Remaining } from "./remaining.js";
 
-const AT_ONCE = 2;
+const MAX_UPLOADS = 2; // at the same time
 const RETRY_MS = 3000;
-const NARROW = "(max-width: 1000px)"; // the songs then stand above the mixer
+const NARROW = "(max-width: 1000px)"; // the list is then above the mixer
 
-/** Dispatches "open" (id) when a song is chosen, "remove" (id), "say" (words). */
-export class Songs extends EventTarget {
+/** Emits "open" (id or null), "remove" (id) and "say" (message). */
+export class Songs extends Emitter {
   constructor(list) {
     super();
     this.list = list;
@@ -28,10 +29,10 @@ export class Songs extends EventTarget {
     for (const file of files) {
       const upload = { id: `upload-${++this.count}`, file, quality, request: null };
       this.#item(upload.id, file.name, () => this.#drop(upload), null);
-      if (limit && file.size > limit) this.#failed(upload, "this file is larger than the studio takes");
+      if (limit && file.size > limit) this.#failed(upload, "this file is larger than the studio accepts");
       else {
         this.waiting.push(upload);
-        this.#paint(upload.id, { text: "Waiting to be sent", progress: 0, busy: true });
+        this.#show(upload.id, { text: "Waiting to be sent", progress: 0, busy: true });
       }
     }
     this.#send();
@@ -40,11 +41,11 @@ export class Songs extends EventTarget {
   #drop(upload) {
     this.waiting = this.waiting.filter((other) => other !== upload);
     upload.request?.abort();
-    this.#removeItem(upload.id);
+    this.removeItem(upload.id);
   }
 
   async #send() {
-    while (this.sending < AT_ONCE && this.waiting.length) {
+    while (this.sending < MAX_UPLOADS && this.waiting.length) {
       this.sending++;
       this.#sendOne(this.waiting.shift()).finally(() => {
         this.sending--;
@@ -55,18 +56,18 @@ export class Songs extends EventTarget {
 
   async #sendOne(upload) {
     upload.request = api.upload(upload.file, upload.quality, (ratio) => {
-      this.#paint(upload.id, { text: ratio < 1 ? `Sending, ${percent(ratio)}` : "Sent", progress: ratio, busy: true });
+      this.#show(upload.id, { text: ratio < 1 ? `Sending, ${percent(ratio)}` : "Sent", progress: ratio, busy: true });
     });
     try {
       const job = await upload.request.promise;
       const wasCurrent = this.current === upload.id || this.current === null;
-      this.#removeItem(upload.id);
+      this.removeItem(upload.id);
       this.update(job);
       if (wasCurrent) this.open(job.id);
     } catch (error) {
       if (error.status === -1) return;
       if (error.status === 429) {
-        this.#paint(upload.id, { text: "The queue is full; trying again soon", progress: 0, busy: true });
+        this.#show(upload.id, { text: "The queue is full; trying again soon", progress: 0, busy: true });
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
         if (this.items.has(upload.id)) this.waiting.push(upload);
       } else {
@@ -76,23 +77,20 @@ export class Songs extends EventTarget {
   }
 
   #failed(upload, message) {
-    this.#paint(upload.id, { text: `Not taken: ${message}`, progress: 0, busy: false, failed: true });
-    this.dispatchEvent(new CustomEvent("say", { detail: `${upload.file.name}: ${message}` }));
+    this.#show(upload.id, { text: `Not accepted: ${message}`, progress: 0, busy: false, failed: true });
+    this.emit("say", `${upload.file.name}: ${message}`);
   }
 
   // Jobs
 
   update(job) {
-    const busy = job.state === "queued" || job.state === "running";
+    const busy = isBusy(job);
     if (!this.items.has(job.id)) this.#item(job.id, job.name, () => this.#removeJob(job.id), () => this.open(job.id));
     if (!this.remaining.has(job.id)) this.remaining.set(job.id, new Remaining());
-    const words = job.state === "running" ? this.remaining.get(job.id).text(job) : "";
-    const left = words && ` · ${words}`;
-    this.#paint(job.id, { text: phase(job) + left, progress: job.progress, busy, failed: job.state === "failed" });
+    const left = job.state === "running" ? this.remaining.get(job.id).text(job) : "";
+    this.#show(job.id, { text: left ? `${phase(job)} · ${left}` : phase(job), progress: job.progress, busy, failed: job.state === "failed" });
     this.items.get(job.id).querySelector(".song-remove").setAttribute("aria-label", `${busy ? "Cancel" : "Remove"} ${job.name}`);
   }
-
-  removed(id) { this.#removeItem(id); }
 
   open(id) {
     this.current = id;
@@ -100,19 +98,15 @@ export class Songs extends EventTarget {
       item.classList.toggle("current", other === id);
       item.querySelector(".song-open").setAttribute("aria-current", String(other === id));
     }
-    this.dispatchEvent(new CustomEvent("open", { detail: id }));
+    this.emit("open", id);
   }
 
   async #removeJob(id) {
     if (!this.items.get(id).classList.contains("busy")) {
-      this.dispatchEvent(new CustomEvent("remove", { detail: id }));
+      this.emit("remove", id);
       return;
     }
-    try {
-      await api.post(`api/jobs/${id}/cancel`);
-    } catch (error) {
-      this.dispatchEvent(new CustomEvent("say", { detail: error.message }));
-    }
+    await api.post(`api/jobs/${id}/cancel`).catch((error) => this.emit("say", error.message));
   }
 
   // Elements
@@ -136,7 +130,7 @@ export class Songs extends EventTarget {
     this.#showCount();
   }
 
-  #paint(id, { text, progress, busy, failed = false }) {
+  #show(id, { text, progress, busy, failed = false }) {
     const item = this.items.get(id);
     if (!item) return;
     const state = item.querySelector(".song-state");
@@ -146,14 +140,15 @@ export class Songs extends EventTarget {
     item.classList.toggle("failed", failed);
   }
 
-  #removeItem(id) {
+  /** Removes a song from the list; "open" (null) follows if it was open. */
+  removeItem(id) {
     this.items.get(id)?.remove();
     this.items.delete(id);
     this.remaining.delete(id);
     this.#showCount();
     if (this.current === id) {
       this.current = null;
-      this.dispatchEvent(new CustomEvent("open", { detail: null }));
+      this.emit("open", null);
     }
   }
 

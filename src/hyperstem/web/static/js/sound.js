@@ -1,23 +1,24 @@
-// The sound of a song, fetched from the server in chunks as it is needed, so that a long song stays small in memory.
+// The audio of a song, fetched in chunks when needed, so that a long song needs little memory.
 
 import { getBytes } from "./api.js";
+import { Emitter } from "./page.js";
 
 export const CHUNK = 1 << 17; // frames
 const KEEP = 24; // chunks
 export const ORIGINAL = "original";
 
-/** The take to hear for frames up to `end`: the best that reaches that far. */
+/** The best take that is available up to frame `end`, or null. */
 export function bestTake(job, end) {
   const reaches = (take) => take && (job.takes[take] ?? 0) >= Math.min(end, job.frames ?? Infinity);
   return [job.final, job.quality, "preview"].find(reaches) ?? null;
 }
 
-/** What tells one rendering of a take from another: a done song's files may be turned down where its raw take was not. */
+/** Identifies the rendering of a take: the files of a finished song may be scaled down, unlike its raw take. */
 function version(job, take) {
-  return take === job.final && job.gain < 1 ? `${take}, turned down` : take;
+  return take === job.final && job.gain < 1 ? `${take}, scaled` : take;
 }
 
-/** Interleaved 16-bit samples -> one Float32Array per channel; mono becomes two channels, so that panning works alike. */
+/** Interleaved 16-bit samples to one Float32Array per channel; mono becomes two channels, so that panning works the same. */
 export function deinterleave(buffer, channels) {
   const samples = new Int16Array(buffer);
   const frames = Math.floor(samples.length / channels);
@@ -29,32 +30,32 @@ export function deinterleave(buffer, channels) {
   return channels === 1 ? [planes[0], planes[0]] : planes;
 }
 
-/** Chunks of all lanes of one job. Dispatches "chunk" when one has arrived, "error" when one cannot be had. */
-export class Sound extends EventTarget {
+/** Chunks of all lanes of one job. Emits "chunk" (index) when one has loaded, "error" (message) when one cannot. */
+export class Sound extends Emitter {
   constructor(job) {
     super();
     this.job = job;
-    this.chunks = new Map(); // index -> {original, stems: Map | null, take, loading}
+    this.chunks = new Map(); // index -> {original, stems: Map | null, take, version, loading, failed}
     this.abort = new AbortController();
   }
 
   update(job) {
-    if (job.frames !== this.job.frames) this.chunks.clear(); // the length was an estimate until all was decoded
+    if (job.frames !== this.job.frames) this.chunks.clear(); // the length was an estimate during decoding
     this.job = job;
   }
 
-  /** Whether the original reaches over chunk `index`. */
+  /** Whether the original is available for all of chunk `index`. */
   #hasOriginal(index) {
     return (this.job.takes[ORIGINAL] ?? 0) >= Math.min((index + 1) * CHUNK, this.job.frames ?? Infinity);
   }
 
-  /** What there is of chunk `index` now; asks for what is missing or could be better. */
+  /** Chunk `index` as far as it has loaded; loads what is missing, or a better take. */
   get(index) {
     if (index < 0 || index * CHUNK >= (this.job.frames ?? Infinity)) return null;
     const chunk = this.chunks.get(index) ?? { original: null, stems: null, take: null, loading: false, failed: 0 };
     this.chunks.delete(index); // the most recently used comes last
     this.chunks.set(index, chunk);
-    this.#forget();
+    this.#evict();
     const take = bestTake(this.job, (index + 1) * CHUNK);
     const wantsStems = take !== null && chunk.version !== version(this.job, take);
     const wantsOriginal = chunk.original === null && this.#hasOriginal(index);
@@ -65,7 +66,7 @@ export class Sound extends EventTarget {
   async #load(index, chunk, take, original) {
     chunk.loading = true;
     try {
-      const wanted = take && version(this.job, take);
+      const rendering = take && version(this.job, take);
       const parts = [];
       if (original) parts.push(this.#fetch(ORIGINAL, ORIGINAL, index).then((planes) => { chunk.original = planes; }));
       if (take) {
@@ -73,18 +74,18 @@ export class Sound extends EventTarget {
         parts.push(Promise.all(stems.map((stem) => this.#fetch(take, stem, index))).then((planes) => {
           chunk.stems = new Map(stems.map((stem, i) => [stem, planes[i]]));
           chunk.take = take;
-          chunk.version = wanted;
+          chunk.version = rendering;
         }));
       }
       await Promise.all(parts);
     } catch (error) {
       if (error.name === "AbortError") return;
-      chunk.failed = Date.now() + 1000; // a take that was just replaced: ask again for the one that is there now
-      if (error.status !== 404) this.dispatchEvent(new CustomEvent("error", { detail: error.message }));
+      chunk.failed = Date.now() + 1000; // the take may just have been replaced: retry with the new one
+      if (error.status !== 404) this.emit("error", error.message);
     } finally {
       chunk.loading = false;
     }
-    this.dispatchEvent(new CustomEvent("chunk", { detail: index }));
+    this.emit("chunk", index);
   }
 
   async #fetch(take, lane, index) {
@@ -92,7 +93,7 @@ export class Sound extends EventTarget {
     return deinterleave(await getBytes(path, this.abort.signal), this.job.channels);
   }
 
-  #forget() {
+  #evict() {
     for (const index of this.chunks.keys()) {
       if (this.chunks.size <= KEEP) return;
       this.chunks.delete(index);

@@ -1,20 +1,14 @@
-// Spectrograms of what a lane shows, computed on the server, coloured here.
+// Spectrograms of a lane: the server computes the levels, the page colours them.
 
 import { getBytes } from "./api.js";
+import { clamp, rgb } from "./page.js";
 
 const ROWS = 88;
 
-function rgb(color) {
-  const context = document.createElement("canvas").getContext("2d");
-  context.fillStyle = color;
-  context.fillRect(0, 0, 1, 1);
-  return context.getImageData(0, 0, 1, 1).data;
-}
-
 /** 256 colours from near-black over the lane's colour to near-white. */
 function palette(color) {
-  const middle = rgb(color);
-  const stops = [[16, 18, 22], [middle[0] * 0.45, middle[1] * 0.45, middle[2] * 0.45], middle, [255, 250, 240]];
+  const middle = [...rgb(color)];
+  const stops = [[16, 18, 22], middle.map((value) => value * 0.45), middle, [255, 250, 240]];
   const colors = new Uint8Array(256 * 3);
   for (let level = 0; level < 256; level++) {
     const place = Math.max(0, (level - 40) / 215) * 3;
@@ -35,11 +29,11 @@ export class Spectrogram {
 
   setColor(color) { this.colors = palette(color); }
 
-  /** Draws frames `start` to `start + frames` of a take over the canvas's whole width. */
+  /** Draws frames `start` to `start + frames` of a take across the canvas. */
   async draw(job, take, start, frames) {
     this.request?.abort();
     this.request = new AbortController();
-    const columns = Math.max(16, Math.min(2048, Math.round(this.canvas.clientWidth)));
+    const columns = clamp(Math.round(this.canvas.clientWidth), 16, 2048);
     const query = new URLSearchParams({ take, start: Math.round(start), frames: Math.max(1, Math.round(frames)), columns, rows: ROWS });
     try {
       const buffer = await getBytes(`api/jobs/${job.id}/spectrogram/${encodeURIComponent(this.lane)}?${query}`, this.request.signal);
@@ -52,10 +46,7 @@ export class Spectrogram {
   #paint(levels, columns) {
     const image = new ImageData(columns, ROWS);
     for (let i = 0; i < levels.length; i++) {
-      const from = levels[i] * 3;
-      image.data[i * 4] = this.colors[from];
-      image.data[i * 4 + 1] = this.colors[from + 1];
-      image.data[i * 4 + 2] = this.colors[from + 2];
+      image.data.set(this.colors.subarray(levels[i] * 3, levels[i] * 3 + 3), i * 4);
       image.data[i * 4 + 3] = 255;
     }
     this.canvas.width = columns;

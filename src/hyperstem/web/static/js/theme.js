@@ -1,12 +1,13 @@
-// Applies the chosen theme before the page is first drawn; loaded in the head, so no module.
+// Applies the chosen theme before the page is first drawn; loaded in the head, so not a module.
 (() => {
   const themes = ["auto", "light", "dark"];
   const root = document.documentElement;
+  const dark = matchMedia("(prefers-color-scheme: dark)");
   const read = () => {
     try { return localStorage.getItem("theme") || "auto"; } catch { return "auto"; }
   };
   const apply = (theme) => {
-    if (theme === "auto") delete root.dataset.theme; else root.dataset.theme = theme;
+    root.dataset.theme = theme !== "auto" ? theme : dark.matches ? "dark" : "light";
     const name = document.getElementById("theme-name");
     if (name) name.textContent = theme;
     document.dispatchEvent(new Event("themechange"));
@@ -16,9 +17,9 @@
     apply(read());
     document.getElementById("theme-button")?.addEventListener("click", () => {
       const next = themes[(themes.indexOf(read()) + 1) % themes.length];
-      try { localStorage.setItem("theme", next); } catch { /* a private window: the choice holds for this page only */ }
+      try { localStorage.setItem("theme", next); } catch { /* a private window: only this page keeps the choice */ }
       apply(next);
     });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("themechange")));
+    dark.addEventListener("change", () => apply(read()));
   });
 })();

@@ -1,4 +1,4 @@
-"""Every request seen from outside: its line in the access log, its share of the metrics, and HEAD wherever GET is."""
+"""ASGI middleware: the access log with the metrics, and HEAD requests."""
 
 import asyncio
 import logging
@@ -13,21 +13,21 @@ from hyperstem.web.metrics import Metrics
 log = logging.getLogger("hyperstem.access")
 
 
-class Watch:
-    """ASGI middleware: times and counts requests and writes them to the access log, without their queries."""
+class AccessLog:
+    """Logs, times and counts requests, without their query strings."""
 
     def __init__(self, app: App, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes one request on."""
+        """Passes on one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         begun, status, size, first_s = time.perf_counter(), 0, 0, None
         path = scope["path"]
 
-        async def seen(message: MutableMapping[str, Any]) -> None:
+        async def counted_send(message: MutableMapping[str, Any]) -> None:
             nonlocal status, size, first_s
             if message["type"] == "http.response.start":
                 status, first_s = message["status"], time.perf_counter() - begun
@@ -35,46 +35,29 @@ class Watch:
             await send(message)
 
         try:
-            await self.app(scope, receive, seen)
+            await self.app(scope, receive, counted_send)
         except Exception:
             status = status or 500
             raise
         finally:
             self.metrics.count(scope, status, first_s)
-            _note(scope, path, status, size, time.perf_counter() - begun)
+            _log_request(scope, path, status, size, time.perf_counter() - begun)
 
 
-def _note(scope: Scope, path: str, status: int, size: int, seconds: float) -> None:
-    client, method, milliseconds = (scope.get("client") or ("-",))[0], scope["method"], round(seconds * 1000, 1)
-    shown = quote(path)
-    fields = {
-        "client": client,
-        "method": method,
-        "path": shown,
-        "status": status,
-        "bytes": size,
-        "ms": milliseconds,
-    }
-    log.info(
-        "%s %s %s %d, %d bytes in %.1f ms",
-        client,
-        method,
-        shown,
-        status,
-        size,
-        milliseconds,
-        extra={"fields": fields},
-    )
+def _log_request(scope: Scope, path: str, status: int, size: int, seconds: float) -> None:
+    values = ((scope.get("client") or ("-",))[0], scope["method"], quote(path), status, size, round(seconds * 1000, 1))
+    fields = dict(zip(("client", "method", "path", "status", "bytes", "ms"), values, strict=True))
+    log.info("%s %s %s %d, %d bytes in %.1f ms", *values, extra={"fields": fields})
 
 
-class Head:
-    """ASGI middleware: answers HEAD as GET would, without the body."""
+class HeadRequests:
+    """Answers HEAD like GET, without the body."""
 
     def __init__(self, app: App) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes one request on; where it is HEAD, only until the answer's headers are there."""
+        """Passes on one request; a HEAD request only until the response's headers are sent."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self.app(scope, receive, send)
             return
@@ -85,7 +68,7 @@ class Head:
                 await send(message)
                 started.set()
             elif started.is_set():
-                await asyncio.Event().wait()  # the body is never asked for: the task is cancelled meanwhile
+                await asyncio.Event().wait()  # never returns: the task is cancelled
 
         scope["method"] = "GET"
         answer = asyncio.ensure_future(self.app(scope, receive, headers_only))

@@ -1,4 +1,4 @@
-"""What a server's keeper sees: health, figures, the access log, HEAD, the token's sources."""
+"""Operating a studio: health, metrics, the access log, HEAD, sources of the token."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ def test_head_leaves_nothing_running(tmp_path):
             for _ in range(5):
                 assert (await client.head("/api/v1/events")).status_code == 200
             await asyncio.sleep(0.05)
-            assert runner.listeners == 0
+            assert len(runner.subscribers) == 0
 
     asyncio.run(run())
 
@@ -281,16 +281,16 @@ def test_wrong_usage(tmp_path, arguments, status, words):
 def test_a_token_file_that_is_no_text(tmp_path):
     file = tmp_path / "token"
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="no text"):
-        tokens.given(file)
+    with pytest.raises(ConfigError, match="not text"):
+        tokens.read_token(file)
 
 
 def test_the_environment_s_token_is_not_handed_on(monkeypatch):
     monkeypatch.setenv(tokens.VARIABLE, TOKEN)
-    assert tokens.given(None) == TOKEN and tokens.VARIABLE not in os.environ
+    assert tokens.read_token(None) == TOKEN and tokens.VARIABLE not in os.environ
     monkeypatch.setenv(tokens.VARIABLE, " ")
-    assert tokens.given(None) is None
-    assert tokens.made() != tokens.made()
+    assert tokens.read_token(None) is None
+    assert tokens.new_token() != tokens.new_token()
 
 
 def test_a_browser_is_opened_without_the_token_among_its_arguments(tmp_path, monkeypatch):
