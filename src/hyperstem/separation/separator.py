@@ -73,7 +73,7 @@ class Separator:
         self.stems = config.stems
         self.rate_hz = config.rates_hz[-1]
         self.model_name, self.model_sha256, self.trained = loaded.name, loaded.sha256, loaded.trained
-        self._loaded, self._config = loaded, config
+        self._loaded = loaded
         self._origin: tuple[Any, ...] | None = None  # what `load` was called with
         self._separate_segment = SegmentSeparator(loaded, config)
         self._cut = _cut(config, segment_s, overlap)
