@@ -58,7 +58,7 @@ def test_threads_work_side_by_side_and_results_come_when_they_are_there():
 
 @pytest.mark.parametrize("how", ["error", "closed"])
 def test_threads_end_when_the_caller_does(how):
-    begun, stopped = [], threading.Event()
+    begun, stopped, others = [], threading.Event(), set(threading.enumerate())
 
     def work(item):
         begun.append(item)
@@ -78,7 +78,8 @@ def test_threads_end_when_the_caller_does(how):
         results.close()
     assert stopped.is_set()
     assert len(begun) < 10
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+    new = set(threading.enumerate()) - others
+    assert not [thread for thread in new if thread.name.startswith("ThreadPool")]
 
 
 def test_one_job_works_in_the_callers_thread_and_process():

@@ -601,6 +601,7 @@ def test_every_setting_of_a_checkpoint_is_compared(tmp_path):
             "freeze": ["x"],
             "betas": [0.5, 0.5],
             "init": "x.st",
+            "init_draft": "x.st",
         }.get(key)
         if other is None and isinstance(value, bool):
             other = not value
