@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hyperstem import audio
-from hyperstem.cluster import fleet, objects
+from hyperstem.cluster import objects, ray_session
 from hyperstem.errors import ClusterError
 from hyperstem.separation import batch
 from hyperstem.separation.separator import Separator
@@ -108,7 +108,7 @@ def cluster(tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
     monkeypatch.setattr(
-        fleet, "_reach", lambda _: None
+        ray_session, "_reach", lambda _: None
     )  # tests reach loopback alone, and Ray has this machine's address
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     small = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
