@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Annotated, ClassVar, Literal
 
 from hyperstem.config.limits import Count, Limits, Positive
@@ -96,9 +97,8 @@ class UNetConfig(Checked):
             f"n_fft is {self.n_fft}; a hop of {self.hop / self.rate_hz:.5f} s is no whole number of samples "
             f"at the draft's {draft.base_rate_hz} Hz",
         )
-        borders = [sum(self.band_bins[: i + 1]) for i in range(len(self.band_bins))]
         require(
-            self.draft_bins in borders,
+            self.draft_bins in accumulate(self.band_bins),
             f"band_bins {self.band_bins!r} have no border at bin {self.draft_bins}, "
             f"half the draft's rate of {draft.base_rate_hz} Hz",
         )
@@ -158,13 +158,8 @@ class UNetConfig(Checked):
     @property
     def draft_rows(self) -> int:
         """Rows below half the draft's rate."""
-        return self.row_of_bin[self.draft_bins]
-
-    @property
-    def row_of_bin(self) -> tuple[int, ...]:
-        """The row of every bin, and the number of rows."""
-        rows = [row for row, width in enumerate(self.row_widths) for _ in range(width)]
-        return (*rows, self.rows)
+        borders = accumulate(self.band_bins)
+        return sum(rows for rows, border in zip(self.band_rows, borders, strict=True) if border <= self.draft_bins)
 
     @property
     def hop(self) -> int:
