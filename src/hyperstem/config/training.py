@@ -59,6 +59,8 @@ class SpectralLossConfig(Checked):
     """Weight of the leakage into stems that are silent in the whole example; see `LossConfig.silence`."""
     rests: NotNegative = 0.15
     """Weight of the leakage in half seconds in which a stem rests."""
+    draft_eq_db: NotNegative = 0.0
+    """Largest gain of the random EQ through which a draft's network hears the mixture; see `training.draft_eq`."""
 
 
 @dataclass(frozen=True)

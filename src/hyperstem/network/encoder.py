@@ -44,9 +44,13 @@ class Encoder(nn.Module):
         return self.combine(self.filtered(wave), self.spectrogram(wave, wave.shape[-1] // self.hop))
 
     def filtered(self, wave: Tensor) -> Tensor:
-        """Output of the filters of all sizes, (batch, kernel sizes * encoder_channels, frame)."""
+        """Output of the filters of all sizes, (batch, kernel sizes * encoder_channels, frame), in the wave's precision.
+
+        Not in autocast's: on processors with AMX, torch's bfloat16 convolution of few channels with long kernels is wrong.
+        """
         padded = [F.pad(wave, frame_padding(layer.kernel_size[0], self.hop)) for layer in self.filters]
-        return F.relu(torch.cat([layer(each) for layer, each in zip(self.filters, padded, strict=True)], 1))
+        with torch.autocast(wave.device.type, enabled=False):
+            return F.relu(torch.cat([layer(each) for layer, each in zip(self.filters, padded, strict=True)], 1))
 
     def combine(self, filtered: Tensor, spectrogram: Tensor) -> Tensor:
         """The latent, from the output of `filtered` and spectrogram features (batch, mels, frame)."""

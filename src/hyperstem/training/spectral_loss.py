@@ -5,8 +5,9 @@ a quadratic function of the mask. Its coefficients are sums over the row's bins,
 ``sum |m z - s|^2 = |m|^2 sum |z|^2 - 2 Re(m sum z s*) + sum |s|^2``.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from hyperstem.config import SpectralLossConfig, UNetConfig
 from hyperstem.network import bands
 from hyperstem.network.meta_unet import MetaUNet
+from hyperstem.training.draft_eq import draft_through_eq
 from hyperstem.training.losses import INAUDIBLE, LossReport, divisor
 
 EDGES_HZ = (250.0, 1000.0, 4000.0, 10000.0)
@@ -95,7 +97,9 @@ class SpectralObjective(nn.Module):
         with torch.no_grad():
             spectra = network.spectrum(stems_pyramid[-1])  # (batch, stem, 2, bin, frame, 2)
             mixture, moments = self._moments(spectra, config)
-            drafts = [] if network.draft is None else network.draft(pyramid[:1])
+            drafts = []
+            if network.draft is not None:
+                drafts = [draft_through_eq(network.draft, pyramid[0], self.config.draft_eq_db)]
             draft = network.draft_spectra(drafts, pyramid[0], mixture)
         energies = self._energies(network, mixture, draft, spectra[:, :, :, : config.draft_bins], moments, merge)
         return self.score(energies, active, rest_frames(config), merge)
@@ -187,9 +191,11 @@ def _merged(values: Tensor, merge: Tensor | None) -> Tensor:
 
 def band_sizes(config: UNetConfig) -> list[int]:
     """Number of rows in each frequency band."""
-    widths = torch.tensor(config.row_widths)
-    middles = (widths.cumsum(0) - widths / 2) * config.rate_hz / config.n_fft
-    borders = [0, *(int((middles < edge).sum()) for edge in EDGES_HZ), len(widths)]
+    ends = accumulate(config.row_widths)
+    middles_hz = [
+        (end - width / 2) * config.rate_hz / config.n_fft for end, width in zip(ends, config.row_widths, strict=True)
+    ]
+    borders = [0, *(bisect_left(middles_hz, edge) for edge in EDGES_HZ), len(middles_hz)]
     return [stop - start for start, stop in pairwise(borders) if stop > start]
 
 
