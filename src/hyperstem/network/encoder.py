@@ -46,7 +46,8 @@ class Encoder(nn.Module):
     def filtered(self, wave: Tensor) -> Tensor:
         """Output of the filters of all sizes, (batch, kernel sizes * encoder_channels, frame), in the wave's precision.
 
-        Not in autocast's: on processors with AMX, torch's bfloat16 convolution of few channels with long kernels is wrong.
+        Not in autocast's: on processors with AMX, torch's bfloat16 convolutions of few channels with long kernels are
+        wrong.
         """
         padded = [F.pad(wave, frame_padding(layer.kernel_size[0], self.hop)) for layer in self.filters]
         with torch.autocast(wave.device.type, enabled=False):
