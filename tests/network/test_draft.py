@@ -41,6 +41,15 @@ def test_the_first_rate_alone_gives_the_draft() -> None:
     assert torch.equal(alone.stems, network.draft(given[:1])[0].stems)
 
 
+def test_drafts_are_completed_by_their_power() -> None:
+    mixture, drafts = torch.randn(2, 2, 5, 6, 2), torch.randn(2, 3, 2, 5, 6, 2)
+    drafts[:, 1] = 0
+    complete = bands.completed(drafts, mixture)
+    torch.testing.assert_close(complete.sum(1), mixture)
+    assert complete[:, 1].abs().max() < 1e-4
+    torch.testing.assert_close(bands.completed(complete, mixture), complete)
+
+
 def test_masks_distribute_what_the_drafts_leave() -> None:
     mixture, drafts = torch.randn(2, 2, 5, 6, 2), torch.randn(2, 3, 2, 5, 6, 2)
     masks = torch.zeros_like(drafts)
@@ -85,7 +94,11 @@ def test_the_exported_network_gives_what_torch_gives(tmp_path: Path, length: int
     with torch.no_grad():
         expected = [output.stems.numpy() for output in network(given)]
     arrays = [wave.numpy() for wave in given]
-    np.testing.assert_allclose(runtime.separate(arrays), expected[1][:, chosen], atol=1e-3)
+    error = (
+        runtime.separate(arrays) - expected[1][:, chosen]
+    )  # largest where a draft is nearly silent: its logarithm is seen
+    assert np.sqrt(np.square(error).mean()) < 5e-5
+    assert np.abs(error).max() < 3e-3
     np.testing.assert_allclose(runtime.separate(arrays[:1]), expected[0], atol=3e-4)
 
 

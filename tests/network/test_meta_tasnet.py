@@ -198,6 +198,17 @@ def test_precisions_lower_than_single_stay_close(changes):
     assert worst(half, whole) < 0.1
 
 
+def test_gradients_in_lower_precision_stay_close():
+    network = small_network(config=SMALL, audio_channels=2, hop=80, kernels=(320, 160, 640))
+    pyramid, grads = noise_pyramid(network.config, 800), []
+    for lower in (False, True):
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=lower):
+            network(pyramid)[-1].stems.float().square().mean().backward()
+        grads.append(torch.cat([weight.grad.flatten() for weight in network.parameters() if weight.grad is not None]))
+    assert torch.nn.functional.cosine_similarity(*grads, dim=0) > 0.95
+
+
 @pytest.mark.slow
 @torch.no_grad()
 def test_the_papers_size():

@@ -9,8 +9,9 @@ import onnxruntime
 from hyperstem.config import UNetConfig
 from hyperstem.dsp.stft import istft, stft
 
+FLOOR = np.float32(1e-9)
 FULL_WIDTH = 1 / 16
-"""See `hyperstem.network.bands.stereo_width`."""
+"""Both as in `hyperstem.network.bands`, which needs torch."""
 
 
 class Draft(NamedTuple):
@@ -88,15 +89,19 @@ class UNetRuntime:
         gain = product / (np.square(np.abs(reference)).sum((1, 2, 3)) + 1e-12)
         left, right = np.moveaxis(spectra[:, 1:] * gain[:, None, None, None, None].astype(np.float32), 2, 0)
         mid, side = (left + right) / 2, (left - right) / 2 * self._width(low)[:, None]
-        power = np.stack([np.square(part.real) + np.square(part.imag) for part in (mid, side)], axis=2)
+        drafts = np.stack([mid + side, mid - side], axis=2)
+        shares = _power(drafts) + FLOOR
+        shares /= shares.sum(axis=1, keepdims=True)
+        drafts += shares * (low - drafts.sum(axis=1))[:, None]
+        power = np.stack([_power(drafts[:, :, 0] + sign * drafts[:, :, 1]) for sign in (1, -1)], axis=2) / 4
         power = power.swapaxes(-1, -2).reshape(len(wave), -1, bins, frames)  # (batch, stem * 2, bin, frame)
-        return Draft(np.stack([mid + side, mid - side], axis=2), np.ascontiguousarray(power))
+        return Draft(drafts, np.ascontiguousarray(power))
 
     def _width(self, mixture: np.ndarray) -> np.ndarray:
         """The stereo width of every bin (batch, frame, draft bin), of the mixture's lowest bins."""
         rows, starts = self.config.draft_rows, np.cumsum([0, *self.config.row_widths])[: self.config.draft_rows]
         parts = [mixture[:, 0] + sign * mixture[:, 1] for sign in (1, -1)]
-        mid, side = (np.add.reduceat(np.square(part.real) + np.square(part.imag), starts, axis=-1) for part in parts)
+        mid, side = (np.add.reduceat(_power(part), starts, axis=-1) for part in parts)
         width = np.minimum(side / FULL_WIDTH / (mid + side + 1e-12), 1)  # (batch, frame, row)
         return np.take(width, self._row_of_bin[self._row_of_bin < rows], axis=-1)
 
@@ -128,3 +133,7 @@ class UNetRuntime:
             return result
 
         return istft(spectra, mixture.shape[2], self.config.n_fft, length)
+
+
+def _power(spectra: np.ndarray) -> np.ndarray:
+    return np.square(spectra.real) + np.square(spectra.imag)

@@ -169,6 +169,17 @@ def narrowed(draft: Tensor, width: Tensor) -> Tensor:
     return torch.stack([mid + side, mid - side], 2)
 
 
+def completed(draft: Tensor, mixture: Tensor) -> Tensor:
+    """Drafts that sum to the mixture: in every bin each gets a part of what is missing in proportion to its power.
+
+    Args:
+        draft: spectra (batch, stem, 2, bin, frame, 2).
+        mixture: (batch, 2, bin, frame, 2).
+    """
+    power = draft.square().sum(-1, keepdim=True) + FLOOR
+    return draft + power / power.sum(1, keepdim=True) * (mixture - draft.sum(1)).unsqueeze(1)
+
+
 def refine(masks: Tensor, kept: Tensor, mixture: Tensor) -> Tensor:
     """What is kept of the drafts, and of the rest of the mixture what masks select; both sum to the mixture.
 

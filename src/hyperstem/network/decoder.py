@@ -32,7 +32,10 @@ class Decoder(nn.Module):
         )
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Latents (batch, latent, frame) to waveforms (batch, channel, frame * hop)."""
+        """Latents (batch, latent, frame) to waveforms (batch, channel, frame * hop).
+
+        The filters are not in autocast's precision: see `Encoder.filtered`, whose convolution gives their gradient.
+        """
         parts = F.relu(self.split(latent)).split(self.widths, dim=1)
         waves = [self._upsample(part, layer) for part, layer in zip(parts, self.filters, strict=True)]
         return torch.stack(waves).sum(0)
@@ -40,4 +43,5 @@ class Decoder(nn.Module):
     def _upsample(self, part: Tensor, layer: nn.ConvTranspose1d) -> Tensor:
         """(batch, width, frame) to (batch, channel, frame * hop); kernels are centred on their hop."""
         before, after = frame_padding(layer.kernel_size[0], self.hop)
-        return F.pad(layer(part), (-before, -after))
+        with torch.autocast(part.device.type, enabled=False):
+            return F.pad(layer(part.to(layer.weight.dtype)), (-before, -after))

@@ -235,7 +235,7 @@ class MetaUNet(nn.Module):
 
     @torch.no_grad()
     def draft_spectra(self, drafts: Sequence[StageOutput], wave: Tensor, mixture: Tensor) -> Tensor:
-        """The draft's spectra at the mixture's level, no wider than the mixture.
+        """The draft's spectra at the mixture's level, no wider than the mixture, and so completed that they sum to it.
 
         Args:
             drafts: the output of the draft's network, or nothing.
@@ -253,7 +253,8 @@ class MetaUNet(nn.Module):
         spectra = F.pad(spectra, (0, 0, 0, frames - spectra.shape[-2]))  # the lengths of the rates are rounded
         gain = bands.match_level(spectra[:, 0], mixture[:, :, :bins])
         width = self.by_bin(bands.stereo_width(mixture, self.config)[:, :, : self.config.draft_rows])
-        return bands.narrowed(spectra[:, 1:] * gain[:, None, None, None, None, None], width)
+        draft = bands.narrowed(spectra[:, 1:] * gain[:, None, None, None, None, None], width)
+        return bands.completed(draft, mixture[:, :, :bins])
 
     def refinement(self, mixture: Tensor, draft: Tensor) -> Refinement:
         """What to do with a mixture's spectrum (batch, 2, bin, frame, 2) and `draft_spectra`."""
