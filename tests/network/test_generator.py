@@ -10,7 +10,7 @@ from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from hyperstem.network import build
-from hyperstem.network.fast import Depthwise, PReLU, depthwise, prelu
+from hyperstem.network.fast import Depthwise, PReLU, UpsamplingConv, depthwise, prelu
 from hyperstem.network.generator import Generated, weight_source
 from hyperstem.network.layers import Norm, StemConv, StemNorm, group_norm, pointwise
 from networks import TINY, noise_pyramid, small_network
@@ -157,3 +157,18 @@ def test_every_weight_gets_a_gradient(parameters):
     # The last block's addition to the residual stream goes nowhere.
     last = TINY.blocks * TINY.stacks - 1
     assert all(f"blocks.{last}.residual" in name for name in without), without
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(8, 4), (7, 3), (3, 3), (2, 3)])
+def test_the_upsampling_convolution_is_torchs(kernel, stride):
+    ours = UpsamplingConv(5, 2, kernel, stride=stride, bias=False).double()
+    torchs = torch.nn.ConvTranspose1d(5, 2, kernel, stride=stride, bias=False).double()
+    torchs.load_state_dict(ours.state_dict())
+    x = draw(3, 5, 9, dtype=torch.float64).requires_grad_()
+    results = [layer(x) for layer in (ours, torchs)]
+    torch.testing.assert_close(*results)
+    grads = [
+        torch.autograd.grad(result.sin().sum(), (x, layer.weight))
+        for result, layer in zip(results, (ours, torchs), strict=True)
+    ]
+    torch.testing.assert_close(*grads)

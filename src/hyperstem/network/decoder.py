@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from hyperstem.config import StageConfig
 from hyperstem.network.encoder import frame_padding
+from hyperstem.network.fast import UpsamplingConv
 
 
 class Decoder(nn.Module):
@@ -19,7 +20,7 @@ class Decoder(nn.Module):
 
     recomputable = True
     """Whether training may recompute its activations (`training.recompute`)."""
-    filters: Sequence[nn.ConvTranspose1d]
+    filters: Sequence[UpsamplingConv]
 
     def __init__(self, config: StageConfig, audio_channels: int) -> None:
         super().__init__()
@@ -27,21 +28,17 @@ class Decoder(nn.Module):
         self.widths = list(config.decoder_channels)
         self.split = nn.Conv1d(config.latent_dim, sum(self.widths), 1, bias=False)
         self.filters = nn.ModuleList(  # type: ignore[assignment]
-            nn.ConvTranspose1d(width, audio_channels, kernel, stride=config.hop, bias=False)
+            UpsamplingConv(width, audio_channels, kernel, stride=config.hop, bias=False)
             for width, kernel in zip(self.widths, config.kernels, strict=True)
         )
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Latents (batch, latent, frame) to waveforms (batch, channel, frame * hop).
-
-        The filters are not in autocast's precision: see `Encoder.filtered`, whose convolution gives their gradient.
-        """
+        """Latents (batch, latent, frame) to waveforms (batch, channel, frame * hop)."""
         parts = F.relu(self.split(latent)).split(self.widths, dim=1)
         waves = [self._upsample(part, layer) for part, layer in zip(parts, self.filters, strict=True)]
         return torch.stack(waves).sum(0)
 
-    def _upsample(self, part: Tensor, layer: nn.ConvTranspose1d) -> Tensor:
+    def _upsample(self, part: Tensor, layer: UpsamplingConv) -> Tensor:
         """(batch, width, frame) to (batch, channel, frame * hop); kernels are centred on their hop."""
         before, after = frame_padding(layer.kernel_size[0], self.hop)
-        with torch.autocast(part.device.type, enabled=False):
-            return F.pad(layer(part.to(layer.weight.dtype)), (-before, -after))
+        return F.pad(layer(part), (-before, -after))
