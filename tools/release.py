@@ -1,4 +1,4 @@
-"""Makes a model folder from trained weights: float16 safetensors, ONNX, and a card with sizes and hashes.
+"""Makes a model folder from trained weights: int8 safetensors, float16 ONNX, and a card with sizes and hashes.
 
 python tools/release.py WEIGHTS FOLDER [--card FACTS.json]
 """
@@ -22,7 +22,7 @@ def main() -> None:
     args = parser.parse_args()
 
     safetensors, onnx = args.folder / "model.safetensors", args.folder / "model.onnx"
-    store.save(safetensors, store.load(args.weights), "float16")
+    store.save(safetensors, store.load(args.weights), "int8")
     network = store.load(safetensors)  # what was rounded is what is exported
     export(network, onnx, precision="float16")
     card = json.loads(args.card.read_text(encoding="utf-8")) if args.card else {}

@@ -41,6 +41,27 @@ def test_half_precision_halves_the_file(tmp_path, network):
     assert back(noise_pyramid(TINY, 300))[-1].stems.isfinite().all()
 
 
+def test_eight_bits_halve_it_again_and_keep_two_digits(tmp_path):
+    network = small_network(config=TINY, latent_dim=256, bottleneck_dim=64, hidden_dim=64)
+    for precision in ("float16", "int8"):
+        store.save(tmp_path / f"{precision}.safetensors", network, precision)
+    sizes = [(tmp_path / f"{precision}.safetensors").stat().st_size for precision in ("float16", "int8")]
+    assert sizes[1] < 0.6 * sizes[0]
+    back = store.load(tmp_path / "int8.safetensors").state_dict()
+    for name, weight in network.state_dict().items():
+        limit = weight.abs().max() / 250 if weight.numel() >= store.BLOCK else 1e-3 * weight.abs().max()
+        assert (back[name] - weight).abs().max() <= limit, name
+    store.save(tmp_path / "again.safetensors", store.load(tmp_path / "int8.safetensors"), "int8")
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "int8.safetensors").read_bytes()
+
+
+def test_scales_that_do_not_fit_are_told(tmp_path):
+    tensors = {"a": torch.zeros(3, dtype=torch.int8), "b.scales": torch.zeros(1)}
+    save_file(tensors, tmp_path / "x.safetensors")
+    with pytest.raises(ModelError, match=r"damaged.*b\.scales"):
+        store.read_tensors(tmp_path / "x.safetensors")
+
+
 def test_a_number_beyond_half_precision_is_told(tmp_path, network):
     with torch.no_grad():
         network.stages[0].encoder.mix.weight[0, 0] = 1e6

@@ -15,6 +15,7 @@ from hyperstem.files import replacing, sha256, user_path
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
     from torch import nn
 
     from hyperstem.network import AnyNetwork
@@ -25,6 +26,12 @@ MODELS = Path(__file__).parent
 FORMAT = "hyperstem-1"
 PLAIN = f"{FORMAT}-plain"
 """The format named in the metadata of an ONNX file for other programs."""
+
+
+BLOCK = 64
+"""Weights that have a scale in common in an int8 file."""
+SCALES = ".scales"
+"""What follows the name of an int8 tensor in the name of its scales."""
 
 
 class ModelFiles(NamedTuple):
@@ -109,14 +116,15 @@ def config_from_json(text: str, where: str) -> NetworkConfig:
 
 
 def save(
-    path: str | Path, network: "nn.Module | AnyNetwork", precision: Literal["float32", "float16"] = "float32"
+    path: str | Path, network: "nn.Module | AnyNetwork", precision: Literal["float32", "float16", "int8"] = "float32"
 ) -> None:
     """Writes a network's weights and config; the file appears complete or not at all.
 
     Args:
         path: the ``.safetensors`` file.
         network: a network whose ``config`` is a ModelConfig or a UNetConfig.
-        precision: how weights are stored; float16 halves the file.
+        precision: how weights are stored. float16 halves the file. int8 halves it again: blocks of `BLOCK` weights
+            have a scale in common, and tensors of fewer weights are float16.
 
     Raises:
         ModelError: a weight is too large for float16.
@@ -124,16 +132,55 @@ def save(
     import torch
     from safetensors.torch import save_file
 
-    dtype = getattr(torch, precision)
+    dtype = torch.float32 if precision == "float32" else torch.float16
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in network.state_dict().items()}
     for name, tensor in network.state_dict().items():
         if not tensors[name].isfinite().all() and tensor.isfinite().all():
             raise ModelError(f"{name} has numbers up to {tensor.abs().max().item():g}, too large for {precision}")
+    if precision == "int8":
+        for name, tensor in network.state_dict().items():
+            if tensor.numel() >= BLOCK:
+                tensors[name], tensors[name + SCALES] = _to_bytes(tensor.detach().cpu().float())
     with replacing(Path(path)) as temporary:
         config: Any = network.config
         save_file(tensors, temporary, metadata={"format": FORMAT, "config": config_to_json(config)})
         _order_header(temporary)
         temporary.chmod(0o644)  # safetensors creates files that only their owner can read
+
+
+def read_tensors(path: Path) -> "tuple[dict[str, torch.Tensor], dict[str, str]]":
+    """The tensors of any ``.safetensors`` file, in float32, and its metadata.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ModelError(f"no weights {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is no safetensors file: {error}") from None
+    for name in [name for name in tensors if name.endswith(SCALES)]:
+        scales, whole = tensors.pop(name), name.removesuffix(SCALES)
+        codes = tensors.get(whole)
+        if codes is None or scales.shape != (-(-codes.numel() // BLOCK),):
+            raise ModelError(f"{path} is damaged: {name} does not fit {whole}")
+        tensors[whole] = codes * scales.repeat_interleave(BLOCK)[: codes.numel()].view_as(codes)
+    return tensors, metadata
+
+
+def _to_bytes(tensor: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+    """A float32 tensor as int8 of the same shape, and the scale of each `BLOCK` of them (block,) float32."""
+    import torch
+
+    padded = torch.nn.functional.pad(tensor.flatten(), (0, -tensor.numel() % BLOCK)).view(-1, BLOCK)
+    scales = padded.abs().amax(1) / 127
+    codes = (padded / scales.clamp(min=1e-30)[:, None]).round().to(torch.int8)
+    return codes.flatten()[: tensor.numel()].view_as(tensor).contiguous(), scales
 
 
 def _order_header(path: Path) -> None:
@@ -166,19 +213,10 @@ def load(path: str | Path, build: "Callable[[NetworkConfig], Any] | None" = None
     Raises:
         ModelError: the file is missing, damaged or foreign, or its tensors are not those of its config.
     """
-    from safetensors import SafetensorError, safe_open
-
     from hyperstem import network as networks
 
     path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"no weights {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is no safetensors file: {error}") from None
+    tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT or "config" not in metadata:
         raise ModelError(
             f"{path} is no hyperstem model: its metadata says {metadata.get('format', 'nothing')!r}, "

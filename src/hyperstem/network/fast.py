@@ -43,12 +43,12 @@ class UpsamplingConv(nn.ConvTranspose1d):
     The gradient of torch's own is wrong in bfloat16 on processors with AMX: see `Encoder.filtered`.
     """
 
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(batch, in, frame) to (batch, out, (frame - 1) * stride + kernel size)."""
         (kernel,), (stride,) = self.kernel_size, self.stride
-        frames = torch.matmul(self.weight.flatten(1).t(), x)  # (batch, out * kernel size, frame)
+        frames = torch.matmul(self.weight.flatten(1).t(), input)  # (batch, out * kernel size, frame)
         frames = frames.to(torch.promote_types(frames.dtype, torch.float32))
-        length = (x.shape[-1] - 1) * stride + kernel
+        length = (input.shape[-1] - 1) * stride + kernel
         return F.fold(frames, (1, length), (1, kernel), stride=(1, stride)).squeeze(2)
 
 

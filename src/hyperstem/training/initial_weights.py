@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from hyperstem.errors import ModelError
+from hyperstem.models import store
 from hyperstem.network.generator import stem_rows
 from hyperstem.training import checkpoint
 
@@ -90,13 +91,8 @@ def _read(path: Path) -> Source:
     if path.name == "checkpoint":
         state, config = checkpoint.load(path)
         return Source(state["network"], config.get("model", {}).get("stems", ()))
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise ModelError(f"no weights {path} ([train] init)")
+    tensors, metadata = store.read_tensors(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            config = json.loads((file.metadata() or {}).get("config", "{}"))
-            return Source({name: file.get_tensor(name) for name in file.keys()}, config.get("stems", ()))  # noqa: SIM118
-    except (SafetensorError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path} is no safetensors file: {error}") from None
+        return Source(tensors, json.loads(metadata.get("config", "{}")).get("stems", ()))
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{path} is damaged: its config is no JSON object ({error})") from None
