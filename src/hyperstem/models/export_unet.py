@@ -36,6 +36,8 @@ from hyperstem.network.unet_layers import (
 
 SMALL = 1e-12 / 4
 """Keeps the stereo width from dividing by zero; `bands.stereo_width` adds four times as much to powers of full sums."""
+ALIGN = 16
+"""Channels of a group that onnxruntime convolves several times faster than others."""
 GATES = (0, 3, 1, 2)
 """Order of an LSTM's gates: input, forget, cell, output in torch; input, output, forget, cell in ONNX."""
 
@@ -259,13 +261,27 @@ def _extractor(graph: Graph, extractor: Extractor, x: str, skips: Sequence[str])
 
 
 def _stem_conv(graph: Graph, x: str, layer: StemConv2d, norm: StemNorm2d | None = None, shifted: bool = True) -> str:
-    """A convolution of the stems, followed by a norm, if one is given, with or without its shift."""
+    """A convolution of the stems, followed by a norm, if one is given, with or without its shift.
+
+    A stem's channels are filled up to a multiple of `ALIGN` with zeros, except those of the masks' head.
+    """
     weight, shift = layer.weights(None)
     kernel, bias = weight.numpy(), None if shift is None else shift.numpy()
     if norm is not None:
         affine = Affine(norm.statistics, *norm.weights(None))
         kernel, bias = _scaled(kernel, affine.scale), affine.shift if shifted else None
+    if layer.bias is None:  # not the head
+        kernel, bias = _filled_up(kernel, layer.stems), None if bias is None else _filled_up(bias, layer.stems)
+    if layer.groups > 1:
+        kernel = _filled_up(kernel.swapaxes(0, 1), 1).swapaxes(0, 1)
     return _conv(graph, x, kernel, bias, groups=layer.groups)
+
+
+def _filled_up(array: np.ndarray, groups: int) -> np.ndarray:
+    """(group * channel, ...) with zeros after the channels of each group, up to a multiple of `ALIGN`."""
+    grouped = array.reshape(groups, -1, *array.shape[1:])
+    filled = np.pad(grouped, [(0, 0), (0, -grouped.shape[1] % ALIGN)] + [(0, 0)] * (array.ndim - 1))
+    return filled.reshape(-1, *array.shape[1:])
 
 
 def _stem_conv_norm(graph: Graph, x: str, layer: StemConvNorm) -> str:
