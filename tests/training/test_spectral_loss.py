@@ -105,6 +105,18 @@ def test_stems_known_as_a_sum_are_scored_as_one(draft: ModelConfig | None) -> No
     assert report(network, together, active, merge).total.isfinite()
 
 
+def test_dropped_drafts_are_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, waves, seen = lively_unet(draft=small_draft()), stems(8), []
+    refinement = network.refinement
+    monkeypatch.setattr(
+        network, "refinement", lambda mixture, draft: (seen.append(draft), refinement(mixture, draft))[1]
+    )
+    torch.manual_seed(0)
+    report(network, waves, draft_dropout=0.5)
+    silent = seen[0].abs().amax((1, 2, 3, 4, 5)) == 0
+    assert 0 < silent.sum() < 8
+
+
 def test_a_step_downhill_lowers_the_loss() -> None:
     torch.manual_seed(0)
     network, waves = lively_unet().train(), stems()

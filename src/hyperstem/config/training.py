@@ -61,6 +61,8 @@ class SpectralLossConfig(Checked):
     """Weight of the leakage in half seconds in which a stem rests."""
     draft_eq_db: NotNegative = 0.0
     """Largest gain of the random EQ through which a draft's network hears the mixture; see `training.draft_eq`."""
+    draft_dropout: Share = 0.0
+    """How often an example has no draft, so that the U-Net learns to separate without one."""
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,9 @@ class SpectralObjective(nn.Module):
             if network.draft is not None:
                 drafts = [draft_through_eq(network.draft, pyramid[0], self.config.draft_eq_db)]
             draft = network.draft_spectra(drafts, pyramid[0], mixture)
+            if self.config.draft_dropout:
+                there = torch.rand(len(draft), device=draft.device) >= self.config.draft_dropout
+                draft = draft * there.view(-1, 1, 1, 1, 1, 1)
         energies = self._energies(network, mixture, draft, spectra[:, :, :, : config.draft_bins], moments, merge)
         return self.score(energies, active, rest_frames(config), merge)
 
