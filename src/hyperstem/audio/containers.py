@@ -219,8 +219,9 @@ def _chunk_follows(file: BinaryIO, at: int, size: int, form: str) -> bool:
 
 
 def _only_zeros(file: BinaryIO, at: int) -> bool:
+    zeros = bytes(1 << 20)
     file.seek(at)
-    while block := file.read(1 << 20):
-        if block.strip(b"\0"):
+    while block := file.read(len(zeros)):
+        if not zeros.startswith(block):
             return False
     return True
