@@ -94,9 +94,7 @@ def test_the_exported_network_gives_what_torch_gives(tmp_path: Path, length: int
     with torch.no_grad():
         expected = [output.stems.numpy() for output in network(given)]
     arrays = [wave.numpy() for wave in given]
-    error = (
-        runtime.separate(arrays) - expected[1][:, chosen]
-    )  # largest where a draft is nearly silent: its logarithm is seen
+    error = runtime.separate(arrays) - expected[1][:, chosen]  # largest where the logarithm of a faint draft is seen
     assert np.sqrt(np.square(error).mean()) < 5e-5
     assert np.abs(error).max() < 3e-3
     np.testing.assert_allclose(runtime.separate(arrays[:1]), expected[0], atol=3e-4)

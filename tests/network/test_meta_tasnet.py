@@ -188,9 +188,7 @@ def test_statistics_per_stage():
 @pytest.mark.parametrize("changes", [{}, {"audio_channels": 2, "hop": 80, "kernels": (320, 160, 640)}])
 @torch.no_grad()
 def test_precisions_lower_than_single_stay_close(changes):
-    network = small_network(
-        config=SMALL, **changes
-    )  # long kernels took another path, and a wrong one, on one processor
+    network = small_network(config=SMALL, **changes)
     pyramid = noise_pyramid(network.config, 800)
     whole = network(pyramid)[-1].stems
     with torch.autocast("cpu", torch.bfloat16):

@@ -108,9 +108,12 @@ def test_stems_known_as_a_sum_are_scored_as_one(draft: ModelConfig | None) -> No
 def test_dropped_drafts_are_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     network, waves, seen = lively_unet(draft=small_draft()), stems(8), []
     refinement = network.refinement
-    monkeypatch.setattr(
-        network, "refinement", lambda mixture, draft: (seen.append(draft), refinement(mixture, draft))[1]
-    )
+
+    def watched(mixture, draft):
+        seen.append(draft)
+        return refinement(mixture, draft)
+
+    monkeypatch.setattr(network, "refinement", watched)
     torch.manual_seed(0)
     report(network, waves, draft_dropout=0.5)
     silent = seen[0].abs().amax((1, 2, 3, 4, 5)) == 0

@@ -31,7 +31,7 @@ def stft(wave: np.ndarray, n_fft: int) -> np.ndarray:
     padded = np.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(n_fft // 2, n_fft // 2)])
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=-1)[..., :: n_fft // 4, :]
     result = np.empty((*frames.shape[:-1], n_fft // 2), np.complex64)
-    together = max(1, _FRAMES // math.prod(wave.shape[:-1]))
+    together = max(1, _FRAMES // max(1, math.prod(wave.shape[:-1])))
     for start in range(0, frames.shape[-2], together):
         some = slice(start, start + together)
         result[..., some, :] = np.fft.rfft(frames[..., some, :] * _window(n_fft))[..., :-1]

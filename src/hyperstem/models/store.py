@@ -133,14 +133,14 @@ def save(
     from safetensors.torch import save_file
 
     dtype = torch.float32 if precision == "float32" else torch.float16
-    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in network.state_dict().items()}
+    tensors: dict[str, torch.Tensor] = {}
     for name, tensor in network.state_dict().items():
+        if precision == "int8" and tensor.numel() >= BLOCK:
+            tensors[name], tensors[name + SCALES] = _to_bytes(tensor.detach().cpu().float())
+            continue
+        tensors[name] = tensor.detach().to("cpu", dtype).contiguous()
         if not tensors[name].isfinite().all() and tensor.isfinite().all():
             raise ModelError(f"{name} has numbers up to {tensor.abs().max().item():g}, too large for {precision}")
-    if precision == "int8":
-        for name, tensor in network.state_dict().items():
-            if tensor.numel() >= BLOCK:
-                tensors[name], tensors[name + SCALES] = _to_bytes(tensor.detach().cpu().float())
     with replacing(Path(path)) as temporary:
         config: Any = network.config
         save_file(tensors, temporary, metadata={"format": FORMAT, "config": config_to_json(config)})
