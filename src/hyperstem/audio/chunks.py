@@ -81,11 +81,16 @@ def chunk(name: bytes, body: bytes) -> bytes:
 
 
 def walk(file: BinaryIO, at: int, size: int, form: str = "<4sI") -> Iterator[tuple[bytes, int, int]]:
-    """Name, first byte and length of each chunk; where lengths have 32 bits, chunks begin at even offsets."""
+    """Name, first byte and length of each chunk, up to a name of zeros.
+
+    Where lengths have 32 bits, chunks begin at even offsets.
+    """
     header = struct.calcsize(form)
     while at + header <= size:
         file.seek(at)
         name, length = struct.unpack(form, file.read(header))
+        if not any(name):
+            return  # sound or padding, in which every eight zeros would be a chunk
         yield name, at + header, length
         at += header + length + (length & 1 if header == struct.calcsize("<4sI") else 0)
 

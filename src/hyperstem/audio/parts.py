@@ -55,12 +55,22 @@ def parts(path: Path, head: bytes, findings: Findings) -> list[Part]:
     if extent is not None and extent.stale:
         promised = "how long it is" if extent.promised is None else "of all its sound"
         findings.note(f"has a header that does not tell {promised}; what is there is read")
-        return [Part(((extent.begin, path.stat().st_size),), extent.patches, extent.prefix, simple)]
+        return [_corrected(path, extent)._replace(simple=simple)]
     found = containers.joined(path, head)
     if len(found) == 1:
         return [Part(simple=simple, missing=0.0 if extent is None else extent.missing)]
     _note_joined(len(found), findings)
     return [Part((each,), simple=simple) for each in found]
+
+
+def with_true_header(path: Path) -> FileView | None:
+    """A file whose header gives a wrong length, as it should be; None if the header is right or of another kind."""
+    extent = containers.extent(path)
+    return _corrected(path, extent).open(path) if extent is not None and extent.stale else None
+
+
+def _corrected(path: Path, extent: containers.Extent) -> Part:
+    return Part(((extent.begin, path.stat().st_size),), extent.patches, extent.prefix)
 
 
 def _note_joined(count: int, findings: Findings) -> None:

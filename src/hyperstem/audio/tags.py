@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 import av
 
 from hyperstem.audio.chunks import Placement, read_placement
+from hyperstem.audio.parts import with_true_header
 
 
 class _Names(NamedTuple):
@@ -90,19 +91,21 @@ def from_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def read_tags(path: str | Path) -> Tags:
     """Tags, cover and placement of any file; empty if there are none or they cannot be read."""
+    path = Path(path)
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        # With a length that is too short, FFmpeg would look for further chunks in the sound, gigabytes of it.
+        with with_true_header(path) or path.open("rb") as file, av.open(file, metadata_errors="replace") as container:
             sounds = container.streams.audio
             own = sounds[0].metadata if len(sounds) == 1 else {}
             texts = from_metadata({**own, **container.metadata})
             cover = _cover(container)
             film = container.format.name.startswith("mov")
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, OSError):
         texts, cover, film = {}, b"", False
     if film and (bpm := _mp4_bpm(path)):
         texts["bpm"] = bpm
     with contextlib.suppress(OSError):
-        return Tags(texts, cover, read_placement(Path(path)))
+        return Tags(texts, cover, read_placement(path))
     return Tags(texts, cover)
 
 
