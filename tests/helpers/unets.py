@@ -25,22 +25,23 @@ def small_sizes(**changes: object) -> UNetConfig:
     return UNetConfig(**{**sizes, **changes})
 
 
-def small_draft(**changes: object) -> ModelConfig:
-    """A draft at a quarter of the rate of `small_sizes`, whose band ends with the lowest."""
+def small_draft(stages: int = 1, **changes: object) -> ModelConfig:
+    """A draft at the rate of `small_sizes`, with octaves above it."""
     sizes: dict = {
-        "base_rate_hz": 2000,
-        "stages": 1,
+        "base_rate_hz": 8000,
+        "stages": stages,
+        "octaves": stages > 1,
         "audio_channels": 2,
-        "latent_dim": (16,),
+        "latent_dim": 16,
         "kernels": (40,),
         "hop": 20,
-        "mels": (8,),
+        "mels": 8,
         "n_fft": 64,
         "stft_hop": 16,
-        "bottleneck_dim": (8,),
-        "hidden_dim": (8,),
+        "bottleneck_dim": 8,
+        "hidden_dim": 8,
         "blocks": 2,
-        "stacks": (1,),
+        "stacks": 1,
         "norm_groups": 2,
         "embedding_dim": 4,
     }

@@ -5,18 +5,19 @@ import pytest
 import torch
 
 from hyperstem.config import STEMS, LossConfig
+from hyperstem.dsp import upsample
 from hyperstem.dsp.resample import normalise, pyramid
+from hyperstem.dsp.upsample import TAPS
 from hyperstem.network import build
-from hyperstem.network.octaves import TAPS, lower_band, octaves, upsampled, upsampling_filter
+from hyperstem.network.octaves import lower_band, octaves, upsampled
 from hyperstem.training.losses import Objective, si_snr
 from networks import SMALL, worst
 
 
 def test_the_filter_passes_the_band_and_stops_its_image():
-    response = np.zeros(4 * TAPS)
-    response[2 * TAPS] = 1
-    offsets = np.arange(TAPS) - (TAPS // 2 - 0.5)
-    response[(2 * TAPS + 2 * offsets).astype(int)] += upsampling_filter()[1]
+    impulse = torch.zeros(2 * TAPS)
+    impulse[TAPS] = 1
+    response = upsampled(impulse).numpy()
     level_db = 20 * np.log10(np.abs(np.fft.rfft(response, 1 << 14)) / 2)
     edge = len(level_db) // 2
     assert np.abs(level_db[: round(0.9 * edge)]).max() < 0.01
@@ -29,6 +30,13 @@ def test_upsampling_keeps_every_sample(shape):
     twice = upsampled(waves)
     assert twice.shape == (*shape[:-1], 2 * shape[-1])
     assert torch.equal(twice[..., ::2], waves)
+
+
+@pytest.mark.parametrize(("time", "length"), [(700, 1400), (64, 127), (65, 133), (1, 2)])
+def test_arrays_are_upsampled_like_tensors(time, length):
+    waves = torch.randn(2, 3, time)
+    expected = torch.nn.functional.pad(upsampled(waves), (0, length - 2 * time))
+    np.testing.assert_allclose(upsample.upsampled(waves.numpy(), length), expected.numpy(), atol=1e-6)
 
 
 def test_upsampling_outside_training_leaves_training_alone():

@@ -20,21 +20,17 @@ def stems(batch: int = 2, length: int = 8000) -> torch.Tensor:
 def report(network, waves: torch.Tensor, active=None, merge=None, **config: float):
     active = torch.ones(waves.shape[:2]) if active is None else active
     objective = SpectralObjective(SpectralLossConfig(**config))
-    pyramid = [waves[..., ::4]] * (network.config.stages - 1) + [waves]
-    return objective(network, [wave.sum(1) for wave in pyramid], pyramid, [active], merge)
+    return objective(network, [waves.sum(1)], [waves], [active], merge)
 
 
 @pytest.mark.parametrize("draft", [None, small_draft()])
 def test_errors_are_those_of_the_stems_that_the_network_gives(draft: ModelConfig | None) -> None:
     network, waves = lively_unet(draft=draft), stems()
     spectra = network.spectrum(waves)
-    pyramid = [waves.sum(1)[..., ::4]] * (network.config.stages - 1) + [waves.sum(1)]
     with torch.no_grad():
         mixture, moments = compute_moments(spectra, network.config)
-        drafts = [] if network.draft is None else network.draft(pyramid[:1])
-        first = network.draft_spectra(drafts, pyramid[0], mixture)
-        low = spectra[:, :, :, : network.config.draft_bins]
-        energies = compute_energies(network, mixture, first, low, moments)
+        first = network.draft and network.draft_spectra(network.draft([waves.sum(1)])[0].stems, mixture)
+        energies = compute_energies(network, mixture, first, spectra, moments)
         estimates = network.refined(mixture, first).spectra
     error = (estimates - spectra).square().sum((2, 3, 4, 5))
     torch.testing.assert_close(energies.error.sum((2, 3)), error, rtol=1e-3, atol=1e-2)
@@ -95,10 +91,10 @@ def test_stems_known_as_a_sum_are_scored_as_one(draft: ModelConfig | None) -> No
     together[:, 3] = 0
     spectra = network.spectrum(together)
     mixture, moments = compute_moments(spectra, network.config)
-    low = spectra[:, :, :, : network.config.draft_bins]
+    first = None if draft is None else spectra.flip(1)
     with torch.no_grad():
-        energies = compute_energies(network, mixture, low.flip(1), low, moments, merge)
-        estimates = network.refined(mixture, low.flip(1)).spectra
+        energies = compute_energies(network, mixture, first, spectra, moments, merge)
+        estimates = network.refined(mixture, first).spectra
     error = (estimates[:, 2] + estimates[:, 3] - spectra[:, 2]).square().sum()
     torch.testing.assert_close(energies.error[:, 2].sum(), error, rtol=1e-3, atol=1e-2)
     active = torch.tensor([[1.0, 1, 1, 0]])

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Annotated, ClassVar, Literal
 
 from hyperstem.config.limits import Count, Limits, Positive
@@ -22,8 +21,6 @@ class UNetConfig(Checked):
     bottleneck, has half the rows and, where ``column_strides`` is 2, half the columns of the previous one.
     """
 
-    sums_to_mixture: ClassVar[bool] = True
-    """Whether the network's stems always sum to the mixture."""
     audio_channels: ClassVar[int] = 2
 
     network: Literal["meta-unet"]
@@ -59,7 +56,8 @@ class UNetConfig(Checked):
     embedding_bottleneck: Count = 3
     """Size of the generator's bottleneck before each layer's weights."""
     draft: ModelConfig | None = None
-    """A Meta-TasNet of one stage, at a lower rate, whose stems the U-Net refines; None for a U-Net alone."""
+    """A Meta-TasNet whose first stage, at the U-Net's rate, makes the stems that the U-Net refines; further stages add
+    their octaves. None for a U-Net alone."""
     segment_s: Positive = 6.0
     """Length of the segments on which the model is trained and that it separates."""
 
@@ -88,19 +86,17 @@ class UNetConfig(Checked):
             self._check_draft(self.draft)
 
     def _check_draft(self, draft: ModelConfig) -> None:
-        """Whether the draft's STFT, of windows as long as the U-Net's, has the U-Net's frames and its lowest bands."""
-        require(draft.stages == 1, f"draft has {draft.stages} stages; 1 is needed")
+        """Whether a Meta-TasNet's first stage can be refined and its other stages can add to that."""
         require(draft.audio_channels == 2, f"draft has {draft.audio_channels} audio channel; 2 are needed")
         require(draft.stems == self.stems, f"draft has the stems {draft.stems!r}; the model has {self.stems!r}")
         require(
-            self.n_fft * draft.base_rate_hz % (4 * self.rate_hz) == 0,
-            f"n_fft is {self.n_fft}; a hop of {self.hop / self.rate_hz:.5f} s is no whole number of samples "
-            f"at the draft's {draft.base_rate_hz} Hz",
+            draft.base_rate_hz == self.rate_hz,
+            f"draft.base_rate_hz is {draft.base_rate_hz}; it must be rate_hz, {self.rate_hz}",
         )
         require(
-            self.draft_bins in accumulate(self.band_bins),
-            f"band_bins {self.band_bins!r} have no border at bin {self.draft_bins}, "
-            f"half the draft's rate of {draft.base_rate_hz} Hz",
+            draft.octaves or draft.stages == 1,
+            f"draft has {draft.stages} stages without octaves, which would replace what is refined; "
+            "set draft.octaves, or draft.stages = 1",
         )
 
     def check_pyramid(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[object], finite: Sequence[bool]) -> int:
@@ -110,30 +106,24 @@ class UNetConfig(Checked):
             ConfigError: wrong number of rates, shapes or lengths, or samples that are not finite.
         """
         given = ", ".join(map(str, shapes)) or "none"
-        rates = " and ".join(f"{rate_hz} Hz" for rate_hz in self.rates_hz)
-        count = "one" if self.draft is None else "two"
-        fits = len(shapes) == self.stages and all(
-            len(shape) == 3 and shape[:2] == (shapes[0][0], 2) and 0 not in shape for shape in shapes
-        )
-        require(fits, f"waveforms of shape {given}; expected {count} of shape (batch, 2, time), at {rates}")
+        require(len(shapes) == self.stages, f"waveforms of shape {given}; expected one at each of {self.stages} rates")
+        if self.draft is not None:
+            self.draft.check_pyramid(shapes, dtypes, finite)
+        fits = all(len(shape) == 3 and shape[1] == 2 and 0 not in shape for shape in shapes)
+        require(fits, f"waveforms of shape {given}; expected (batch, 2, time)")
         for dtype, is_finite in zip(dtypes, finite, strict=True):
             require("float" in str(dtype), f"the waveform is {dtype}; expected floating-point samples")
             require(is_finite, "the waveform has samples that are not finite (NaN or infinity)")
-        seconds = [shape[-1] / rate_hz for shape, rate_hz in zip(shapes, self.rates_hz, strict=True)]
-        require(
-            max(seconds) - min(seconds) <= 2 / self.base_rate_hz,
-            f"waveforms of {' and '.join(f'{each:.4f} s' for each in seconds)}; expected the same length at {rates}",
-        )
-        return shapes[-1][-1] // self.hop + 1
+        return shapes[0][-1] // self.hop + 1
 
     def first_stages(self, count: int) -> "ModelConfig | UNetConfig":
-        """The model's first stage alone, which is the draft, or all of it.
+        """The model with all of its stages, or the draft with fewer: only the whole model refines.
 
         Raises:
             ConfigError: more stages are asked for than there are.
         """
         require(1 <= count <= self.stages, f"{count} stages requested; this model has {self.stages}")
-        return self if count == self.stages or self.draft is None else self.draft
+        return self if count == self.stages or self.draft is None else self.draft.first_stages(count)
 
     @property
     def stages(self) -> int:
@@ -142,34 +132,28 @@ class UNetConfig(Checked):
 
     @property
     def base_rate_hz(self) -> int:
-        """The lowest rate."""
-        return self.rates_hz[0]
+        """The lowest rate, that of the U-Net."""
+        return self.rate_hz
 
     @property
     def rates_hz(self) -> tuple[int, ...]:
         """The rates that the network works at, the lowest first."""
-        return (self.rate_hz,) if self.draft is None else (self.draft.base_rate_hz, self.rate_hz)
+        return (self.rate_hz,) if self.draft is None else self.draft.rates_hz
 
     @property
-    def draft_bins(self) -> int:
-        """Bins below half the draft's rate."""
-        return 0 if self.draft is None else self.n_fft * self.draft.base_rate_hz // self.rate_hz // 2
-
-    @property
-    def draft_rows(self) -> int:
-        """Rows below half the draft's rate."""
-        borders = accumulate(self.band_bins)
-        return sum(rows for rows, border in zip(self.band_rows, borders, strict=True) if border <= self.draft_bins)
+    def sums_to_mixture(self) -> bool:
+        """Whether the network's stems always sum to the mixture."""
+        return self.stages == 1
 
     @property
     def hop(self) -> int:
-        """Samples from frame to frame."""
+        """Samples from frame to frame, at `rate_hz`."""
         return self.n_fft // 4
 
     @property
     def frame_samples(self) -> int:
         """Samples between two frames at the last stage's rate; at every rate they are a whole number."""
-        return self.hop
+        return self.hop * self.rates_hz[-1] // self.rate_hz
 
     @property
     def band_rows(self) -> tuple[int, ...]:

@@ -15,17 +15,15 @@ and the one output is ``stems`` (batch, stem, channel, time), at the last stage'
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import onnx
-from onnx import TensorProto
 
 from hyperstem.config import ModelConfig
 from hyperstem.errors import ModelError
 from hyperstem.files import replacing
-from hyperstem.models.export_layers import add_stage, stage_graphs
+from hyperstem.models.export_layers import add_tasnet
 from hyperstem.models.export_unet import add_unet
 from hyperstem.models.onnx_graph import Graph
 from hyperstem.models.store import FORMAT, PLAIN, config_to_json
@@ -76,33 +74,11 @@ def build(
             raise ModelError(f"no stem {stem!r}; this model separates {', '.join(config.stems)}")
         if chosen.count(stem) > 1:
             raise ModelError(f"stem {stem!r} is asked for twice")
+    picked = [config.stems.index(stem) for stem in chosen]
     graph = Graph("hyperstem", half=precision == "float16", plain=plain)
     if isinstance(config, ModelConfig) and isinstance(network, MetaTasNet):
-        _add_tasnet(graph, network.folded().float(), config, chosen)
+        add_tasnet(graph, network.folded().float(), config, picked)
     elif isinstance(network, MetaUNet):
-        add_unet(graph, network.folded().float(), [config.stems.index(stem) for stem in chosen])
+        add_unet(graph, network.folded().float(), picked)
     metadata = {"format": PLAIN if plain else FORMAT, "config": config_to_json(config), "stems": ",".join(chosen)}
     return graph.model(OPSET, IR_VERSION, metadata)
-
-
-def _add_tasnet(graph: Graph, folded: MetaTasNet, config: ModelConfig, chosen: Sequence[str]) -> None:
-    """Adds the first stages of a folded Meta-TasNet, as many as `config` has, to an empty graph."""
-    plain = graph.plain
-    wanted = "" if plain else graph.input("stages", [1], TensorProto.INT64)
-    work = stage_graphs(graph, config, [config.stems.index(stem) for stem in chosen])
-    latent: str | None = None
-    decoded = ""
-    for i, (sizes, stage) in enumerate(zip(work, folded.stages, strict=False)):
-        if i == 0:
-            decoded, latent = add_stage(graph, sizes, stage, None)
-        else:
-            if config.octaves:
-                sizes = sizes._replace(before=(decoded, work[i - 1].wave))
-            run = "" if plain else graph.op("Greater", wanted, graph.ints(i))
-            decoded, latent = graph.when(run, partial(add_stage, sizes=sizes, stage=stage, previous=latent))
-        if plain:
-            continue
-        graph.output(decoded, f"waves{i}", [f"waves{i}_{axis}" for axis in ("batch", "pick", "channel", "time")])
-        graph.output(latent, f"latent{i}", [f"latent{i}_{axis}" for axis in ("batch", "stem", "latent", "frame")])
-    if plain:
-        graph.output(decoded, "stems", ["batch", len(chosen), config.audio_channels, "time"])

@@ -1,24 +1,58 @@
-"""A stage of a Meta-TasNet as nodes of an ONNX graph: encoder, spectrogram and decoder."""
+"""A Meta-TasNet as nodes of an ONNX graph: its stages, their encoders, spectrograms and decoders."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from onnx import TensorProto
 from torch import Tensor
 
 from hyperstem.config import ModelConfig
+from hyperstem.dsp.upsample import POWER_EPS, TAPS, padding, upsampling_matrix
 from hyperstem.models.export_masking import add_masking
 from hyperstem.models.export_spectrum import SPECTRA, cut_all_frames, cut_frames, power_spectrum, stretch
 from hyperstem.models.export_stage import StageGraph, array
 from hyperstem.models.onnx_graph import Graph
-from hyperstem.network import Stage
+from hyperstem.network import MetaTasNet, Stage
 from hyperstem.network.decoder import Decoder
 from hyperstem.network.encoder import Encoder, frame_padding
-from hyperstem.network.octaves import OCTAVE_FLOOR, POWER_EPS, TAPS, upsampling_filter
+from hyperstem.network.octaves import OCTAVE_FLOOR
 from hyperstem.network.spectrogram import POWER_FLOOR, Spectrogram
 
 
-def add_stage(graph: Graph, sizes: StageGraph, stage: Stage, previous: str | None) -> tuple[str, str]:
+def add_tasnet(
+    graph: Graph, folded: MetaTasNet, config: ModelConfig, stems: Sequence[int], optional: bool = False
+) -> None:
+    """Adds the first stages of a folded network, as many as `config` has, with their inputs and outputs.
+
+    Args:
+        graph: gets the inputs ``stages``, ``wave{i}`` and ``pick{i}`` and the outputs ``waves{i}`` and ``latent{i}``,
+            or, if it is plain, the inputs ``wave{i}`` and the output ``stems``; see `hyperstem.models.export`.
+        folded: the network.
+        config: sizes of the stages.
+        stems: which stems can be picked.
+        optional: whether ``stages`` may be 0, with which no stage runs.
+    """
+    plain = graph.plain
+    wanted = "" if plain else graph.input("stages", [1], TensorProto.INT64)
+    work = _stage_graphs(graph, config, stems)
+    latent: str | None = None
+    decoded = ""
+    for i, (sizes, stage) in enumerate(zip(work, folded.stages, strict=False)):
+        if config.octaves and i:
+            sizes = sizes._replace(before=(decoded, work[i - 1].wave))
+        add = partial(_add_stage, sizes=sizes, stage=stage, previous=latent)
+        always = plain or (i == 0 and not optional)
+        decoded, latent = add(graph) if always else graph.when(graph.op("Greater", wanted, graph.ints(i)), add)
+        if plain:
+            continue
+        graph.output(decoded, f"waves{i}", [f"waves{i}_{axis}" for axis in ("batch", "pick", "channel", "time")])
+        graph.output(latent, f"latent{i}", [f"latent{i}_{axis}" for axis in ("batch", "stem", "latent", "frame")])
+    if plain:
+        graph.output(decoded, "stems", ["batch", len(stems), config.audio_channels, "time"])
+
+
+def _add_stage(graph: Graph, sizes: StageGraph, stage: Stage, previous: str | None) -> tuple[str, str]:
     """Adds a stage; returns the picked waveforms and the masked latent (batch, stem, latent, frame)."""
     octave, level = ("", "") if sizes.before is None else _octave(graph, sizes, sizes.before[1])
     latent = _encoder(graph, sizes, stage.encoder, octave)  # (batch, latent, frame)
@@ -41,7 +75,7 @@ def add_stage(graph: Graph, sizes: StageGraph, stage: Stage, previous: str | Non
     return graph.when(asked, decode)[0], masked
 
 
-def stage_graphs(graph: Graph, config: ModelConfig, stems: Sequence[int]) -> list[StageGraph]:
+def _stage_graphs(graph: Graph, config: ModelConfig, stems: Sequence[int]) -> list[StageGraph]:
     """Every stage's sizes; declares the inputs ``wave{i}`` and, unless the graph is plain, ``pick{i}``.
 
     Args:
@@ -195,13 +229,23 @@ def _lower_band(graph: Graph, sizes: StageGraph, waves: str, lower: str, stems: 
 
 def _upsampled(graph: Graph, sizes: StageGraph, waves: str, stems: list[str]) -> str:
     """(batch, [stem,] channel, time) upsampled by 2, trimmed or padded to this stage's time."""
-    kernels = graph.floats(upsampling_filter()[:, None])  # (even and odd, 1, tap)
-    rows = graph.op("Reshape", waves, graph.op("Concat", graph.ints(-1, 1), graph.op("Shape", waves, start=-1), axis=0))
-    phases = graph.op("Conv", rows, kernels, pads=[TAPS // 2 - 1, TAPS // 2])  # (row, 2, time)
-    channels, time = graph.ints(sizes.config.audio_channels), graph.op("Shape", waves, start=-1)
-    shape = graph.op("Concat", graph.ints(-1), *stems, channels, graph.op("Mul", time, graph.ints(2)), axis=0)
-    wave = graph.op("Reshape", graph.op("Transpose", phases, perm=[0, 2, 1]), shape)
-    axes = 3 + len(stems)
+    time = graph.op("Shape", waves, start=-1)
+    rows = graph.op("Reshape", waves, graph.op("Concat", graph.ints(-1), time, axis=0))
+    before, after = padding(0)
+    fill = graph.op("Mod", graph.op("Neg", time), graph.ints(TAPS))
+    pads = graph.op("Concat", graph.ints(0, before, 0), graph.op("Add", fill, graph.ints(after)), axis=0)
+    count = graph.op("Shape", rows, end=1)
+    shape = graph.op("Concat", count, graph.ints(-1, TAPS), axis=0)
+    blocks = graph.op("Reshape", graph.op("Pad", rows, pads), shape)
+    last = graph.op("Sub", graph.op("Shape", blocks, start=1, end=2), graph.ints(1))
+    this = graph.op("Slice", blocks, graph.ints(0), last, graph.ints(1))
+    next_ = graph.op("Slice", blocks, graph.ints(1), graph.op("Add", last, graph.ints(1)), graph.ints(1))
+    doubled = graph.op("MatMul", graph.op("Concat", this, next_, axis=2), graph.floats(upsampling_matrix()))
+    doubled = graph.op("Reshape", doubled, graph.op("Concat", count, graph.ints(-1), axis=0))
+    length, channels = graph.op("Mul", time, graph.ints(2)), graph.ints(sizes.config.audio_channels)
+    doubled = graph.op("Slice", doubled, graph.ints(0), length, graph.ints(1))
+    shape = graph.op("Concat", graph.ints(-1), *stems, channels, length, axis=0)
+    wave, axes = graph.op("Reshape", doubled, shape), 3 + len(stems)
     spare = 4 << sizes.config.stages  # more samples than rounding removes
     padded = graph.op("Pad", wave, graph.ints(*[0] * (2 * axes - 1), spare))
     return graph.op("Slice", padded, graph.ints(0), sizes.time, graph.ints(axes - 1))

@@ -11,14 +11,12 @@ much of each draft is kept.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
-from onnx import TensorProto
 from torch import Tensor, nn
 
 from hyperstem.config import UNetConfig
-from hyperstem.models.export_layers import add_stage, stage_graphs
+from hyperstem.models.export_layers import add_tasnet
 from hyperstem.models.onnx_graph import Graph
 from hyperstem.network import bands
 from hyperstem.network.bands import MASK_COEFFICIENTS
@@ -59,16 +57,12 @@ def add_unet(graph: Graph, network: MetaUNet, stems: Sequence[int]) -> None:
     if network.draft is None or config.draft is None:
         graph.output(_refinement(graph, network, mixture, "", stems)[0], "masks", [4, "item", "frame", config.rows])
         return
-    power = graph.input("draft", ["batch", 2 * len(config.stems), config.draft_bins, "frame"])
-    stages = "" if graph.plain else graph.input("stages", [1], TensorProto.INT64)
-    draft_only = "" if graph.plain else graph.op("Less", stages, graph.ints(2))
-    (work,) = stage_graphs(graph, config.draft, range(len(config.stems)))
-    waves, _ = graph.when(draft_only, partial(add_stage, sizes=work, stage=network.draft.stages[0], previous=None))
-    graph.output(waves, "waves0", ["wave_batch", "pick", "channel", "time"])
-    refine = "" if graph.plain else graph.op("Not", draft_only)
+    power = graph.input("draft", ["batch", 2 * len(config.stems), config.n_fft // 2, "frame"])
+    add_tasnet(graph, network.draft, config.draft, range(len(config.stems)), optional=True)
+    refine = "" if graph.plain else graph.op("Less", "stages", graph.ints(1))
     masks, shares = graph.when(refine, lambda branch: _refinement(branch, network, mixture, power, stems))
     graph.output(masks, "masks", [4, "item", "mask_frame", "row"])
-    graph.output(shares, "shares", ["share_batch", "stem", "share_frame", "draft_row"])
+    graph.output(shares, "shares", ["share_batch", "stem", "share_frame", "share_row"])
 
 
 def _refinement(graph: Graph, network: MetaUNet, mixture: str, power: str, stems: Sequence[int]) -> list[str]:
@@ -80,9 +74,10 @@ def _refinement(graph: Graph, network: MetaUNet, mixture: str, power: str, stems
     powers = [graph.op("Add", _square(graph, re), _square(graph, im)) for re, im in zip(*parts, strict=True)]
     frames = graph.op("Shape", real, start=3)
     spare = graph.op("Mod", graph.op("Neg", frames), graph.ints(config.frame_multiple))
-    features = _padded(graph, _features(graph, network, parts, powers), spare)
-    draft_features = _padded(graph, _standardised(graph, network, power)[1], spare) if power else ""
-    bottleneck, skips = _encoder(graph, network.encoder, features, draft_features)
+    features = _features(graph, network, parts, powers)
+    if power:
+        features = graph.op("Concat", features, _standardised(graph, network, power)[1], axis=1)
+    bottleneck, skips = _encoder(graph, network.encoder, _padded(graph, features, spare))
     coefficients = _extractor(graph, network.extractor, bottleneck, skips)
     masks = _masks(graph, coefficients, _stereo_width(graph, network, powers, spare), config)
     masks = graph.op("Slice", masks, graph.ints(0), frames, graph.ints(3))
@@ -98,10 +93,9 @@ def _shares(graph: Graph, coefficients: str, frames: str, config: UNetConfig) ->
     logit = graph.op(
         "Slice", coefficients, graph.ints(MASK_COEFFICIENTS), graph.ints(MASK_COEFFICIENTS + 1), graph.ints(2)
     )
-    logit = graph.op("Slice", logit, graph.ints(0), graph.ints(config.draft_rows), graph.ints(4))
     share = graph.op("Sigmoid", graph.op("Add", logit, graph.floats(bands.KEPT)))
     share = graph.op("Transpose", graph.op("Squeeze", share, graph.ints(2)), perm=[0, 1, 4, 2, 3])
-    share = graph.op("Reshape", share, graph.ints(0, 0, -1, config.draft_rows))
+    share = graph.op("Reshape", share, graph.ints(0, 0, -1, config.rows))
     return graph.op("Slice", share, graph.ints(0), frames, graph.ints(2))
 
 
@@ -133,29 +127,23 @@ def _features(graph: Graph, network: MetaUNet, parts: Sequence[list[str]], power
 
 
 def _standardised(graph: Graph, network: MetaUNet, power: str) -> tuple[str, str]:
-    """The natural logarithm of the power (batch, channel, bin, frame) of the lowest bins, and that standardised."""
-    bins = network.config.draft_bins if power == "draft" else None
-    mean, spread = (getattr(network, name).numpy()[:bins, None] for name in ("mean", "spread"))
+    """The natural logarithm of the power (batch, channel, bin, frame), and that standardised."""
+    mean, spread = network.mean.numpy()[:, None], network.spread.numpy()[:, None]
     log = graph.op("Log", graph.op("Add", power, graph.floats(bands.FLOOR)))
     scaled = graph.op("Mul", log, graph.floats(1 / (np.log(10) * spread)))
     return log, graph.op("Add", scaled, graph.floats(-mean / spread))
 
 
-def _encoder(graph: Graph, encoder: Encoder, features: str, draft_features: str) -> tuple[str, list[str]]:
+def _encoder(graph: Graph, encoder: Encoder, features: str) -> tuple[str, list[str]]:
     """The bottleneck and the skip connections level 0 first."""
     config, rows = encoder.config, []
     norm = Affine(encoder.norm, encoder.norm.weight, encoder.norm.bias)
+    sizes = zip(config.band_widths, config.band_rows, strict=True)
     cut = graph.split(features, config.band_bins, 2)
-    with_draft = [
-        bins for bins, size in zip(config.band_bins, encoder.features(), strict=True) if size > bands.FEATURES
-    ]
-    for i, part in enumerate(graph.split(draft_features, with_draft, 2) if with_draft else []):
-        cut[i] = graph.op("Concat", cut[i], part, axis=1)
-    sizes = zip(encoder.features(), config.band_widths, config.band_rows, strict=True)
-    for part, (size, width, count), join in zip(cut, sizes, encoder.join, strict=True):
-        part = graph.op("Reshape", part, graph.ints(0, size, count, width, -1, config.patch))
+    for part, (width, count), join in zip(cut, sizes, encoder.join, strict=True):
+        part = graph.op("Reshape", part, graph.ints(0, encoder.features, count, width, -1, config.patch))
         part = graph.op("Transpose", part, perm=[0, 1, 3, 5, 2, 4])
-        part = graph.op("Reshape", part, graph.ints(0, size * width * config.patch, count, -1))
+        part = graph.op("Reshape", part, graph.ints(0, encoder.features * width * config.patch, count, -1))
         rows.append(_conv(graph, part, _scaled(join.weight, norm.scale)))
     place = encoder.place.numpy() * norm.scale[:, None, None] + norm.shift[:, None, None]
     x = graph.op("Relu", graph.op("Add", graph.op("Concat", *rows, axis=2), graph.floats(place)))

@@ -140,6 +140,9 @@ def load(path: str | Path, threads: int | None = None) -> Runtime | UNetRuntime:
 
 def _inputs(config: NetworkConfig) -> set[str]:
     """Names of the graph's inputs."""
-    if isinstance(config, UNetConfig):
-        return {"mixture"} if config.draft is None else {"stages", "wave0", "pick0", "mixture", "draft"}
-    return {"stages"} | {f"{name}{i}" for name in ("wave", "pick") for i in range(config.stages)}
+    unet = isinstance(config, UNetConfig)
+    tasnet = config.draft if isinstance(config, UNetConfig) else config
+    if tasnet is None:
+        return {"mixture"}
+    waves = {f"{name}{i}" for name in ("wave", "pick") for i in range(tasnet.stages)}
+    return waves | {"stages"} | ({"mixture", "draft"} if unet else set())

@@ -20,7 +20,7 @@ COMPRESSION = 0.3
 FEATURES = 6
 """Features of each bin and frame: log power and compressed spectrum (two numbers) of mid and of side."""
 DRAFT_FEATURES = 2
-"""Features of each bin and frame of every stem's draft: log power of mid and of side."""
+"""Features of each bin and frame of each stem's draft: log power of mid and of side."""
 MASK_COEFFICIENTS = 5
 """What a stem's masks of left and right are computed from; see `masks`."""
 KEPT = 2.0
@@ -82,16 +82,15 @@ def draft_features(draft: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Log power of mid and side of every stem's draft.
 
     Args:
-        draft: spectra (batch, stem, 2, bin, frame, 2) of the lowest bins.
-        mean: of each bin's log power in mixtures (bin,); higher bins are not used.
+        draft: spectra (batch, stem, 2, bin, frame, 2).
+        mean: of each bin's log power in mixtures (bin,).
         std: standard deviation of the same.
 
     Returns:
         (batch, stem * DRAFT_FEATURES, bin, frame).
     """
     power = to_mid_side(draft.flatten(0, 1)).square().sum(-1) + FLOOR  # (batch * stem, 2, bin, frame)
-    bins = power.shape[2]
-    log = (power.log10() - mean[:bins, None]) / std[:bins, None]
+    log = (power.log10() - mean[:, None]) / std[:, None]
     return log.unflatten(0, draft.shape[:2]).flatten(1, 2)
 
 
@@ -101,13 +100,9 @@ def to_mid_side(spectra: Tensor) -> Tensor:
 
 
 def row_sums(values: Tensor, config: UNetConfig, axis: int) -> Tensor:
-    """Sums over the bins of each row: the bins of `axis`, those of all bands or of the lowest, become rows."""
-    rows, start = [], 0
-    for bins, width in zip(config.band_bins, config.band_widths, strict=True):
-        if start < values.shape[axis]:
-            rows.append(values.narrow(axis, start, bins).unflatten(axis, (-1, width)).sum(axis + 1))
-        start += bins
-    return torch.cat(rows, axis)
+    """Sums over the bins of each row: the bins of `axis` become rows."""
+    bands = zip(values.split(list(config.band_bins), axis), config.band_widths, strict=True)
+    return torch.cat([band.unflatten(axis, (-1, width)).sum(axis + 1) for band, width in bands], axis)
 
 
 def stereo_width(mixture: Tensor, config: UNetConfig) -> Tensor:
@@ -149,12 +144,6 @@ def masks(coefficients: Tensor, width: Tensor) -> Tensor:
     left = torch.stack([real + difference_real, imaginary + difference_imaginary], -1)
     right = torch.stack([real - difference_real, imaginary - difference_imaginary], -1)
     return torch.stack([left, right], 2)
-
-
-def match_level(spectra: Tensor, reference: Tensor) -> Tensor:
-    """The factor (batch,) by which `spectra` come closest to `reference`, both (batch, ...)."""
-    product, power = (spectra * reference).flatten(1).sum(1), spectra.square().flatten(1).sum(1)
-    return product / (power + 1e-12)
 
 
 def narrowed(draft: Tensor, width: Tensor) -> Tensor:

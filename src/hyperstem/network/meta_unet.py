@@ -1,6 +1,6 @@
 """Meta-U-Net, the paper's idea over time and frequency: one encoder for all stems, generated extractors.
 
-A *draft* of the stems, made by a Meta-TasNet at a lower rate, may be its input beside the mixture; see `MetaUNet`.
+A *draft* of the stems, made by a Meta-TasNet, may be its input beside the mixture; see `MetaUNet`.
 
 The mixture's spectrum becomes an image of rows (frequency) and columns (time). The encoder and the bottleneck, which
 has LSTMs along time, are ordinary layers. Each stem has an extractor, from the bottleneck up to a mask, whose kernels,
@@ -9,18 +9,19 @@ paper. Shapes are (batch, channel, row, column).
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hyperstem.config import UNetConfig
+from hyperstem.config import ModelConfig, UNetConfig
 from hyperstem.network import bands
 from hyperstem.network.bands import DRAFT_FEATURES, FEATURES, MASK_COEFFICIENTS
 from hyperstem.network.generator import folded
 from hyperstem.network.meta_tasnet import MetaTasNet
+from hyperstem.network.octaves import OctaveTasNet, lower_band
 from hyperstem.network.stage import StageOutput, check_pyramid
 from hyperstem.network.unet_layers import (
     Block,
@@ -45,9 +46,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         channels, rows = config.channels, config.rows
-        sizes = [
-            features * width * config.patch for features, width in zip(self.features(), config.band_widths, strict=True)
-        ]
+        sizes = (self.features * width * config.patch for width in config.band_widths)
         joins = (nn.Conv2d(size, channels[0], 1, bias=False) for size in sizes)
         self.join = nn.ModuleList(joins)  # type: ignore[assignment]
         self.place = nn.Parameter(torch.zeros(channels[0], rows, 1))  # positional embedding of the rows
@@ -64,34 +63,30 @@ class Encoder(nn.Module):
             core += [TimeLSTM(channels[-1], config.recurrent_dim), Block(channels[-1], rows >> len(self.down), True)]
         self.core = nn.Sequential(*core)
 
-    def features(self) -> list[int]:
-        """Features of each bin and frame, for each band; those with a draft have more."""
-        borders = accumulate(self.config.band_bins)
-        drafts = DRAFT_FEATURES * len(self.config.stems)
-        return [FEATURES + drafts * (border <= self.config.draft_bins) for border in borders]
+    @property
+    def features(self) -> int:
+        """Features of each bin and frame."""
+        return FEATURES + (DRAFT_FEATURES * len(self.config.stems) if self.config.draft else 0)
 
-    def forward(self, features: Tensor, draft_features: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Features to the bottleneck and the skip connections, level 0 first.
 
         Args:
-            features: of the mixture (batch, FEATURES, bin, frame); frames are a multiple of ``config.frame_multiple``.
-            draft_features: of the lowest bins (batch, stem * DRAFT_FEATURES, bin, frame).
+            features: of the mixture, and then of the draft if there is one (batch, feature, bin, frame); frames are a
+                multiple of ``config.frame_multiple``.
         """
-        x = F.relu(self.norm(self._rows(features, draft_features) + self.place))
+        x = F.relu(self.norm(self._rows(features) + self.place))
         skips = []
         for level, down in zip(self.levels, self.down, strict=True):
             skips.append(level(x))
             x = down(skips[-1])
         return self.core(x), skips
 
-    def _rows(self, features: Tensor, draft_features: Tensor) -> Tensor:
+    def _rows(self, features: Tensor) -> Tensor:
         """(batch, feature, bin, frame) to (batch, channel, row, column)."""
-        patch, rows, start = self.config.patch, [], 0
-        for bins, width, join in zip(self.config.band_bins, self.config.band_widths, self.join, strict=True):
-            x = features[:, :, start : start + bins]
-            if start < self.config.draft_bins:
-                x = torch.cat([x, draft_features[:, :, start : start + bins]], 1)
-            start += bins
+        patch, rows = self.config.patch, []
+        parts = features.split(list(self.config.band_bins), 2)
+        for x, width, join in zip(parts, self.config.band_widths, self.join, strict=True):
             x = x.unflatten(3, (-1, patch)).unflatten(2, (-1, width))  # (batch, feature, row, width, column, patch)
             x = x.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)  # (batch, feature * width * patch, row, column)
             rows.append(join(x.contiguous(memory_format=torch.channels_last)))
@@ -157,8 +152,8 @@ class Refinement(NamedTuple):
 
     masks: Tensor
     """(batch, stem, 2, row, frame, 2)."""
-    shares: Tensor
-    """How much of each stem's draft is kept, 0 to 1 (batch, stem, row, frame), in the rows that have a draft."""
+    shares: Tensor | None
+    """How much of each stem's draft is kept, 0 to 1 (batch, stem, row, frame); None without a draft."""
 
 
 class Refined(NamedTuple):
@@ -173,9 +168,9 @@ class Refined(NamedTuple):
 class MetaUNet(nn.Module):
     """The whole network, for waveforms whose standard deviation is about one.
 
-    With a draft it works in two stages: a Meta-TasNet, trained beforehand and frozen here, separates at its own rate;
-    the U-Net sees mixture and draft, says which share of the draft to keep, and distributes the rest of the mixture.
-    Without a draft it distributes the whole mixture.
+    Without a draft it distributes the whole mixture. With one it refines the stems of the first stage of a Meta-TasNet,
+    trained beforehand and frozen here: the U-Net sees mixture and draft, says which share of the draft to keep, and
+    distributes the rest of the mixture. If the Meta-TasNet has further stages, they add their octaves to the result.
     """
 
     mean: Tensor
@@ -193,82 +188,80 @@ class MetaUNet(nn.Module):
         self.register_buffer("widths", torch.tensor(config.row_widths), persistent=False)
         self.embedding: nn.Parameter | None = nn.Parameter(torch.randn(len(config.stems), config.embedding_dim))
         self.encoder, self.extractor = Encoder(config), Extractor(config)
-        self.draft = None if config.draft is None else MetaTasNet(config.draft).requires_grad_(False)
+        self.draft = None if config.draft is None else _tasnet(config.draft).requires_grad_(False)
 
     def forward(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
         """Separates a mixture given at this network's rates.
 
         Args:
-            pyramid: a (batch, 2, time_i) float tensor for each rate, all of one duration. The draft's alone gives the
-                draft.
+            pyramid: a (batch, 2, time_i) float tensor for each rate, all of one duration. Fewer rates give the draft.
 
         Returns:
-            A StageOutput for each rate. The last one's stems (batch, stem, 2, time) sum to the mixture, except at half
-            the rate; its latent is the masks (batch, stem, 2, row, frame, 2), its mixture the waveform itself.
+            A StageOutput for each rate. The last one's stems are the refined ones (batch, stem, 2, time); with a single
+            rate they sum to the mixture, its latent is the masks (batch, stem, 2, row, frame, 2), its mixture the
+            waveform itself.
 
         Raises:
             ConfigError: wrong number of rates, shapes or lengths, or samples that are not finite.
         """
-        if self.draft is not None and len(pyramid) == 1:
+        if self.draft is not None and len(pyramid) < self.config.stages:
             return self.draft(pyramid)
         check_pyramid(self.config, pyramid)
-        drafts = [] if self.draft is None else self.draft(pyramid[:1])
-        wave = pyramid[-1]
+        outputs = [] if self.draft is None else self.draft(pyramid)
+        wave = pyramid[0]
         mixture = self.spectrum(wave)
-        spectra, masks = self.refined(mixture, self.draft_spectra(drafts, pyramid[0], mixture))
-        return [*drafts, StageOutput(bands.waveform(spectra, self.config.n_fft, wave.shape[-1]), masks, wave)]
+        spectra, masks = self.refined(mixture, self.draft_spectra(outputs[0].stems, mixture) if outputs else None)
+        stems = bands.waveform(spectra, self.config.n_fft, wave.shape[-1])
+        if len(outputs) < 2:
+            return [StageOutput(stems, masks, wave)]
+        change = stems - outputs[0].stems
+        for lower, higher in pairwise(pyramid):
+            change = lower_band(change, lower, higher)
+        return [*outputs[:-1], outputs[-1]._replace(stems=outputs[-1].stems + change)]
 
-    def refined(self, mixture: Tensor, draft: Tensor) -> Refined:
+    def refined(self, mixture: Tensor, draft: Tensor | None) -> Refined:
         """The stems of a mixture's spectrum (batch, 2, bin, frame, 2) and `draft_spectra`."""
         masks, shares = self.refinement(mixture, draft)
-        kept = draft * self.by_bin(shares)[:, :, None, :, :, None]
-        kept = F.pad(kept, (0, 0, 0, 0, 0, mixture.shape[2] - draft.shape[3]))
-        return Refined(bands.refine(masks.repeat_interleave(self.widths, 3), kept, mixture), masks)
+        by_bin = masks.repeat_interleave(self.widths, 3)
+        if draft is None or shares is None:
+            return Refined(bands.complex_product(by_bin, mixture.unsqueeze(1)), masks)
+        return Refined(bands.refine(by_bin, self.kept(draft, shares), mixture), masks)
 
-    def by_bin(self, rows: Tensor) -> Tensor:
-        """(..., row, frame) of the lowest rows to (..., bin, frame)."""
-        return rows.repeat_interleave(self.widths[: rows.shape[-2]], -2)
+    def kept(self, draft: Tensor, shares: Tensor) -> Tensor:
+        """What is kept of `draft_spectra`, of the same shape, for shares (batch, stem, row, frame)."""
+        return draft * shares.repeat_interleave(self.widths, 2)[:, :, None, :, :, None]
 
     def spectrum(self, wave: Tensor) -> Tensor:
         """(..., time) to (..., bin, frame, 2); see `bands.spectrum`."""
         return bands.spectrum(wave.float(), self.config.n_fft)
 
     @torch.no_grad()
-    def draft_spectra(self, drafts: Sequence[StageOutput], wave: Tensor, mixture: Tensor) -> Tensor:
-        """The draft's spectra at the mixture's level, no wider than the mixture, and so completed that they sum to it.
+    def draft_spectra(self, stems: Tensor, mixture: Tensor) -> Tensor:
+        """The draft's spectra, no wider than the mixture, and so completed that they sum to it.
 
         Args:
-            drafts: the output of the draft's network, or nothing.
-            wave: the mixture at the draft's rate (batch, 2, time).
-            mixture: its spectrum at the U-Net's rate (batch, 2, bin, frame, 2).
+            stems: the draft's waveforms (batch, stem, 2, time).
+            mixture: the mixture's spectrum (batch, 2, bin, frame, 2).
 
         Returns:
-            (batch, stem, 2, draft bin, frame, 2); there are no bins without a draft.
+            (batch, stem, 2, bin, frame, 2).
         """
-        bins, frames = self.config.draft_bins, mixture.shape[3]
-        if not drafts:
-            return mixture.new_zeros(mixture.shape[0], len(self.config.stems), 2, 0, frames, 2)
-        waves = torch.cat([wave.unsqueeze(1), drafts[0].stems], 1).float()  # (batch, 1 + stem, 2, time)
-        spectra = bands.spectrum(waves, 2 * bins)
-        spectra = F.pad(spectra, (0, 0, 0, frames - spectra.shape[-2]))  # the lengths of the rates are rounded
-        gain = bands.match_level(spectra[:, 0], mixture[:, :, :bins])
-        width = self.by_bin(bands.stereo_width(mixture, self.config)[:, :, : self.config.draft_rows])
-        draft = bands.narrowed(spectra[:, 1:] * gain[:, None, None, None, None, None], width)
-        return bands.completed(draft, mixture[:, :, :bins])
+        width = bands.stereo_width(mixture, self.config).repeat_interleave(self.widths, 2)
+        return bands.completed(bands.narrowed(self.spectrum(stems), width), mixture)
 
-    def refinement(self, mixture: Tensor, draft: Tensor) -> Refinement:
+    def refinement(self, mixture: Tensor, draft: Tensor | None) -> Refinement:
         """What to do with a mixture's spectrum (batch, 2, bin, frame, 2) and `draft_spectra`."""
         device, frames = mixture.device.type, mixture.shape[3]
         with torch.autocast(device, enabled=False):
             features = bands.features(mixture, self.mean, self.spread, self.level)
-            draft_features = bands.draft_features(draft, self.mean, self.spread)
-        inputs = [F.pad(each, (0, -frames % self.config.frame_multiple)) for each in (features, draft_features)]
+            if draft is not None:
+                features = torch.cat([features, bands.draft_features(draft, self.mean, self.spread)], 1)
+        features = F.pad(features, (0, -frames % self.config.frame_multiple))
         if torch.is_autocast_enabled(device):
-            inputs = [each.to(torch.get_autocast_dtype(device)) for each in inputs]
-        numbers = self.extractor(*self.encoder(*inputs), self.embedding)[..., :frames].float()
+            features = features.to(torch.get_autocast_dtype(device))
+        numbers = self.extractor(*self.encoder(features), self.embedding)[..., :frames].float()
         masks = bands.masks(numbers[:, :, :MASK_COEFFICIENTS], bands.stereo_width(mixture, self.config))
-        shares = numbers[:, :, -1, : self.config.draft_rows]
-        return Refinement(masks, torch.sigmoid(shares + bands.KEPT))
+        return Refinement(masks, None if draft is None else torch.sigmoid(numbers[:, :, -1] + bands.KEPT))
 
     @torch.no_grad()
     def measure(self, waves: Tensor) -> None:
@@ -283,3 +276,7 @@ class MetaUNet(nn.Module):
     def folded(self) -> "MetaUNet":
         """A copy for inference whose stem weights are constants: no generator, no embeddings."""
         return folded(self)
+
+
+def _tasnet(config: ModelConfig) -> MetaTasNet:
+    return OctaveTasNet(config) if config.octaves else MetaTasNet(config)

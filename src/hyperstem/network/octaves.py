@@ -5,21 +5,16 @@ separately. The lower band comes from the waveforms of the previous stage.
 """
 
 from collections.abc import Sequence
-from functools import cache
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hyperstem.dsp.upsample import POWER_EPS, TAPS, padding, upsampling_matrix
 from hyperstem.network.meta_tasnet import MetaTasNet
 from hyperstem.network.stage import Stage, StageOutput, check_pyramid
 
-TAPS = 64
-"""Length of the upsampling filter at the lower rate: a transition of a tenth of the band, images at -80 dB."""
-POWER_EPS = 1e-8
-"""Added to the energy of the lower mixture, which may be silent, before dividing by it."""
 OCTAVE_FLOOR = 1e-6
 """Added to the mean power of an octave (-60 dB relative to the mixture), so that a silent one is not amplified."""
 
@@ -85,38 +80,12 @@ class OctaveTasNet(MetaTasNet):
         return encoder.encode(stems.flatten(0, 1), octave=octave).unflatten(0, stems.shape[:2])
 
 
-@cache
-def upsampling_filter() -> np.ndarray:
-    """The (2, TAPS) float32 kernels of the even and odd samples at twice the rate: a sinc with a Kaiser window.
-
-    The even samples are those of the lower rate. The kernels are correlated with a waveform that has TAPS / 2 - 1 zeros
-    before it and TAPS / 2 after it.
-    """
-    half = TAPS // 2
-    kernels = np.zeros((2, TAPS))
-    kernels[0, half - 1] = 1
-    offsets = np.arange(TAPS) - (half - 0.5)
-    kernels[1] = np.sinc(offsets) * np.i0(8 * np.sqrt(1 - (offsets / half) ** 2)) / np.i0(8)
-    kernels[1] /= kernels[1].sum()
-    return kernels.astype(np.float32)
-
-
 def upsampled(waves: Tensor) -> Tensor:
     """Waveforms (..., time) at twice their rate, (..., 2 * time); the even samples are the given ones."""
-    rows, time = waves.reshape(-1, waves.shape[-1]), waves.shape[-1]
-    padded = F.pad(rows, (TAPS // 2 - 1, TAPS // 2 + -time % TAPS))
-    matrix = torch.from_numpy(_odd_samples_matrix()).to(waves)
-    odd = torch.matmul(padded.unfold(-1, 2 * TAPS - 1, TAPS), matrix).flatten(1)[:, :time]
-    return torch.stack([rows, odd], -1).view(*waves.shape[:-1], -1)
-
-
-@cache
-def _odd_samples_matrix() -> np.ndarray:
-    """The filter's odd kernel as a band matrix (2 * TAPS - 1, TAPS): a product is faster than a convolution."""
-    matrix = np.zeros((2 * TAPS - 1, TAPS), np.float32)
-    for i in range(TAPS):
-        matrix[i : i + TAPS, i] = upsampling_filter()[1]
-    return matrix
+    time = waves.shape[-1]
+    windows = F.pad(waves.reshape(-1, time), padding(time)).unfold(-1, 2 * TAPS, TAPS)
+    result = torch.matmul(windows, torch.from_numpy(upsampling_matrix()).to(waves)).flatten(1)[:, : 2 * time]
+    return result.view(*waves.shape[:-1], -1)
 
 
 def lower_band(waves: Tensor, lower: Tensor, mixture: Tensor) -> Tensor:

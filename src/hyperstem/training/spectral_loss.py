@@ -1,8 +1,8 @@
 """The objective of networks over time and frequency: SNR of every stem, and leakage while it is silent.
 
-It is computed on spectra, without an inverse transform. All bins of a row share a mask, so the energy of the error is
-a quadratic function of the mask. Its coefficients are sums over the row's bins, which need no gradient:
-``sum |m z - s|^2 = |m|^2 sum |z|^2 - 2 Re(m sum z s*) + sum |s|^2``.
+It is computed on spectra, without an inverse transform. Where the stems are the mixture times masks, all bins of a row
+share a mask, so the energy of the error is a quadratic function of the mask. Its coefficients are sums over the row's
+bins, which need no gradient: ``sum |m z - s|^2 = |m|^2 sum |z|^2 - 2 Re(m sum z s*) + sum |s|^2``.
 """
 
 from bisect import bisect_left
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hyperstem.config import SpectralLossConfig, UNetConfig
 from hyperstem.network import bands
+from hyperstem.network.meta_tasnet import MetaTasNet
 from hyperstem.network.meta_unet import MetaUNet
 from hyperstem.training.draft_eq import draft_through_eq
 from hyperstem.training.losses import INAUDIBLE, LossReport, divisor
@@ -85,27 +86,27 @@ class SpectralObjective(nn.Module):
 
         Args:
             network: the network.
-            pyramid: one mixture (batch, 2, time).
-            stems_pyramid: its true stems (batch, stem, 2, time).
-            active: (batch, stem) float, or a list of one: 1 for active stems.
+            pyramid: mixtures (batch, 2, time) at the network's lowest rate; higher rates are not used.
+            stems_pyramid: their true stems (batch, stem, 2, time).
+            active: (batch, stem) float, or a list with that first: 1 for active stems.
             merge: matrix of sums (batch, stem, stem), or None.
 
         Returns:
             The weighted total and its unweighted parts.
         """
-        config, active = network.config, active if isinstance(active, Tensor) else active[-1]
+        config, active = network.config, active if isinstance(active, Tensor) else active[0]
         with torch.no_grad():
-            spectra = network.spectrum(stems_pyramid[-1])  # (batch, stem, 2, bin, frame, 2)
+            spectra = network.spectrum(stems_pyramid[0])  # (batch, stem, 2, bin, frame, 2)
             mixture, moments = self._moments(spectra, config)
-            drafts = []
-            if network.draft is not None:
-                drafts = [draft_through_eq(network.draft, pyramid[0], self.config.draft_eq_db)]
-            draft = network.draft_spectra(drafts, pyramid[0], mixture)
-            if self.config.draft_dropout:
-                there = torch.rand(len(draft), device=draft.device) >= self.config.draft_dropout
-                draft = draft * there.view(-1, 1, 1, 1, 1, 1)
-        energies = self._energies(network, mixture, draft, spectra[:, :, :, : config.draft_bins], moments, merge)
+            draft = None if network.draft is None else self._draft(network, network.draft, pyramid[0], mixture)
+        energies = self._energies(network, mixture, draft, spectra, moments, merge)
         return self.score(energies, active, rest_frames(config), merge)
+
+    def _draft(self, network: MetaUNet, tasnet: MetaTasNet, wave: Tensor, mixture: Tensor) -> Tensor:
+        """`MetaUNet.draft_spectra`, through an EQ and with some examples left out (zero)."""
+        stems = draft_through_eq(tasnet, wave, self.config.draft_eq_db).stems
+        there = torch.rand(len(stems), device=stems.device) >= self.config.draft_dropout
+        return network.draft_spectra(stems, mixture) * there.view(-1, 1, 1, 1, 1, 1)
 
     def score(self, energies: Energies, active: Tensor, window: int, merge: Tensor | None) -> LossReport:
         """The loss; `window` is the number of frames in `REST_S`."""
@@ -151,7 +152,12 @@ def compute_moments(spectra: Tensor, config: UNetConfig) -> tuple[Tensor, Moment
 
 
 def compute_energies(
-    network: MetaUNet, mixture: Tensor, draft: Tensor, low: Tensor, moments: Moments, merge: Tensor | None = None
+    network: MetaUNet,
+    mixture: Tensor,
+    draft: Tensor | None,
+    spectra: Tensor,
+    moments: Moments,
+    merge: Tensor | None = None,
 ) -> Energies:
     """Runs the network on the spectrum of a mixture and computes the energy of its errors by band.
 
@@ -159,30 +165,24 @@ def compute_energies(
         network: the network.
         mixture: its spectrum (batch, 2, bin, frame, 2).
         draft: see `MetaUNet.draft_spectra`.
-        low: the true stems in the bins that have a draft (batch, stem, 2, draft bin, frame, 2).
+        spectra: of the true stems (batch, stem, 2, bin, frame, 2).
         moments: of the true stems.
         merge: see `SpectralObjective.forward`.
     """
     config = network.config
-    masks, shares = network.refinement(mixture, draft)
-    errors = []
-    if config.draft_rows:
-        kept = draft * network.by_bin(shares)[:, :, None, :, :, None]
-        masks_low = masks[:, :, :, : config.draft_rows].repeat_interleave(network.widths[: config.draft_rows], 3)
-        refined = bands.refine(masks_low, kept, mixture[:, :, : config.draft_bins])
-        errors.append(bands.row_sums((_merged(refined, merge) - low).square().sum((2, 5)), config, 2))
-    high = slice(config.draft_rows, None)
-    real, imaginary = _merged(masks[:, :, :, high], merge).unbind(-1)
-    error = moments.stems[:, :, high]
-    for channel in range(2):
-        a, b = real[:, :, channel], imaginary[:, :, channel]
-        error = error + (a.square() + b.square()) * moments.mixture[:, None, channel, high]
-        error = error - 2 * (a * moments.real[:, :, channel, high] + b * moments.imaginary[:, :, channel, high])
-    errors.append(error.clamp(min=0))
+    if draft is None:
+        masks = _merged(network.refinement(mixture, None).masks, merge)
+        real, imaginary = masks.unbind(-1)  # (batch, stem, 2, row, frame)
+        products = real * moments.real + imaginary * moments.imaginary
+        error = masks.square().sum(-1) * moments.mixture.unsqueeze(1) - 2 * products
+        error = (error.sum(2) + moments.stems).clamp(min=0)
+    else:
+        refined = _merged(network.refined(mixture, draft).spectra, merge)
+        error = bands.row_sums((refined - spectra).square().sum((2, 5)), config, 2)
     sizes = band_sizes(config)
     by_band = [
         torch.stack([band.sum(axis) for band in values.split(sizes, axis)], axis)
-        for values, axis in ((torch.cat(errors, 2), 2), (moments.stems, 2), (moments.mixture.sum(1), 1))
+        for values, axis in ((error, 2), (moments.stems, 2), (moments.mixture.sum(1), 1))
     ]
     return Energies(*by_band)
 

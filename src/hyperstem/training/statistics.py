@@ -19,7 +19,7 @@ def measure_statistics(network: AnyNetwork, batches: Batches, count: int) -> Non
     if not isinstance(network, MetaUNet):
         return
     device = network.mean.device
-    network.measure(torch.cat([batches[index].mixture[-1] for index in range(count)]).to(device))
+    network.measure(torch.cat([batches[index].mixture[0] for index in range(count)]).to(device))
     for values in (network.mean, network.spread, network.level):
         values.copy_(distributed.total(values) / distributed.process_count())
 
