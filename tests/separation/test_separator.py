@@ -33,6 +33,15 @@ def test_rate_channels_and_length_are_those_of_the_input(rate_hz, channels, mode
     assert np.abs(stems.waves.sum(axis=0) - wave).max() < 1e-6
 
 
+class Uneven(StandIn):
+    """Its right channel is softer than its left, as if the network heard the sound on the left."""
+
+    def separate(self, pyramid):
+        stems = super().separate(pyramid)
+        stems[:, :, 1:] *= 0.8
+        return stems
+
+
 @given(
     length=st.integers(1, 30_000),
     rate_hz=st.integers(4000, 192_000),
@@ -275,6 +284,16 @@ def test_bad_waves(wave, message):
 def test_bad_rates(rate_hz):
     with pytest.raises(AudioError, match="positive whole number"):
         separator().separate(np.zeros((1, 10)), rate_hz)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_equal_channels_give_equal_channels(channels):
+    wave = np.repeat(noise(1, 100_000), channels, axis=0)
+    wave[:, 40_000:60_000] = 0
+    stems = Separator(loaded(Uneven(channels=2)), segment_s=0.5).separate(wave, 44100)
+    assert (stems.waves == stems.waves[:, :1]).all()
+    wave[0, 50] += 1e-3
+    assert not (Separator(loaded(Uneven(channels=2))).separate(wave, 44100).waves[:, 0] == stems.waves[:, 1]).all()
 
 
 def test_one_dimension_is_one_channel():

@@ -56,6 +56,7 @@ class SegmentSeparator:
                 stems = share_by_frequency(mixture, stems, self._rate_hz)
             mute(mixture, stems, self._rate_hz)
             stems *= stages.scales[-1][:, None]
+            _keep_equal(items[loud], stems)
             if loud.all():
                 result = stems
             else:
@@ -64,6 +65,12 @@ class SegmentSeparator:
             result += offset[:, None] / self._stems
         waves = _as_channels(result, len(segment.wave))  # (stem, channel, time)
         return Separated(piece, waves[..., : segment.sound])
+
+
+def _keep_equal(items: np.ndarray, stems: np.ndarray) -> None:
+    """Makes the channels of the stems (batch, stem, channel, time) equal, in place, where those of the items are."""
+    same = (items == items[:, :1]).all((1, 2))
+    stems[same] = stems[same].mean(axis=2, keepdims=True)
 
 
 def _as_items(wave: np.ndarray, model_channels: int) -> np.ndarray:
