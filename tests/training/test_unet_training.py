@@ -10,7 +10,7 @@ from data_songs import noise, songs, write_song
 from hyperstem import Separator, cli
 from hyperstem.config import STEMS, to_mapping
 from hyperstem.models import store
-from hyperstem.network import MetaTasNet, MetaUNet
+from hyperstem.network import MetaUNet, build
 from unets import small_draft
 
 CONFIG = """
@@ -93,9 +93,9 @@ def test_features_are_standardised_by_what_the_training_mixtures_hold(config: Pa
 
 
 def test_a_draft_is_loaded_stays_as_it_is_and_is_the_preview(config: Path, tmp_path: Path) -> None:
-    draft = MetaTasNet(small_draft())
+    draft = build(small_draft(3))
     store.save(tmp_path / "draft.safetensors", draft)
-    sizes = json.dumps(to_mapping(small_draft())).replace('": ', '" = ')
+    sizes = json.dumps(to_mapping(small_draft(3))).replace('": ', '" = ')
     given = config.with_name("draft.toml")
     given.write_text(CONFIG.replace("segment_s = 1.0\n", f"segment_s = 1.0\ndraft = {sizes}\n"))
     assert cli.main(["prepare", str(given)]) == 0
@@ -105,7 +105,7 @@ def test_a_draft_is_loaded_stays_as_it_is_and_is_the_preview(config: Path, tmp_p
         assert torch.equal(trained.state_dict()[f"draft.{name}"], weight), name
     assert cli.main(["export", str(tmp_path / "run/last.safetensors"), str(tmp_path / "net.onnx")]) == 0
     wave = noise(3)[:, :16000].astype(np.float32)
-    for quality, rate_hz in (("preview", 2000), ("standard", 8000), ("full", 8000)):
+    for quality, rate_hz in (("preview", 8000), ("standard", 16000), ("full", 32000)):
         separator = Separator.load(tmp_path / "net.onnx", quality=quality)
         assert separator.rate_hz == rate_hz
         stems = separator.separate(wave, 8000)

@@ -110,7 +110,7 @@ class UNetConfig(Checked):
         if self.draft is not None:
             self.draft.check_pyramid(shapes, dtypes, finite)
         fits = all(len(shape) == 3 and shape[1] == 2 and 0 not in shape for shape in shapes)
-        require(fits, f"waveforms of shape {given}; expected (batch, 2, time)")
+        require(fits, f"waveforms of shape {given}; expected one of shape (batch, 2, time) at each rate")
         for dtype, is_finite in zip(dtypes, finite, strict=True):
             require("float" in str(dtype), f"the waveform is {dtype}; expected floating-point samples")
             require(is_finite, "the waveform has samples that are not finite (NaN or infinity)")
