@@ -1,4 +1,4 @@
-"""Makes a model folder from trained weights: int8 safetensors, float16 ONNX, and a card with sizes and hashes.
+"""Makes a model folder from trained weights: safetensors and ONNX, both int8, and a card with sizes and hashes.
 
 python tools/release.py WEIGHTS FOLDER [--card FACTS.json]
 """
@@ -24,7 +24,7 @@ def main() -> None:
     safetensors, onnx = args.folder / "model.safetensors", args.folder / "model.onnx"
     store.save(safetensors, store.load(args.weights), "int8")
     network = store.load(safetensors)  # what was rounded is what is exported
-    export(network, onnx, precision="float16")
+    export(network, onnx, precision="int8")
     card = json.loads(args.card.read_text(encoding="utf-8")) if args.card else {}
     card |= {
         "config": to_mapping(network.config),

@@ -221,7 +221,7 @@ def test_only_standard_operators():
     onnx.checker.check_model(model, full_check=True)
 
 
-@pytest.mark.parametrize(("precision", "bytes_per_number"), [("float32", 4), ("float16", 2)])
+@pytest.mark.parametrize(("precision", "bytes_per_number"), [("float32", 4), ("float16", 2), ("int8", 1)])
 def test_size_of_the_file(precision, bytes_per_number, tmp_path):
     network = small_network(stages=2, n_fft=1024, stft_hop=256, latent_dim=128)
     export(network, tmp_path / "model.onnx", precision=precision)
@@ -230,12 +230,23 @@ def test_size_of_the_file(precision, bytes_per_number, tmp_path):
     assert size < 1.15 * bytes_per_number * numbers + 350_000, (size, numbers)
 
 
-def test_half_precision_changes_little():
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_lower_precision_changes_little(precision):
     network, single = session_of()
-    half = load_model(build(network, precision="float16"))
+    lower = load_model(build(network, precision=precision))
     pyramid = arrays(noise_pyramid(network.config, 2000))
-    for one, other in zip(half(pyramid), single(pyramid), strict=True):
+    for one, other in zip(lower(pyramid), single(pyramid), strict=True):
         assert 0 < worst(one.stems, other.stems) < 0.02
+
+
+def test_an_int8_export_rounds_large_constants_in_blocks():
+    network = small_network(n_fft=1024, stft_hop=256, latent_dim=128)
+    single = load_model(build(network))
+    rounded = load_model(build(network, precision="int8"))
+    pyramid = arrays(noise_pyramid(network.config, 2000))
+    error = rounded(pyramid)[-1].stems - single(pyramid)[-1].stems
+    level = np.sqrt(np.square(error).mean() / np.square(single(pyramid)[-1].stems).mean())
+    assert 1e-4 < level < 0.05
 
 
 @torch.no_grad()

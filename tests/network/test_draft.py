@@ -122,6 +122,16 @@ def test_the_exported_network_gives_what_torch_gives(
         assert np.abs(error).max() < 3e-4
 
 
+def test_an_export_of_fewer_stages_is_the_draft(tmp_path: Path) -> None:
+    network, given = lively_unet(draft=small_draft(3)), waves(2)
+    export(network, tmp_path / "net.onnx", stages=2)
+    runtime = onnx_engine.load(tmp_path / "net.onnx", threads=1)
+    assert runtime.config == network.draft.config.first_stages(2)
+    with torch.no_grad():
+        expected = network(given)[-1].stems.numpy()
+    np.testing.assert_allclose(runtime.separate([wave.numpy() for wave in given]), expected, atol=3e-4)
+
+
 def test_a_plain_export_computes_draft_and_masks(tmp_path: Path) -> None:
     import onnxruntime
 

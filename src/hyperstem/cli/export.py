@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stems", type=names, metavar="NAMES", help="decode only these stems, separated by commas")
     parser.add_argument(
         "--precision",
-        choices=["float32", "float16"],
+        choices=["float32", "float16", "int8"],
         default="float32",
         help="how weights are stored; computation is in float32 either way (default: float32)",
     )

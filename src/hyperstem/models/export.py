@@ -16,7 +16,6 @@ and the one output is ``stems`` (batch, stem, channel, time), at the last stage'
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import onnx
 
@@ -25,7 +24,7 @@ from hyperstem.errors import ModelError
 from hyperstem.files import replacing
 from hyperstem.models.export_layers import add_tasnet
 from hyperstem.models.export_unet import add_unet
-from hyperstem.models.onnx_graph import Graph
+from hyperstem.models.onnx_graph import Graph, Precision
 from hyperstem.models.store import FORMAT, PLAIN, config_to_json
 from hyperstem.network import AnyNetwork, MetaTasNet, MetaUNet
 
@@ -37,7 +36,7 @@ def export(
     path: str | Path,
     stages: int | None = None,
     stems: Sequence[str] | None = None,
-    precision: Literal["float32", "float16"] = "float32",
+    precision: Precision = "float32",
     plain: bool = False,
 ) -> None:
     """Writes a network as ONNX; the file appears complete or not at all.
@@ -47,7 +46,8 @@ def export(
         path: the ``.onnx`` file.
         stages: how many of its stages to write, starting with the first; all by default.
         stems: which stems can be decoded, in this order; all by default. (Masks always need every stem's extractor.)
-        precision: how weights are stored. float16 halves the file; it is computed in float32 either way.
+        precision: how weights are stored. float16 halves the file, int8 halves it again; it is computed in float32
+            in any case.
         plain: one path through all stages, without branches and loops.
 
     Raises:
@@ -63,11 +63,13 @@ def build(
     network: AnyNetwork,
     stages: int | None = None,
     stems: Sequence[str] | None = None,
-    precision: Literal["float32", "float16"] = "float32",
+    precision: Precision = "float32",
     plain: bool = False,
 ) -> onnx.ModelProto:
     """The ONNX model that `export` writes; see there."""
     config = network.config.first_stages(network.config.stages if stages is None else stages)
+    if isinstance(network, MetaUNet) and network.draft is not None and isinstance(config, ModelConfig):
+        network = network.draft
     chosen = tuple(stems or config.stems)
     for stem in chosen:
         if stem not in config.stems:
@@ -75,7 +77,7 @@ def build(
         if chosen.count(stem) > 1:
             raise ModelError(f"stem {stem!r} is asked for twice")
     picked = [config.stems.index(stem) for stem in chosen]
-    graph = Graph("hyperstem", half=precision == "float16", plain=plain)
+    graph = Graph("hyperstem", precision, plain)
     if isinstance(config, ModelConfig) and isinstance(network, MetaTasNet):
         add_tasnet(graph, network.folded().float(), config, picked)
     elif isinstance(network, MetaUNet):

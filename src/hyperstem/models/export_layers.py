@@ -240,7 +240,7 @@ def _upsampled(graph: Graph, sizes: StageGraph, waves: str, stems: list[str]) ->
     last = graph.op("Sub", graph.op("Shape", blocks, start=1, end=2), graph.ints(1))
     this = graph.op("Slice", blocks, graph.ints(0), last, graph.ints(1))
     next_ = graph.op("Slice", blocks, graph.ints(1), graph.op("Add", last, graph.ints(1)), graph.ints(1))
-    doubled = graph.op("MatMul", graph.op("Concat", this, next_, axis=2), graph.floats(upsampling_matrix()))
+    doubled = graph.op("MatMul", graph.op("Concat", this, next_, axis=2), graph.constant(upsampling_matrix()))
     doubled = graph.op("Reshape", doubled, graph.op("Concat", count, graph.ints(-1), axis=0))
     length, channels = graph.op("Mul", time, graph.ints(2)), graph.ints(sizes.config.audio_channels)
     doubled = graph.op("Slice", doubled, graph.ints(0), length, graph.ints(1))

@@ -61,7 +61,7 @@ def add_unet(graph: Graph, network: MetaUNet, stems: Sequence[int]) -> None:
     add_tasnet(graph, network.draft, config.draft, range(len(config.stems)), optional=True)
     refine = "" if graph.plain else graph.op("Less", "stages", graph.ints(1))
     masks, shares = graph.when(refine, lambda branch: _refinement(branch, network, mixture, power, stems))
-    graph.output(masks, "masks", [4, "item", "mask_frame", "row"])
+    graph.output(masks, "masks", ["part", "item", "mask_frame", "row"])
     graph.output(shares, "shares", ["share_batch", "stem", "share_frame", "share_row"])
 
 
@@ -279,7 +279,9 @@ def _stem_conv_norm(graph: Graph, x: str, layer: StemConvNorm) -> str:
 def _up_block(graph: Graph, layer: UpBlock, x: str, skip: str) -> str:
     scales = graph.constant(np.array([1, 1, *layer.factor], np.float32))
     x = _stem_conv(graph, x, layer.below, layer.norm)
-    x = graph.op("Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric")
+    x = graph.op(
+        "Resize", x, "", scales, mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"
+    )
     # The norm is applied to a sum: its scale belongs into both convolutions, its shift into one.
     skip = _stem_conv(graph, skip, layer.beside, layer.norm, shifted=False)
     x = graph.op("Relu", graph.op("Add", x, skip))

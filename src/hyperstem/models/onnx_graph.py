@@ -1,15 +1,20 @@
 """Writing an ONNX graph node by node."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-HALF_FROM = 256
-"""Constants with fewer elements than this stay float32 in a half-precision file."""
+from hyperstem.models.store import BLOCK
 
+Precision = Literal["float32", "float16", "int8"]
+"""How constants are stored."""
+HALF_FROM = 256
+"""Constants with fewer elements than this stay float32 in a file of lower precision."""
+BYTES_FROM = 4096
+"""Constants with fewer elements than this, or no whole number of blocks, are float16 in an int8 file."""
 
 RESULT_AXES = 4
 """Number of axes of a branch's results, whether it is taken or not."""
@@ -20,12 +25,12 @@ class Graph:
 
     Args:
         name: of the graph; tensor names begin with it, so that those of branches are unique.
-        half: store larger float constants as float16; computation stays in float32.
+        precision: how larger float constants are stored; computation stays in float32.
         plain: one path, without branches; nodes that no output needs are left out.
     """
 
-    def __init__(self, name: str, half: bool = False, plain: bool = False) -> None:
-        self.name, self.half, self.plain = name, half, plain
+    def __init__(self, name: str, precision: Precision = "float32", plain: bool = False) -> None:
+        self.name, self.precision, self.plain = name, precision, plain
         self.nodes: list[onnx.NodeProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
@@ -54,7 +59,7 @@ class Graph:
         if self.plain:
             return list(body(self))
         name = f"{self.name}_if{len(self.nodes)}"
-        then, otherwise = Graph(f"{name}_then", self.half), Graph(f"{name}_else", self.half)
+        then, otherwise = Graph(f"{name}_then", self.precision), Graph(f"{name}_else", self.precision)
         results = body(then)
         outputs = [f"{name}_{i}" for i in range(len(results))]
         for i, result in enumerate(results):
@@ -77,7 +82,7 @@ class Graph:
             The results, stacked along a new first axis.
         """
         name = f"{self.name}_loop{len(self.nodes)}"
-        inner = Graph(name, self.half)
+        inner = Graph(name, self.precision)
         number = f"{name}_number"
         inner.inputs.append(helper.make_tensor_value_info(number, TensorProto.INT64, []))
         inner.inputs.append(helper.make_tensor_value_info(f"{name}_before", TensorProto.BOOL, []))
@@ -112,7 +117,13 @@ class Graph:
     def floats(self, value: np.ndarray | float) -> str:
         """A float32 constant."""
         array = np.asarray(value, np.float32)
-        if self.half and array.size >= HALF_FROM:
+        if self.precision == "int8" and array.size >= BYTES_FROM and array.size % BLOCK == 0:
+            blocks = array.reshape(-1, BLOCK)
+            scales = np.abs(blocks).max(1, keepdims=True) / np.float32(127)
+            codes = np.rint(blocks / np.maximum(scales, np.float32(1e-30))).astype(np.int8)
+            values = self.op("Mul", self.as_float(self.constant(codes)), self.constant(scales))
+            return self.op("Reshape", values, self.ints(*array.shape))
+        if self.precision != "float32" and array.size >= HALF_FROM:
             return self.as_float(self.constant(array.astype(np.float16)))
         return self.constant(array)
 
