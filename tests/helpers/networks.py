@@ -41,10 +41,11 @@ def small_network(seed: int = 0, config: ModelConfig = SMALL, **changes: object)
                 module.weights.weight.normal_(0.0, 0.1)
         for stage in network.stages:
             spectrogram = stage.encoder.spectrogram
-            spectrogram.mean.normal_(-1.0, 0.3)
-            spectrogram.std.uniform_(1.0, 2.0)
-            spectrogram.scale.normal_(1.0, 0.1)
-            spectrogram.shift.normal_(0.0, 0.1)
+            if spectrogram is not None:
+                spectrogram.mean.normal_(-1.0, 0.3)
+                spectrogram.std.uniform_(1.0, 2.0)
+                spectrogram.scale.normal_(1.0, 0.1)
+                spectrogram.shift.normal_(0.0, 0.1)
             for layer in stage.decoder.filters:
                 if not layer.weight.any():
                     layer.weight.normal_(0.0, 0.1)

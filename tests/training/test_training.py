@@ -481,6 +481,11 @@ def test_statistics_reach_the_saved_network(config, tmp_path):
     assert mean.std() > 0.1
 
 
+def test_a_network_without_spectrograms_has_no_statistics_and_trains(config, tmp_path):
+    run(config, tmp_path, "--steps", "1", "--set", "model.mels=0")
+    assert not any("spectrogram" in name for name in load_file(tmp_path / "last.safetensors"))
+
+
 def test_a_validation_that_is_stopped_counts_for_nothing(config, tmp_path):
     settings = read(config)
     network = MetaTasNet(settings.model)

@@ -90,8 +90,8 @@ class ModelConfig(Checked):
     """Lengths of the encoder's and decoder's kernels in samples."""
     hop: Count = 20
     """Samples from frame to frame, at most 20 ms."""
-    mels: PerStage = 256
-    """Channels to which the spectrogram is projected."""
+    mels: Annotated[int | tuple[int, ...], Limits(0)] = 256
+    """Channels to which the spectrogram is projected; 0 for an encoder without it."""
     n_fft: Annotated[int | tuple[int, ...], Limits(16)] = 1024
     """Length of an STFT window in samples; even."""
     stft_hop: PerStage = 256
@@ -140,6 +140,8 @@ class ModelConfig(Checked):
             )
         for stage in self.stage_configs:
             self._check_stage(stage)
+        mels = {stage.mels > 0 for stage in self.stage_configs}
+        require(len(mels) == 1, f"mels is {self.mels!r}; it must be 0 in all stages or in none")
 
     def _check_stage(self, stage: StageConfig) -> None:
         require(stage.n_fft % 2 == 0, f"n_fft is {stage.n_fft}; it must be even")

@@ -125,7 +125,8 @@ def _encoder(graph: Graph, sizes: StageGraph, encoder: Encoder, octave: str) -> 
         weight = np.pad(weight, ((0, 0), (0, 0), (max(-before, 0), max(-after, 0))))
         convolved = graph.op("Conv", source, graph.floats(weight), strides=[hop], pads=[max(before, 0), max(after, 0)])
         features.append(graph.op("Relu", convolved))
-    features.append(_spectrogram(graph, sizes, encoder.spectrogram, wave, whole))
+    if encoder.spectrogram is not None:
+        features.append(_spectrogram(graph, sizes, encoder.spectrogram, wave, whole))
     joined = graph.op("Concat", *features, axis=1)
     joined = graph.op("Relu", graph.op("Conv", joined, graph.floats(array(encoder.join.weight))))
     return graph.op("Conv", joined, graph.floats(array(encoder.mix.weight)))

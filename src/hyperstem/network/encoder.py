@@ -34,14 +34,23 @@ class Encoder(nn.Module):
             nn.Conv1d(audio_channels, config.encoder_channels, kernel, stride=config.hop, bias=False)
             for kernel in config.kernels
         )
-        self.spectrogram = Spectrogram(config, audio_channels)
+        self.spectrogram = Spectrogram(config, audio_channels) if config.mels else None
         joined = len(config.kernels) * config.encoder_channels + config.mels
         self.join = nn.Conv1d(joined, config.latent_dim, 1, bias=False)
         self.mix = nn.Conv1d(config.latent_dim, config.latent_dim, 1, bias=False)
 
-    def forward(self, wave: Tensor) -> Tensor:
-        """Waveforms (batch, channel, frames * hop) to latents (batch, latent, frame)."""
-        return self.combine(self.filtered(wave), self.spectrogram(wave, wave.shape[-1] // self.hop))
+    def forward(self, wave: Tensor, part: Tensor | None = None) -> Tensor:
+        """Waveforms (batch, channel, frames * hop) to latents (batch, latent, frame).
+
+        Args:
+            wave: input of the spectrogram, and of the filters unless `part` is given.
+            part: input of the filters, of the same shape.
+        """
+        features = self.filtered(wave if part is None else part)
+        if self.spectrogram is not None:
+            spectrogram = self.spectrogram(wave, wave.shape[-1] // self.hop)
+            features = torch.cat([features, spectrogram.to(features.dtype)], 1)
+        return self.mix(F.relu(self.join(features)))
 
     def filtered(self, wave: Tensor) -> Tensor:
         """Output of the filters of all sizes, (batch, kernel sizes * encoder_channels, frame), in the wave's precision.
@@ -52,8 +61,3 @@ class Encoder(nn.Module):
         padded = [F.pad(wave, frame_padding(layer.kernel_size[0], self.hop)) for layer in self.filters]
         with torch.autocast(wave.device.type, enabled=False):
             return F.relu(torch.cat([layer(each) for layer, each in zip(self.filters, padded, strict=True)], 1))
-
-    def combine(self, filtered: Tensor, spectrogram: Tensor) -> Tensor:
-        """The latent, from the output of `filtered` and spectrogram features (batch, mels, frame)."""
-        features = torch.cat([filtered, spectrogram.to(filtered.dtype)], 1)
-        return self.mix(F.relu(self.join(features)))

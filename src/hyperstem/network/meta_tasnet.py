@@ -66,11 +66,12 @@ class MetaTasNet(nn.Module):
         return self.stages[stage].encode(stems.flatten(0, 1)).unflatten(0, stems.shape[:2])
 
     def set_spectrogram_statistics(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Sets mean and standard deviation of the log power of each bin, each (bins,), for every stage."""
-        if len(statistics) != self.config.stages:
-            raise ConfigError(f"statistics of {len(statistics)} stages given; this model has {self.config.stages}")
-        for stage, (mean, std) in zip(self.stages, statistics, strict=True):
-            stage.encoder.spectrogram.set_statistics(torch.as_tensor(mean), torch.as_tensor(std))
+        """Sets mean and standard deviation of the log power of each bin, each (bins,), for every spectrogram."""
+        spectrograms = [stage.encoder.spectrogram for stage in self.stages if stage.encoder.spectrogram is not None]
+        if len(statistics) != len(spectrograms):
+            raise ConfigError(f"statistics of {len(statistics)} stages given; this model has {len(spectrograms)}")
+        for spectrogram, (mean, std) in zip(spectrograms, statistics, strict=True):
+            spectrogram.set_statistics(torch.as_tensor(mean), torch.as_tensor(std))
 
     def folded(self) -> "MetaTasNet":
         """A copy for inference whose stem weights are constants: no generator, no embeddings."""

@@ -32,9 +32,7 @@ class OctaveStage(Stage):
         """
         if octave is None:
             return super().encode(wave, frames)
-        whole, part = self.padded(wave, frames), self.padded(octave / rms(octave), frames)
-        spectrogram = self.encoder.spectrogram(whole, whole.shape[-1] // self.hop)
-        return self.encoder.combine(self.encoder.filtered(part), spectrogram)
+        return self.encoder(self.padded(wave, frames), self.padded(octave / rms(octave), frames))
 
     def forward(self, wave: Tensor, frames: int, previous: Tensor | None, octave: Tensor | None = None) -> StageOutput:
         """Separates the octave, if one is given; see `Stage.forward`."""

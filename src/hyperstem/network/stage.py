@@ -34,7 +34,7 @@ class Stage(nn.Module):
         super().__init__()
         self.config, self.index = config, index
         stage = config.stage_configs[index]
-        self.hop = stage.hop
+        self.hop, self.n_fft = stage.hop, stage.n_fft
         self.encoder = Encoder(stage, config.audio_channels)
         self.masking = Masking(config, stage)
         self.decoder = Decoder(stage, config.audio_channels)
@@ -70,7 +70,7 @@ class Stage(nn.Module):
     def padded(self, wave: Tensor, frames: int | None = None) -> Tensor:
         """Waveforms (batch, [channel,] time) as (batch, channel, frames * hop); see `encode`."""
         if frames is None:
-            least = -(-(self.encoder.spectrogram.n_fft // 2 + 1) // self.hop)
+            least = -(-(self.n_fft // 2 + 1) // self.hop)
             frames = max(-(-wave.shape[-1] // self.hop), least)
         wave = wave if self.config.audio_channels > 1 else wave.unsqueeze(1)
         return nn.functional.pad(wave, (0, frames * self.hop - wave.shape[-1]))

@@ -35,8 +35,12 @@ class Statistics(NamedTuple):
 
 @torch.no_grad()
 def spectrogram_statistics(network: MetaTasNet, batches: Batches, count: int) -> list[Statistics]:
-    """Statistics of each stage's log power in the mixtures of the first `count` batches, over all processes."""
+    """Statistics of each stage's log power in the mixtures of the first `count` batches, over all processes; none for a
+    network without spectrograms.
+    """
     spectrograms = [module for module in network.modules() if isinstance(module, Spectrogram)]
+    if not spectrograms:
+        return []
     sums = [torch.zeros(3, spectrogram.bins, dtype=torch.float64) for spectrogram in spectrograms]
     for index in range(count):
         for spectrogram, wave, total in zip(spectrograms, batches[index].mixture, sums, strict=True):
