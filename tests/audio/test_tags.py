@@ -1,3 +1,4 @@
+import io
 import struct
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from mutagen import aiff, asf, id3, mp4, wave, wavpack
 
 from hyperstem import audio
 from hyperstem.audio import Tags, read_tags
-from hyperstem.audio.chunks import Marker, Placement, chunk, read_placement
+from hyperstem.audio.chunks import Marker, Placement, chunk, read_placement, walk
 from pictures import png
 from separation_standin import encode, noise
 
@@ -147,6 +148,20 @@ def test_placement_of_a_part_at_another_rate():
     assert struct.unpack("<5h", part.bext[412:422]) == (0x7FFF,) * 5  # the loudness of another sound
     assert part.bext[:4] == b"Take"
     assert part.bext[602:] == b"A=PCM"
+
+
+def test_chunks_end_where_a_name_is_zeros():
+    class Counting(io.BytesIO):
+        reads = 0
+
+        def read(self, size=-1):
+            self.reads += 1
+            return super().read(size)
+
+    content = chunk(b"fmt ", bytes(16)) + chunk(b"odd ", b"abc") + bytes(80_000) + chunk(b"cue ", bytes(4))
+    file = Counting(content)
+    assert list(walk(file, 0, len(content))) == [(b"fmt ", 8, 16), (b"odd ", 32, 3)]
+    assert file.reads == 3  # the silence behind them is not searched
 
 
 def test_chunks_of_other_programs_may_be_odd(tmp_path):
