@@ -93,3 +93,16 @@ def test_a_low_stem_gets_little_of_what_lies_above_the_network():
     bass, cymbal, missing = (np.sin(2 * np.pi * hz * time).astype(np.float32)[None] for hz in (80, 3500, 12000))
     _, shared = share(bass + cymbal + missing, np.stack([bass, cymbal]), 4000)
     assert np.abs(shared[0] - bass).max() < 0.01
+
+
+def test_what_lies_above_the_stems_goes_to_the_one_with_the_highest_sound():
+    rng, time = np.random.default_rng(0), np.arange(44100) / 44100
+    bass = 0.5 * np.sin(2 * np.pi * 100 * time)
+    hat = 0.01 * np.sin(2 * np.pi * 14_000 * time)
+    above = np.fft.irfft(np.fft.rfft(0.003 * rng.standard_normal(44100)) * (np.arange(22051) > 16_000), 44100)
+    stems = np.stack([bass, hat])[:, None].astype(np.float32)
+    mixture = (bass + hat + above)[None].astype(np.float32)
+    shared = ResidualSharing(2, 1).push(mixture, stems.copy(), last=True)
+    given = shared.stems - stems
+    assert np.square(given[0]).sum() < 1e-4 * np.square(given[1]).sum()
+    assert np.abs(shared.stems.sum(0) - mixture).max() < 1e-6

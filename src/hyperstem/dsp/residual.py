@@ -117,8 +117,8 @@ class ResidualSharing:
     """Adds the residual to the stems block by block, so that they sum to the mixture.
 
     A stem's share is interpolated linearly between the borders of cells; at a border it is the stem's part of the
-    energy of the two adjacent cells. The energy is that of the wave's slope, in which high frequencies count for more:
-    the residual lies at high frequencies, and so belongs to the stems that have energy there.
+    energy of the two adjacent cells. The energy is that of the wave's third differences, in which an octave higher counts
+    18 dB more: the residual lies at high frequencies, and so belongs to the stems that have energy there.
     """
 
     def __init__(self, stems: int, channels: int) -> None:
@@ -158,8 +158,8 @@ class ResidualSharing:
         mixture_cells = mixture[..., : cells * CELL].reshape(grid[1:])
         if not np.shares_memory(stem_cells, stems):
             raise AssertionError("cells must be a view")
-        slopes = np.diff(stem_cells, axis=-1)
-        energy = np.einsum("scnk,scnk->scn", slopes, slopes)
+        raised = np.diff(stem_cells, n=3, axis=-1)
+        energy = np.einsum("scnk,scnk->scn", raised, raised)
         shares = _border_shares(np.concatenate([self._before, energy, energy[..., -1:]], axis=-1))
         self._before = energy[..., done - 1 : done].copy()
         for at in range(0, done, _BATCH):
