@@ -117,8 +117,8 @@ class ResidualSharing:
     """Adds the residual to the stems block by block, so that they sum to the mixture.
 
     A stem's share is interpolated linearly between the borders of cells; at a border it is the stem's part of the
-    energy of the two adjacent cells. The energy is that of the wave's third differences, in which an octave higher counts
-    18 dB more: the residual lies at high frequencies, and so belongs to the stems that have energy there.
+    energy of the two adjacent cells. The energy is that of the wave's third differences, in which an octave higher
+    counts 18 dB more: the residual lies at high frequencies, and so belongs to the stems that have energy there.
     """
 
     def __init__(self, stems: int, channels: int) -> None:
