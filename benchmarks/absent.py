@@ -1,8 +1,9 @@
 """How loud a stem comes out that is not there: ``python benchmarks/absent.py DATASET [--subset S] [--model M]``.
 
 Every song of the dataset, and three of the built-in band, are separated without one of their stems and with one of them
-alone. What comes out of a stem that was left out is compared with the mixture's level; medians over songs. The same is
-done for a minute of recordings of which it is known what sounds in them, as in ``--recordings speech=vocals:FOLDER``.
+alone. What comes out of a stem that was left out is compared with the mixture's level, over the whole song and in its
+worst half second; medians over songs. The same is done for a minute of recordings of which it is known what sounds in
+them, as in ``--recordings speech=vocals:FOLDER``.
 """
 
 import argparse
@@ -22,6 +23,9 @@ from hyperstem.synth import render_song
 BAND_SEEDS = (5, 6, 7)
 BAND_S = 15.0
 RECORDING_S = 60.0
+WINDOW_S = 0.5
+FAINT_DB = -30.0
+"""Windows in which the mixture is softer than this, beside its level over the whole song, do not count."""
 
 
 class Song(NamedTuple):
@@ -29,6 +33,15 @@ class Song(NamedTuple):
 
     waves: np.ndarray
     rate_hz: int
+
+
+class Leak(NamedTuple):
+    """Level of a stem that is not in the song, dB beside the mixture."""
+
+    whole: float
+    """Over the whole song."""
+    worst: float
+    """In the worst half second."""
 
 
 class Recordings(NamedTuple):
@@ -93,8 +106,8 @@ def main() -> None:
         "\n".join(
             [
                 f"`{' '.join(['python benchmarks/absent.py', args.dataset.name, *options])}`:",
-                "level of a stem that is not in the song, dB beside the mixture (median over songs, the loudest song",
-                f"in brackets), on {machine()}.",
+                "level of a stem that is not in the song, dB beside the mixture: median over songs (the loudest song;",
+                f"the worst half second of all songs), on {machine()}.",
                 "",
                 "| song | drums | bass | other | vocals |",
                 "|---|---:|---:|---:|---:|",
@@ -118,8 +131,8 @@ def band() -> Iterator[Song]:
 
 def table(separator: Separator, name: str, songs: Iterator[Song]) -> list[str]:
     """The table's rows for some songs: one without each stem, and one for each stem alone."""
-    without: dict[str, list[float]] = {stem: [] for stem in STEMS}
-    alone: dict[str, dict[str, list[float]]] = {stem: {other: [] for other in STEMS} for stem in STEMS}
+    without: dict[str, list[Leak]] = {stem: [] for stem in STEMS}
+    alone: dict[str, dict[str, list[Leak]]] = {stem: {other: [] for other in STEMS} for stem in STEMS}
     for waves, rate_hz in songs:
         for i, stem in enumerate(STEMS):
             if waves[i].any():
@@ -136,7 +149,7 @@ def table(separator: Separator, name: str, songs: Iterator[Song]) -> list[str]:
 def recordings_row(separator: Separator, recordings: Recordings) -> str:
     """The table's row for sound files in which only some stems sound."""
     name, present, paths = recordings
-    found: dict[str, list[float]] = {stem: [] for stem in STEMS}
+    found: dict[str, list[Leak]] = {stem: [] for stem in STEMS}
     for path in paths:
         wave, rate_hz = audio.read(path, duration_s=RECORDING_S)
         for stem, level in levels(separator, wave, rate_hz).items():
@@ -145,18 +158,32 @@ def recordings_row(separator: Separator, recordings: Recordings) -> str:
     return f"| {name} ({len(paths)} recordings) | " + " | ".join(cells) + " |"
 
 
-def levels(separator: Separator, mixture: np.ndarray, rate_hz: int) -> dict[str, float]:
-    """Level of each estimated stem beside the mixture, dB."""
+def levels(separator: Separator, mixture: np.ndarray, rate_hz: int) -> dict[str, Leak]:
+    """How loud each stem comes out."""
     stems = separator.separate(np.ascontiguousarray(mixture), rate_hz)
-    return {stem: decibels(stems[stem]) - decibels(mixture) for stem in STEMS}
+    window = round(WINDOW_S * rate_hz)
+    mean, parts = powers(mixture, mixture.shape[-1]), powers(mixture, window)
+    heard = parts > mean * 10 ** (FAINT_DB / 10)
+    found = {}
+    for stem in STEMS:
+        whole = powers(stems[stem], mixture.shape[-1]) / mean
+        ratios = powers(stems[stem], window)[heard] / parts[heard]
+        found[stem] = Leak(*(10 * float(np.log10(ratio.max() + 1e-20)) for ratio in (whole, ratios)))
+    return found
 
 
-def decibels(wave: np.ndarray) -> float:
-    return 10 * float(np.log10(np.mean(np.square(wave, dtype=np.float64)) + 1e-20))
+def powers(wave: np.ndarray, window: int) -> np.ndarray:
+    """Mean square of each whole window of a wave (channel, time)."""
+    count = wave.shape[-1] // window
+    cut = wave[:, : count * window].reshape(len(wave), count, window)
+    return np.square(cut, dtype=np.float64).mean(axis=(0, 2)) + 1e-20
 
 
-def shown(values: list[float]) -> str:
-    return f"{np.median(values):.1f} ({max(values):.1f})" if values else ""
+def shown(leaks: list[Leak]) -> str:
+    if not leaks:
+        return ""
+    whole = [leak.whole for leak in leaks]
+    return f"{np.median(whole):.1f} ({max(whole):.1f}; {max(leak.worst for leak in leaks):.1f})"
 
 
 if __name__ == "__main__":
