@@ -10,6 +10,7 @@ from torch import nn
 import networks
 from hyperstem.config import TrainConfig
 from hyperstem.errors import ConfigError
+from hyperstem.training.muon import UPDATE_RMS, hidden_matrices, orthogonalised
 from hyperstem.training.optim import (
     Ranger,
     build_optimizer,
@@ -60,7 +61,7 @@ def test_ranger_is_radam_with_lookahead():
             torch.testing.assert_close(weight, expected)
 
 
-@pytest.mark.parametrize("kind", ["ranger", "adamw"])
+@pytest.mark.parametrize("kind", ["ranger", "adamw", "muon"])
 def test_optimisers_learn_and_resume_to_the_bit(kind):
     config = TrainConfig(optimizer=kind, learning_rate=2e-2)
     network = small_network()
@@ -85,6 +86,40 @@ def test_adamw_spares_norms_biases_and_slopes_from_decay(parameters):
     assert all(any(kind in name for name in decayed) for kind in kinds)
     assert not [name for name in decayed if re.search(r"_norm\.|\.bias\b|_slope", name)]
     assert all(re.search(r"_norm\.|\.bias\b|_slope|spectrogram\.(scale|shift)", name) for name in spared)
+
+
+def test_muon_moves_matrices_of_hidden_layers_in_all_directions_alike():
+    network = nn.Sequential(nn.Conv2d(16, 24, 3), nn.BatchNorm2d(24), nn.Conv2d(24, 4, 1))
+    config = TrainConfig(optimizer="muon", learning_rate=1e-2, weight_decay=0.0)
+    assert hidden_matrices(network) == {network[0].weight}
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    optimizer = build_optimizer(network, config)
+    generator = torch.Generator().manual_seed(0)
+    for weight in network.parameters():
+        weight.grad = torch.randn(weight.shape, generator=generator)
+    network[0].weight.grad *= torch.linspace(1, 100, 24)[:, None, None, None]  # some rows are far steeper
+    kept = network[0].weight.grad
+    optimizer.step()
+    assert network[0].weight.grad is kept
+    change = (network[0].weight.detach() - before["0.weight"]).flatten(1)
+    assert change.square().mean().sqrt().item() == pytest.approx(1e-2 * UPDATE_RMS, rel=0.2)
+    values = torch.linalg.svdvals(change)
+    assert values.max() < 2 * values.min()
+    torch.testing.assert_close(
+        (network[2].weight - before["2.weight"]).abs(), torch.full_like(before["2.weight"], 1e-2)
+    )
+
+
+@pytest.mark.parametrize("shape", [(20, 50), (50, 20), (30, 30)])
+def test_orthogonalised_matrices_keep_their_singular_vectors(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    found = orthogonalised(matrix)
+    in_place = u.T @ found @ v.T  # diagonal, if the vectors are the same
+    assert (in_place - in_place.diagonal().diag()).abs().max() < 1e-3
+    values = in_place.diagonal()
+    assert values.max() < 1.3
+    assert values[: min(shape) - 5].min() > 0.6
 
 
 def test_ranger_decays_everything():

@@ -77,7 +77,7 @@ class TrainConfig(Checked):
     """Batches whose gradients are accumulated for one step."""
     seed: Whole = 0
     """Seed of the initial weights; `DataConfig.seed` is that of the data."""
-    optimizer: Literal["ranger", "adamw"] = "ranger"
+    optimizer: Literal["ranger", "adamw", "muon"] = "ranger"
     learning_rate: Positive = 1e-3
     """Before the factors of the schedule and of `rate_factors`."""
     betas: Annotated[tuple[float, ...], Limits(0, below=1)] = (0.9, 0.999)

@@ -1,4 +1,4 @@
-"""Optimisers (Ranger, AdamW), learning-rate schedules and the running average of the weights."""
+"""Optimisers (Ranger, AdamW, Muon), learning-rate schedules and the running average of the weights."""
 
 import math
 import re
@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from hyperstem.config import TrainConfig
 from hyperstem.errors import ConfigError
 from hyperstem.network.generator import stem_rows
+from hyperstem.training.muon import Muon, hidden_matrices
 
 _NO_DECAY = {"bias", "scale_shift"}
 """Name parts of parameters that are, or generate, biases or scales and shifts of norms: AdamW does not decay them."""
@@ -74,21 +75,23 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
             lookahead_share=config.lookahead_share,
         )
     else:
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=True)
+        kind = Muon if config.optimizer == "muon" else torch.optim.AdamW
+        optimizer = kind(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=True)
     _keep_frozen_rows(optimizer)
     return optimizer
 
 
 def parameter_groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Trainable parameters grouped by learning rate and weight decay, in the network's order.
+    """Trainable parameters grouped by learning rate, weight decay and kind of update, in the network's order.
 
-    Ranger decays all parameters, as in the paper. AdamW does not decay norms, biases, PReLU slopes and other vectors,
-    nor what generates norms and biases.
+    Ranger decays all parameters, as in the paper. AdamW and Muon do not decay norms, biases, PReLU slopes and other
+    vectors, nor what generates norms and biases.
     """
     for prefix in config.rate_factors:
         if not any(matches(name, prefix) for name, _ in network.named_parameters()):
             raise ConfigError(f"train.rate_factors names {prefix!r}, but no parameter of the network starts with it")
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    matrices = hidden_matrices(network) if config.optimizer == "muon" else set()
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, weight in network.named_parameters():
         if not weight.requires_grad:
             continue
@@ -96,12 +99,12 @@ def parameter_groups(network: nn.Module, config: TrainConfig) -> list[dict[str, 
         factor = 1.0 if prefix is None else config.rate_factors[prefix]
         decays = config.optimizer == "ranger" or (weight.ndim >= 2 and not _NO_DECAY & set(name.split(".")))
         decay = config.weight_decay if decays else 0.0
-        groups.setdefault((factor * config.learning_rate, decay), []).append(weight)
+        groups.setdefault((factor * config.learning_rate, decay, weight in matrices), []).append(weight)
     if not groups:
         raise ConfigError("train.freeze leaves no parameter to train")
     return [
-        {"params": weights, "lr": rate, "base_rate": rate, "weight_decay": decay}
-        for (rate, decay), weights in groups.items()
+        {"params": weights, "lr": rate, "base_rate": rate, "weight_decay": decay, "muon": muon}
+        for (rate, decay, muon), weights in groups.items()
     ]
 
 
