@@ -169,6 +169,21 @@ def test_the_draft_is_taken_from_a_meta_tasnet_and_stays_as_it_is(tmp_path: Path
     assert not any(weight.requires_grad for weight in network.draft.parameters())
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("parameters", ["generated", "independent"])
+def test_a_network_without_a_draft_starts_one_with_a_draft(tmp_path: Path, parameters: str) -> None:
+    alone = lively_unet(parameters=parameters)
+    store.save(tmp_path / "alone.safetensors", alone)
+    network = MetaUNet(small_sizes(draft=small_draft(), parameters=parameters)).eval()
+    match = load_matching(network, tmp_path / "alone.safetensors")
+    assert match.unused == [] and all(name.startswith("draft.") for name in match.missing)
+    mixture = network.spectrum(waves()[0])
+    draft = torch.randn(2, 4, *mixture.shape[1:])
+    masks, shares = network.refinement(mixture, draft)
+    torch.testing.assert_close(masks, alone.refinement(mixture, None).masks)
+    torch.testing.assert_close(shares, torch.full_like(shares, torch.tensor(bands.KEPT).sigmoid().item()))
+
+
 def test_settings_with_a_draft_survive_a_file_and_give_the_draft_for_fewer_stages() -> None:
     sizes = small_sizes(draft=small_draft(3))
     assert network_config(to_mapping(sizes), "model") == sizes

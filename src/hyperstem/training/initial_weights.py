@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hyperstem.errors import ModelError
 from hyperstem.models import store
@@ -39,13 +40,14 @@ def load_matching(network: nn.Module, path: Path, strict: bool = False) -> Match
         network: the network. If its ``config`` has `stems`, each embedding (or independent weight) of a stem comes
             from the stem of the same name in the file.
         path: a safetensors file, or a run's checkpoint, whose weights are copied without averaging.
-            The weights of a Meta-TasNet become the draft of a network that has one.
+            The weights of a Meta-TasNet become the draft of a network that has one; those of a U-Net without a draft
+            start one with a draft, which sees and keeps the draft by weights of zero at first.
         strict: every tensor of network and file must match.
 
     Raises:
         ModelError: the file is missing or damaged, nothing matches, or with `strict` something does not.
     """
-    source = _as_draft(network, _read(path))
+    source = _beside_draft(network, _as_draft(network, _read(path)))
     stems = tuple(getattr(getattr(network, "config", None), "stems", ()))
     by_stem = stem_rows(network, len(stems)) if stems and source.stems else set()
     own = network.state_dict()
@@ -81,6 +83,22 @@ def _as_draft(network: nn.Module, source: Source) -> Source:
     if not has_draft or not all(name.startswith("stages.") for name in source.tensors):
         return source
     return source._replace(tensors={f"draft.{name}": tensor for name, tensor in source.tensors.items()})
+
+
+def _beside_draft(network: nn.Module, source: Source) -> Source:
+    """A U-Net's weights for one with a draft: those of what sees or keeps the draft, if it had none, are zero."""
+    own = network.state_dict()
+    if not any(name.startswith("draft.") for name in own):
+        return source
+    tensors = dict(source.tensors)
+    for name, tensor in source.tensors.items():
+        target = own.get(name)
+        if target is None or not name.startswith(("encoder.join.", "extractor.heads.")) or target.ndim != tensor.ndim:
+            continue
+        spare = [large - small for large, small in zip(target.shape, tensor.shape, strict=True)]
+        if min(spare) >= 0:
+            tensors[name] = F.pad(tensor, [part for size in reversed(spare) for part in (0, size)])
+    return source._replace(tensors=tensors)
 
 
 def _shape(tensor: Tensor) -> str:
