@@ -9,8 +9,12 @@ import torch
 from data_songs import noise, songs, write_song
 from hyperstem import Separator, cli
 from hyperstem.config import STEMS, to_mapping
+from hyperstem.data.dataset import SegmentDataset
 from hyperstem.models import store
 from hyperstem.network import MetaUNet, build
+from hyperstem.network.unet_layers import MOMENTUM
+from hyperstem.training.settings import read
+from hyperstem.training.trainer import NORM_BATCHES
 from unets import small_draft
 
 CONFIG = """
@@ -110,6 +114,23 @@ def test_a_draft_is_loaded_stays_as_it_is_and_is_the_preview(config: Path, tmp_p
         assert separator.rate_hz == rate_hz
         stems = separator.separate(wave, 8000)
         np.testing.assert_allclose(sum(stems[name] for name in stems), wave, atol=5e-3)
+
+
+def test_the_norms_of_averaged_weights_are_measured_anew(config: Path, tmp_path: Path) -> None:
+    assert run(config, tmp_path / "run", "--set", "average=0.5") == 0
+    saved = store.load(tmp_path / "run/last.safetensors")
+    settings = read(config)
+    batches = SegmentDataset(settings.data.resolved(config.parent), settings.model, settings.train.batch, 0, 1)
+    seen: list[torch.Tensor] = []
+    handle = saved.encoder.norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    saved.train()
+    with torch.no_grad():
+        for index in range(NORM_BATCHES):
+            saved([batches[index].mixture[0]])
+    handle.remove()
+    means = torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0)
+    torch.testing.assert_close(store.load(tmp_path / "run/last.safetensors").encoder.norm.running_mean, means)
+    assert saved.encoder.norm.momentum == MOMENTUM
 
 
 def test_weights_of_a_draft_need_a_draft(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

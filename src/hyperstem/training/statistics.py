@@ -1,9 +1,9 @@
-"""Statistics of the features over training mixtures, with which a network standardises them."""
+"""Statistics over training mixtures: of the features that a network standardises, and of its batch norms."""
 
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hyperstem.network import AnyNetwork, MetaTasNet, MetaUNet
 from hyperstem.network.spectrogram import Spectrogram
@@ -22,6 +22,29 @@ def measure_statistics(network: AnyNetwork, batches: Batches, count: int) -> Non
     network.measure(torch.cat([batches[index].mixture[0] for index in range(count)]).to(device))
     for values in (network.mean, network.spread, network.level):
         values.copy_(distributed.total(values) / distributed.process_count())
+
+
+@torch.no_grad()
+def measure_norms(network: nn.Module, batches: Batches, count: int) -> None:
+    """Measures the statistics of a network's batch norms anew, as means over the first `count` batches.
+
+    Averaged weights need this: the running statistics are those of the weights that were trained, step by step.
+
+    Source: Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018, section 3.1.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        return
+    device, was_training = next(network.parameters()).device, network.training
+    momenta = [norm.momentum for norm in norms]
+    network.train()
+    for index in range(count):
+        for norm in norms:
+            norm.momentum = 1 / (index + 1)
+        network([wave.to(device) for wave in batches[index].mixture])
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.train(was_training)
 
 
 class Statistics(NamedTuple):

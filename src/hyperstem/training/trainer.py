@@ -22,9 +22,12 @@ from hyperstem.training.journal import Journal
 from hyperstem.training.progress import Observer, Outcome, StepResult, Tally, Window
 from hyperstem.training.recompute import recompute
 from hyperstem.training.settings import RunSettings, resumable_changes
+from hyperstem.training.statistics import measure_norms
 from hyperstem.training.step import TrainingStep
 from hyperstem.training.validation import Scores
 
+NORM_BATCHES = 16
+"""Batches over which the norms of averaged weights are measured."""
 Stop = Callable[[], bool]
 Scorer = Callable[[AnyNetwork, Stop], Scores | None]
 
@@ -75,6 +78,7 @@ class Trainer:
                 part.compile()
         self.tally = Tally()
         self._skipped_in_row = 0
+        self._normed_step = -1
         self._validations_s: list[float] = []
 
     @property
@@ -220,6 +224,7 @@ class Trainer:
         if not self.world.is_main or self.scorer is None:
             return
         start = time.monotonic()
+        self._measure_norms()
         with torch.compiler.set_stance("force_eager"):
             scores = self.scorer(self.averaged, stop)
         if scores is None:
@@ -238,10 +243,18 @@ class Trainer:
         text = f"step {self.tally.step}: {text} dB ({self.config.best}: {stems}){', the best so far' if better else ''}"
         self.note("validation", text, **scores._asdict(), mean=means, best=better, seconds=seconds)
 
+    def _measure_norms(self) -> None:
+        """Measures the norms of the averaged network, unless it has been done at this step."""
+        if self.average is not None and self._normed_step != self.tally.step:
+            with torch.compiler.set_stance("force_eager"):
+                measure_norms(self.averaged, self.batches, NORM_BATCHES)
+            self._normed_step = self.tally.step
+
     def save(self) -> None:
         """Writes the checkpoint and ``last.safetensors``, in the main process only."""
         if self.world.is_main:
             checkpoint.save(self.folder / "checkpoint", self.state(), self.settings.mapping())
+            self._measure_norms()
             store.save(self.folder / "last.safetensors", self.averaged)
 
     def state(self) -> dict[str, Any]:
