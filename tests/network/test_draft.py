@@ -10,7 +10,7 @@ from hyperstem.config import ConfigError, network_config, to_mapping
 from hyperstem.dsp.resample import pyramid
 from hyperstem.models import onnx_engine, store
 from hyperstem.models.export import export
-from hyperstem.network import MetaTasNet, MetaUNet, bands
+from hyperstem.network import MetaTasNet, MetaUNet, bands, build
 from hyperstem.training.initial_weights import load_matching
 from unets import lively_unet, small_draft, small_sizes
 
@@ -167,6 +167,16 @@ def test_the_draft_is_taken_from_a_meta_tasnet_and_stays_as_it_is(tmp_path: Path
     for name, value in tasnet.state_dict().items():
         assert torch.equal(network.state_dict()[f"draft.{name}"], value)
     assert not any(weight.requires_grad for weight in network.draft.parameters())
+
+
+def test_a_meta_tasnet_starts_from_the_draft_of_a_network(tmp_path: Path) -> None:
+    network = lively_unet(draft=small_draft(2))
+    store.save(tmp_path / "net.safetensors", network)
+    tasnet = build(small_draft(2))
+    match = load_matching(tasnet, tmp_path / "net.safetensors")
+    assert match.missing == [] and "encoder.place" in match.unused
+    for name, value in tasnet.state_dict().items():
+        assert torch.equal(network.state_dict()[f"draft.{name}"], value)
 
 
 @torch.no_grad()

@@ -40,8 +40,8 @@ def load_matching(network: nn.Module, path: Path, strict: bool = False) -> Match
         network: the network. If its ``config`` has `stems`, each embedding (or independent weight) of a stem comes
             from the stem of the same name in the file.
         path: a safetensors file, or a run's checkpoint, whose weights are copied without averaging.
-            The weights of a Meta-TasNet become the draft of a network that has one; those of a U-Net without a draft
-            start one with a draft, which sees and keeps the draft by weights of zero at first.
+            The weights of a Meta-TasNet become the draft of a network that has one, and the other way round; those of a
+            U-Net without a draft start one with a draft, which sees and keeps the draft by weights of zero at first.
         strict: every tensor of network and file must match.
 
     Raises:
@@ -78,11 +78,13 @@ def load_matching(network: nn.Module, path: Path, strict: bool = False) -> Match
 
 
 def _as_draft(network: nn.Module, source: Source) -> Source:
-    """A Meta-TasNet's weights under the names that they have as a network's draft, if it has one."""
-    has_draft = any(name.startswith("draft.") for name in network.state_dict())
-    if not has_draft or not all(name.startswith("stages.") for name in source.tensors):
-        return source
-    return source._replace(tensors={f"draft.{name}": tensor for name, tensor in source.tensors.items()})
+    """A Meta-TasNet's weights under the names that they have as a draft, or those of a draft for a Meta-TasNet."""
+    own = network.state_dict()
+    if any(name.startswith("draft.") for name in own) and all(name.startswith("stages.") for name in source.tensors):
+        return source._replace(tensors={f"draft.{name}": tensor for name, tensor in source.tensors.items()})
+    if all(name.startswith("stages.") for name in own):
+        return source._replace(tensors={name.removeprefix("draft."): each for name, each in source.tensors.items()})
+    return source
 
 
 def _beside_draft(network: nn.Module, source: Source) -> Source:
