@@ -7,6 +7,7 @@ import soundfile
 from hyperstem.cli import main
 from hyperstem.models import picture, store
 from networks import TINY, small_network
+from unets import lively_unet, small_draft
 
 
 @pytest.fixture
@@ -59,6 +60,18 @@ def test_embeddings_and_masks_are_drawn(tmp_path, channels, parameters, capsys):
     capsys.readouterr()
     assert main(words) == (0 if parameters == "generated" else 1)
     assert parameters == "generated" or "has no embeddings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stages", [0, 2])
+def test_masks_of_a_unet_are_drawn_beside_those_of_its_draft(tmp_path, stages):
+    pytest.importorskip("matplotlib")
+    network = lively_unet(draft=small_draft(stages) if stages else None)
+    made = picture.masks(network, np.random.default_rng(0).standard_normal((2, 16000)), 16000)
+    assert [stage.rows for stage in made] == [False] * stages + [True]
+    assert made[-1].values.shape[:2] == (4, network.config.rows)
+    assert 0 < made[-1].values.mean() < 1
+    picture.draw(tmp_path / "inside.png", network, np.zeros((2, 16000), np.float32), 16000)
+    assert (tmp_path / "inside.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_pictures_that_cannot_be_drawn_are_told(tmp_path, capsys):

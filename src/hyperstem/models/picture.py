@@ -17,8 +17,10 @@ class StageMasks(NamedTuple):
 
     title: str
     values: np.ndarray
-    """(stem, latent, frame), 0 to 1."""
+    """(stem, latent channel or row, frame), 0 to 1."""
     seconds: float
+    rows: bool = False
+    """Whether the masks are those of rows of a spectrum, the lowest first, not of channels of a latent."""
 
 
 def embeddings(network: Any) -> dict[str, np.ndarray]:
@@ -28,7 +30,7 @@ def embeddings(network: Any) -> dict[str, np.ndarray]:
 
 
 def masks(network: Any, wave: np.ndarray, rate_hz: int) -> list[StageMasks]:
-    """The masks of a MetaTasNet for the first seconds of a song.
+    """The masks of a network for the first seconds of a song: of each stage of a MetaTasNet, and of a MetaUNet.
 
     Args:
         network: in evaluation mode.
@@ -36,14 +38,14 @@ def masks(network: Any, wave: np.ndarray, rate_hz: int) -> list[StageMasks]:
         rate_hz: its sample rate.
 
     Raises:
-        ModelError: the network has no masks over a latent.
+        ModelError: the network is of another kind.
     """
     import torch
 
     from hyperstem.dsp.resample import normalise, pyramid
-    from hyperstem.network import MetaTasNet
+    from hyperstem.network import MetaTasNet, MetaUNet
 
-    if not isinstance(network, MetaTasNet):
+    if not isinstance(network, MetaTasNet | MetaUNet):
         raise ModelError("masks of this kind of network cannot be drawn")
     config = network.config
     wave = wave[:, : round(MASK_S * rate_hz)]
@@ -51,20 +53,34 @@ def masks(network: Any, wave: np.ndarray, rate_hz: int) -> list[StageMasks]:
         wave = np.repeat(wave.mean(axis=0, keepdims=True), config.audio_channels, axis=0)
     inputs = normalise(pyramid(wave, rate_hz, config.rates_hz)).waves
     waves = [torch.from_numpy(np.ascontiguousarray(each if config.audio_channels > 1 else each[0])) for each in inputs]
+    given, seconds = [each.unsqueeze(0) for each in waves], wave.shape[-1] / rate_hz
+    found, stems = [], None
+    with torch.no_grad():
+        if tasnet := network if isinstance(network, MetaTasNet) else network.draft:
+            found, stems = _stage_masks(tasnet, given, seconds)
+        if isinstance(network, MetaUNet):
+            spectrum = network.spectrum(given[0])
+            draft = None if stems is None else network.draft_spectra(stems, spectrum)
+            values = network.refinement(spectrum, draft).masks.norm(dim=-1).mean(2)[0].clamp(max=1.0)
+            title = f"U-Net, up to {network.config.rate_hz // 2} Hz"
+            found.append(StageMasks(title, values.numpy(), seconds, rows=True))
+    return found
+
+
+def _stage_masks(network: Any, given: list[Any], seconds: float) -> tuple[list[StageMasks], Any]:
+    """The masks of each stage of a MetaTasNet, and the first stage's stems."""
     caught: list[Any] = []
     hooks = [
         stage.masking.register_forward_hook(lambda module, given, found: caught.append(found[0].numpy()))
         for stage in network.stages
     ]
     try:
-        with torch.no_grad():
-            network([each.unsqueeze(0) for each in waves])
+        stems = network(given)[0].stems
     finally:
         for hook in hooks:
             hook.remove()
-    seconds = wave.shape[-1] / rate_hz
-    titles = (f"stage {i}, {rate} Hz" for i, rate in enumerate(config.rates_hz))
-    return [StageMasks(title, values, seconds) for title, values in zip(titles, caught, strict=True)]
+    titles = (f"stage {i}, {rate} Hz" for i, rate in enumerate(network.config.rates_hz))
+    return [StageMasks(title, values, seconds) for title, values in zip(titles, caught, strict=True)], stems
 
 
 def draw(path: Path, network: Any, wave: np.ndarray | None = None, rate_hz: int = 0) -> None:
@@ -118,14 +134,16 @@ def _draw_embeddings(figure: Any, name: str, values: np.ndarray, stems: tuple[st
 
 
 def _draw_masks(figure: Any, stage: StageMasks, stems: tuple[str, ...]) -> None:
-    """Every stem's mask, with latent channels sorted by the stem whose mask is largest on average."""
+    """Every stem's mask: rows from top to bottom, or latent channels by the stem whose mask is largest on average."""
     axes = figure.subplots(1, len(stems), sharey=True, squeeze=False)[0]
     order = np.argsort(stage.values.mean(axis=2).argmax(axis=0), kind="stable")
+    if stage.rows:
+        order = np.arange(stage.values.shape[1])[::-1]
     shown = None
     for axis, stem, values in zip(axes, stems, stage.values, strict=True):
         extent = (0.0, stage.seconds, len(values), 0.0)
         shown = axis.imshow(values[order], vmin=0, vmax=1, aspect="auto", extent=extent, interpolation="nearest")
         axis.set_title(f"{stem}, {stage.title}", fontsize="small")
         axis.set_xlabel("seconds")
-    axes[0].set_ylabel("latent channel, by stem")
+    axes[0].set_ylabel("row, lowest at the bottom" if stage.rows else "latent channel, by stem")
     figure.colorbar(shown, ax=axes)
