@@ -36,6 +36,8 @@ SMALL = 1e-12 / 4
 """Keeps the stereo width from dividing by zero; `bands.stereo_width` adds four times as much to powers of full sums."""
 ALIGN = 16
 """Channels of a group that onnxruntime convolves several times faster than others."""
+COLUMNS = 32
+"""Columns of the extractors' top level that are computed at once; even."""
 GATES = (0, 3, 1, 2)
 """Order of an LSTM's gates: input, forget, cell, output in torch; input, output, forget, cell in ONNX."""
 
@@ -241,11 +243,44 @@ def _time_lstm(graph: Graph, x: str, layer: TimeLSTM) -> str:
 def _extractor(graph: Graph, extractor: Extractor, x: str, skips: Sequence[str]) -> str:
     """(batch, stem, number, patch, row, column)."""
     config = extractor.config
-    for rise, skip in zip(reversed(extractor.rises), reversed(skips), strict=True):
-        x = _up_block(graph, rise, x, skip)
-    parts = zip(graph.split(x, config.band_rows, 2), extractor.heads, strict=True)
-    x = graph.op("Concat", *(_stem_conv(graph, part, head) for part, head in parts), axis=2)
+    pairs = zip(reversed(extractor.rises), reversed(skips), strict=True)
+    *lower, (top, skip) = pairs
+    for rise, beside in lower:
+        x = _up_block(graph, rise, x, beside)
+    by_few = not graph.plain and isinstance(top.block, StemConvNorm)
+    x = _top_by_few(graph, extractor, x, skip) if by_few else _heads(graph, extractor, _up_block(graph, top, x, skip))
     return graph.op("Reshape", x, graph.ints(0, len(config.stems), extractor.numbers, config.patch, config.rows, -1))
+
+
+def _heads(graph: Graph, extractor: Extractor, x: str) -> str:
+    """(batch, stem * channel, row, column) to (batch, stem * number * patch, row, column)."""
+    parts = zip(graph.split(x, extractor.config.band_rows, 2), extractor.heads, strict=True)
+    return graph.op("Concat", *(_stem_conv(graph, part, head) for part, head in parts), axis=2)
+
+
+def _top_by_few(graph: Graph, extractor: Extractor, x: str, skip: str) -> str:
+    """The top level of the extractors and their heads, a few columns at a time, which saves half of the memory."""
+    top, columns = extractor.rises[0], graph.op("Shape", skip, start=3)
+    factor = top.factor[1]
+    rounds = graph.op("Div", graph.op("Add", columns, graph.ints(COLUMNS - 1)), graph.ints(COLUMNS))
+    # A column of the coarser level on either side is more than the convolution reaches.
+    skip = graph.op("Pad", skip, graph.ints(0, 0, 0, factor, 0, 0, 0, factor + COLUMNS))
+    x = graph.op("Pad", x, graph.ints(0, 0, 0, 1, 0, 0, 0, 1 + COLUMNS // factor))
+
+    def cut(inner: Graph, tensor: str, first: str, count: int) -> str:
+        return inner.op("Slice", tensor, first, inner.op("Add", first, inner.ints(count)), inner.ints(3))
+
+    def few(inner: Graph, number: str) -> str:
+        beside = cut(inner, skip, inner.op("Mul", number, inner.ints(COLUMNS)), COLUMNS + 2 * factor)
+        below = cut(inner, x, inner.op("Mul", number, inner.ints(COLUMNS // factor)), COLUMNS // factor + 2)
+        found = _heads(inner, extractor, _up_block(inner, top, below, beside))
+        return inner.op("Slice", found, inner.ints(factor), inner.ints(factor + COLUMNS), inner.ints(3))
+
+    parts = graph.op(
+        "Transpose", graph.repeat(rounds, few), perm=[1, 2, 3, 0, 4]
+    )  # (batch, number, row, round, column)
+    parts = graph.op("Reshape", parts, graph.ints(0, 0, extractor.config.rows, -1))
+    return graph.op("Slice", parts, graph.ints(0), columns, graph.ints(3))
 
 
 def _stem_conv(graph: Graph, x: str, layer: StemConv2d, norm: StemNorm2d | None = None, shifted: bool = True) -> str:
