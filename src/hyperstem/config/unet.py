@@ -43,6 +43,8 @@ class UNetConfig(Checked):
     """Factor by which each level above the bottleneck shortens time."""
     mixed_rows: tuple[bool, ...] = (False, True, True)
     """Whether the encoder's blocks at a level have a layer that mixes all rows."""
+    row_reduction: Annotated[float, Limits(1)] = 8.0
+    """Rows of a level for each hidden unit of the layers that mix its rows."""
     core: Count = 2
     """Pairs of an LSTM over time and a block in the bottleneck."""
     recurrent_dim: Count = 64

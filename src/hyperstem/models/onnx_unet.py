@@ -1,6 +1,6 @@
 """Runs an exported Meta-U-Net: onnxruntime computes the draft and the masks, numpy the spectra; torch is not needed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ from hyperstem.dsp.upsample import lower_band
 FLOOR = np.float32(1e-9)
 FULL_WIDTH = 1 / 16
 """Both as in `hyperstem.network.bands`, which needs torch."""
+FRAMES = 32
+"""Frames that are processed at once."""
 
 
 class Draft(NamedTuple):
@@ -58,22 +60,28 @@ class UNetRuntime:
         waves = [wave.astype(np.float32, copy=False) for wave in waves]
         drafts = [] if self.config.draft is None else self._drafts(waves)
         if config is not self.config:
-            return drafts[-1][:, self._chosen]
+            return self._picked(drafts[-1])
         spectra = stft(waves[0], self.config.n_fft)  # (batch, 2, frame, bin) complex64
         refined = self._refined(spectra, self._completed(drafts[0], spectra) if drafts else None, waves[0].shape[-1])
         if len(waves) == 1:
             return refined
-        change = refined - drafts[0][:, self._chosen]
+        change = refined
+        change -= self._picked(drafts[0])
         for lower, higher in pairwise(waves):
             change = lower_band(change, lower, higher)
-        return change + drafts[-1][:, self._chosen]
+        change += self._picked(drafts[-1])
+        return change
+
+    def _picked(self, stems: np.ndarray) -> np.ndarray:
+        """The stems (batch, stem, ...) that the network decodes, not a copy if those are all."""
+        return stems if self.stems == self.config.stems else stems[:, self._chosen]
 
     def _drafts(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The draft's stems (batch, stem, 2, time_i) of each stage."""
+        """The draft's stems (batch, stem, 2, time_i) of the first stage and of the last."""
         feeds: dict[str, np.ndarray] = {"stages": np.array([len(waves)])}
         for i, wave in enumerate(waves):
             feeds |= {f"wave{i}": np.ascontiguousarray(wave), f"pick{i}": np.arange(len(self.config.stems))}
-        return self._run([f"waves{i}" for i in range(len(waves))], feeds)
+        return self._run(["waves0", f"waves{len(waves) - 1}"], feeds)
 
     def _run(self, fetches: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Runs a part of the graph; what only the other parts need is left empty."""
@@ -90,16 +98,21 @@ class UNetRuntime:
         return [np.asarray(each) for each in self._session.run(fetches, feeds)]
 
     def _completed(self, stems: np.ndarray, mixture: np.ndarray) -> Draft:
-        """See `hyperstem.network.MetaUNet.draft_spectra`."""
-        left, right = np.moveaxis(stft(stems, self.config.n_fft), 2, 0)  # (batch, stem, frame, bin) each
-        mid, side = (left + right) / 2, (left - right) / 2 * self._width(mixture)[:, None]
-        drafts = np.stack([mid + side, mid - side], axis=2)
-        shares = _power(drafts) + FLOOR
-        shares /= shares.sum(axis=1, keepdims=True)
-        drafts += shares * (mixture - drafts.sum(axis=1))[:, None]
-        power = np.stack([_power(drafts[:, :, 0] + sign * drafts[:, :, 1]) for sign in (1, -1)], axis=2) / 4
-        power = power.reshape(len(stems), -1, *power.shape[-2:]).swapaxes(-1, -2)
-        return Draft(drafts, np.ascontiguousarray(power))
+        """See `hyperstem.network.MetaUNet.draft_spectra`; a few frames at a time, which takes less memory."""
+        spectra = stft(stems, self.config.n_fft)  # (batch, stem, 2, frame, bin)
+        power = np.empty((*spectra.shape[:3], spectra.shape[4], spectra.shape[3]), np.float32)
+        for some in _few(spectra.shape[3]):
+            part, mixed = spectra[..., some, :], mixture[..., some, :]
+            mid, side = (part[:, :, 0] + part[:, :, 1]) / 2, (part[:, :, 0] - part[:, :, 1]) / 2
+            side *= self._width(mixed)[:, None]
+            part[:, :, 0], part[:, :, 1] = mid + side, mid - side
+            shares = _power(part) + FLOOR
+            shares /= shares.sum(axis=1, keepdims=True)
+            part += shares * (mixed - part.sum(axis=1))[:, None]
+            for side_of, sign in enumerate((1, -1)):
+                level = _power(part[:, :, 0] + sign * part[:, :, 1]) / 4
+                power[:, :, side_of, :, some] = level.swapaxes(-1, -2)
+        return Draft(spectra, power.reshape(len(stems), -1, *power.shape[-2:]))
 
     def _width(self, mixture: np.ndarray) -> np.ndarray:
         """The stereo width of every bin (batch, frame, bin) of a mixture (batch, 2, frame, bin)."""
@@ -138,6 +151,11 @@ class UNetRuntime:
             return result
 
         return istft(spectra, mixture.shape[2], self.config.n_fft, length)
+
+
+def _few(frames: int) -> Iterator[slice]:
+    """All frames, a few at a time."""
+    return (slice(start, start + FRAMES) for start in range(0, frames, FRAMES))
 
 
 def _power(spectra: np.ndarray) -> np.ndarray:

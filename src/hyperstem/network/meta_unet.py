@@ -53,14 +53,17 @@ class Encoder(nn.Module):
         self.norm = batch_norm(channels[0])
         levels, down = [], []
         for level, count in enumerate(config.blocks):
-            size = channels[level]
-            blocks = [Block(size, rows >> level, config.mixed_rows[level]) for _ in range(count)]
+            size, part = channels[level], rows >> level
+            mixed = int(part / config.row_reduction) if config.mixed_rows[level] else 0
+            blocks = [Block(size, part, mixed) for _ in range(count)]
             levels.append(nn.Sequential(*(blocks or [ConvNorm(size, size)])))
             down.append(ConvNorm(size, channels[level + 1], (2, config.column_strides[level])))
         self.levels, self.down = nn.ModuleList(levels), nn.ModuleList(down)  # type: ignore[assignment]
         core: list[nn.Module] = []
+        part = rows >> len(self.down)
         for _ in range(config.core):
-            core += [TimeLSTM(channels[-1], config.recurrent_dim), Block(channels[-1], rows >> len(self.down), True)]
+            core.append(TimeLSTM(channels[-1], config.recurrent_dim))
+            core.append(Block(channels[-1], part, int(part / config.row_reduction)))
         self.core = nn.Sequential(*core)
 
     @property

@@ -16,8 +16,6 @@ from hyperstem.network.generator import weight_source
 
 MOMENTUM = 0.02
 """Of the batch norms' running statistics, which inference uses."""
-ROW_REDUCTION = 8
-"""Ratio of the rows to the hidden width of a `RowMixer`."""
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -46,9 +44,8 @@ class RowMixer(nn.Module):
         separation", ISMIR 2020: the time-distributed fully connected network.
     """
 
-    def __init__(self, channels: int, rows: int) -> None:
+    def __init__(self, channels: int, rows: int, hidden: int) -> None:
         super().__init__()
-        hidden = rows // ROW_REDUCTION
         self.narrow, self.wide = nn.Linear(rows, hidden, bias=False), nn.Linear(hidden, rows, bias=False)
         self.narrow_norm, self.wide_norm = batch_norm(channels), batch_norm(channels)
 
@@ -66,14 +63,14 @@ def _along_rows(weight: Tensor, x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """A residual block of two 3x3 convolutions; with `mixed`, a `RowMixer` is a second residual branch."""
+    """A residual block of two 3x3 convolutions; with `mixed` hidden units, a `RowMixer` is a second residual branch."""
 
-    def __init__(self, channels: int, rows: int, mixed: bool) -> None:
+    def __init__(self, channels: int, rows: int, mixed: int) -> None:
         super().__init__()
         self.first = ConvNorm(channels, channels)
         self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm = batch_norm(channels)
-        self.mix = RowMixer(channels, rows) if mixed else None
+        self.mix = RowMixer(channels, rows, mixed) if mixed else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, row, column) to the same shape."""
