@@ -40,7 +40,7 @@ SHAPES = {
     "kernels and hop apart": {"kernels": (7, 31, 12), "hop": 13, "latent_dim": 64},
     "kernel under the hop": {"kernels": (4, 21), "hop": 16},
     "hop of 20 ms": {"hop": 160, "kernels": (320, 100), "n_fft": 1024, "stft_hop": 256},
-    "no spectrogram": {"mels": 0},
+    "no spectrogram": {"spectrogram": False},
     "uneven STFT": {"n_fft": 90, "stft_hop": 35},
     "prime STFT hop": {"n_fft": 2 * 61, "stft_hop": 7},
     "octaves": {"stages": 3, "blocks": 1, "octaves": True},

@@ -25,7 +25,7 @@ LEFT_OUT = {
     "no-similarity": ["loss.similarity"],
     "no-reconstruction": ["loss.reconstruction"],
     "no-remix": ["data.mixing.gain", "data.mixing.remix"],
-    "no-spectrogram": ["model.mels"],
+    "no-spectrogram": ["model.spectrogram"],
     "one-kernel": ["model.kernels"],
     "one-stage": [
         f"model.{name}" for name in ("base_rate_hz", "hop", "kernels", "latent_dim", "n_fft", "stages", "stft_hop")

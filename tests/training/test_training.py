@@ -482,7 +482,7 @@ def test_statistics_reach_the_saved_network(config, tmp_path):
 
 
 def test_a_network_without_spectrograms_has_no_statistics_and_trains(config, tmp_path):
-    run(config, tmp_path, "--steps", "1", "--set", "model.mels=0")
+    run(config, tmp_path, "--steps", "1", "--set", "model.spectrogram=false")
     assert not any("spectrogram" in name for name in load_file(tmp_path / "last.safetensors"))
 
 

@@ -46,6 +46,7 @@ class StageConfig:
     n_fft: int
     stft_hop: int
     mels: int
+    """0 without a spectrogram."""
     bottleneck_dim: int
     hidden_dim: int
     blocks: int
@@ -90,8 +91,10 @@ class ModelConfig(Checked):
     """Lengths of the encoder's and decoder's kernels in samples."""
     hop: Count = 20
     """Samples from frame to frame, at most 20 ms."""
-    mels: Annotated[int | tuple[int, ...], Limits(0)] = 256
-    """Channels to which the spectrogram is projected; 0 for an encoder without it."""
+    spectrogram: bool = True
+    """Whether the encoder has a spectrogram beside its filters."""
+    mels: PerStage = 256
+    """Channels to which the spectrogram is projected."""
     n_fft: Annotated[int | tuple[int, ...], Limits(16)] = 1024
     """Length of an STFT window in samples; even."""
     stft_hop: PerStage = 256
@@ -140,8 +143,6 @@ class ModelConfig(Checked):
             )
         for stage in self.stage_configs:
             self._check_stage(stage)
-        mels = {stage.mels > 0 for stage in self.stage_configs}
-        require(len(mels) == 1, f"mels is {self.mels!r}; it must be 0 in all stages or in none")
 
     def _check_stage(self, stage: StageConfig) -> None:
         require(stage.n_fft % 2 == 0, f"n_fft is {stage.n_fft}; it must be even")
@@ -172,7 +173,7 @@ class ModelConfig(Checked):
                 kernels=tuple(kernel << i for kernel in self.kernels),
                 hop=self.hop << i,
                 previous_dim=self._at("latent_dim", i - 1) if i else 0,
-                **{name: self._at(name, i) for name in PER_STAGE},
+                **{name: self._at(name, i) for name in PER_STAGE} | ({} if self.spectrogram else {"mels": 0}),
             )
             for i, rate_hz in enumerate(self.rates_hz)
         )
