@@ -62,15 +62,14 @@ class UNetRuntime:
         if config is not self.config:
             return self._picked(drafts[-1])
         spectra = stft(waves[0], self.config.n_fft)  # (batch, 2, frame, bin) complex64
-        refined = self._refined(spectra, self._completed(drafts[0], spectra) if drafts else None, waves[0].shape[-1])
+        stems = self._refined(spectra, self._completed(drafts[0], spectra) if drafts else None, waves[0].shape[-1])
         if len(waves) == 1:
-            return refined
-        change = refined
-        change -= self._picked(drafts[0])
+            return stems
+        stems -= self._picked(drafts[0])  # what the U-Net changes, raised to the last rate
         for lower, higher in pairwise(waves):
-            change = lower_band(change, lower, higher)
-        change += self._picked(drafts[-1])
-        return change
+            stems = lower_band(stems, lower, higher)
+        stems += self._picked(drafts[-1])
+        return stems
 
     def _picked(self, stems: np.ndarray) -> np.ndarray:
         """The stems (batch, stem, ...) that the network decodes, not a copy if those are all."""
@@ -131,11 +130,11 @@ class UNetRuntime:
             (masks,) = self._run(["masks"], feeds)
         else:
             masks, shares = self._run(["masks", "shares"], feeds | {"draft": draft.power})
-            kept = (
-                draft.spectra * np.take(shares, self._row_of_bin, axis=-1)[:, :, None]
-            )  # (batch, stem, 2, frame, bin)
+            kept = draft.spectra  # (batch, stem, 2, frame, bin)
+            for some in _few(kept.shape[3]):
+                kept[..., some, :] *= np.take(shares[:, :, some], self._row_of_bin, axis=-1)[:, :, None]
             mixture = mixture - kept.sum(axis=1)
-            kept = kept[:, self._chosen]
+            kept = self._picked(kept)
         masks = masks.reshape(4, len(mixture), -1, *masks.shape[2:])  # (4, batch, stem, frame, row)
 
         def spectra(start: int, stop: int) -> np.ndarray:

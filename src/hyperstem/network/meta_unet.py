@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hyperstem.config import ModelConfig, UNetConfig
+from hyperstem.config import UNetConfig
 from hyperstem.network import bands
 from hyperstem.network.bands import DRAFT_FEATURES, FEATURES, MASK_COEFFICIENTS
 from hyperstem.network.generator import folded
-from hyperstem.network.meta_tasnet import MetaTasNet
-from hyperstem.network.octaves import OctaveTasNet, lower_band
+from hyperstem.network.octaves import build_tasnet, lower_band
 from hyperstem.network.stage import StageOutput, check_pyramid
 from hyperstem.network.unet_layers import (
     Block,
@@ -191,7 +190,7 @@ class MetaUNet(nn.Module):
         self.register_buffer("widths", torch.tensor(config.row_widths), persistent=False)
         self.embedding: nn.Parameter | None = nn.Parameter(torch.randn(len(config.stems), config.embedding_dim))
         self.encoder, self.extractor = Encoder(config), Extractor(config)
-        self.draft = None if config.draft is None else _tasnet(config.draft).requires_grad_(False)
+        self.draft = None if config.draft is None else build_tasnet(config.draft).requires_grad_(False)
 
     def forward(self, pyramid: Sequence[Tensor]) -> list[StageOutput]:
         """Separates a mixture given at this network's rates.
@@ -279,7 +278,3 @@ class MetaUNet(nn.Module):
     def folded(self) -> "MetaUNet":
         """A copy for inference whose stem weights are constants: no generator, no embeddings."""
         return folded(self)
-
-
-def _tasnet(config: ModelConfig) -> MetaTasNet:
-    return OctaveTasNet(config) if config.octaves else MetaTasNet(config)

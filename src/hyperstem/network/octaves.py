@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hyperstem.config import ModelConfig
 from hyperstem.dsp.upsample import POWER_EPS, TAPS, padding, upsampling_matrix
 from hyperstem.network.meta_tasnet import MetaTasNet
 from hyperstem.network.stage import Stage, StageOutput, check_pyramid
@@ -76,6 +77,11 @@ class OctaveTasNet(MetaTasNet):
         octave = target.flatten(0, 1) if stage else None
         encoder: OctaveStage = self.stages[stage]  # type: ignore[assignment]
         return encoder.encode(stems.flatten(0, 1), octave=octave).unflatten(0, stems.shape[:2])
+
+
+def build_tasnet(config: ModelConfig) -> MetaTasNet:
+    """The Meta-TasNet that a config describes, with or without octaves, with random weights."""
+    return (OctaveTasNet if config.octaves else MetaTasNet)(config)
 
 
 def upsampled(waves: Tensor) -> Tensor:
