@@ -50,6 +50,7 @@ class Muon(torch.optim.AdamW):
         state = self.state[weight]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(weight)
+            state["step"] = torch.zeros(())  # AdamW wants one when a checkpoint is loaded
         momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
         update = orthogonalised(gradient.lerp(momentum, MOMENTUM).flatten(1))  # Nesterov's form
         weight.mul_(1 - group["lr"] * group["weight_decay"])
