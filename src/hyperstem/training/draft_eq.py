@@ -4,14 +4,13 @@ The draft's network knows most training recordings and separates them better tha
 trusts them too much. Here the network hears the mixture through a random EQ, and its stems pass the inverse.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hyperstem.data.augment import eq_curve
 from hyperstem.network import MetaTasNet
 from hyperstem.network.stage import StageOutput
-
-KNOTS_HZ = (60.0, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)
-"""Frequencies at which the EQ's gains are drawn; between them it is linear in log frequency."""
 
 
 @torch.no_grad()
@@ -37,10 +36,7 @@ def draft_through_eq(network: MetaTasNet, wave: Tensor, limit_db: float) -> Stag
 
 def eq_gains(batch: int, length: int, rate_hz: int, limit_db: float) -> Tensor:
     """Random gains of the bins of a real FFT of `length`: (batch, bin) float32."""
-    knots = torch.tensor(KNOTS_HZ).log2()
-    gains_db = (2 * torch.rand(batch, len(knots)) - 1) * limit_db * torch.rand(batch, 1)
-    octaves = torch.fft.rfftfreq(length, 1 / rate_hz).clamp(KNOTS_HZ[0], KNOTS_HZ[-1]).log2()
-    right = torch.searchsorted(knots, octaves).clamp(1, len(knots) - 1)
-    share = (octaves - knots[right - 1]) / (knots[right] - knots[right - 1])
-    curve_db = gains_db[:, right - 1] * (1 - share) + gains_db[:, right] * share
-    return 10 ** (curve_db / 20)
+    rng = np.random.default_rng(int(torch.randint(2**62, ())))  # so that torch's seed decides
+    curves = [eq_curve(length, rate_hz, limit_db * rng.random(), rng) for _ in range(batch)]
+    largest = 10 ** (limit_db / 20)
+    return torch.from_numpy(np.stack(curves).astype(np.float32)).clamp(1 / largest, largest)
