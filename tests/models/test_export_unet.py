@@ -34,6 +34,19 @@ def test_the_exported_network_gives_what_torch_gives(tmp_path: Path, length: int
     np.testing.assert_allclose(stems, expected, atol=3e-4)
 
 
+def test_a_bottleneck_with_lstms_along_both_axes(tmp_path: Path) -> None:
+    network, runtime = exported(tmp_path, recurrent_rows=True)
+    waves = np.random.default_rng(0).normal(0, 1, (2, 2, 2000)).astype(np.float32)
+    with torch.no_grad():
+        expected = network([torch.from_numpy(waves)])[0].stems.numpy()
+    np.testing.assert_allclose(runtime.separate([waves]), expected, atol=3e-4)
+    along_rows = network.encoder.core[1]
+    x = torch.randn(1, 12, 8, 5)
+    with torch.no_grad():
+        turned = torch.cat([along_rows(x[..., i : i + 1]) for i in range(5)], 3)  # no column hears another
+        torch.testing.assert_close(along_rows(x), turned)
+
+
 def test_half_precision_halves_the_file_and_changes_little(tmp_path: Path) -> None:
     _, whole = exported(tmp_path)
     size = (tmp_path / "net.onnx").stat().st_size

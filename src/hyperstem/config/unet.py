@@ -49,6 +49,8 @@ class UNetConfig(Checked):
     """Pairs of an LSTM over time and a block in the bottleneck."""
     recurrent_dim: Count = 64
     """Units of an LSTM in each direction."""
+    recurrent_rows: bool = False
+    """Whether an LSTM along the rows follows each LSTM over time."""
     extractor_channels: Counts = (16, 24, 32)
     """Channels of each stem's extractor at each level above the bottleneck."""
     parameters: Literal["generated", "independent", "shared"] = "generated"

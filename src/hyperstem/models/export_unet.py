@@ -22,6 +22,7 @@ from hyperstem.network import bands
 from hyperstem.network.bands import MASK_COEFFICIENTS
 from hyperstem.network.meta_unet import Encoder, Extractor, MetaUNet, UpBlock
 from hyperstem.network.unet_layers import (
+    AxisLSTM,
     Block,
     ConvNorm,
     RowMixer,
@@ -29,7 +30,6 @@ from hyperstem.network.unet_layers import (
     StemConv2d,
     StemConvNorm,
     StemNorm2d,
-    TimeLSTM,
 )
 
 SMALL = 1e-12 / 4
@@ -162,8 +162,8 @@ def _encoder(graph: Graph, encoder: Encoder, features: str) -> tuple[str, list[s
 
 def _layer(graph: Graph, x: str, layer: nn.Module) -> str:
     """A layer of the encoder."""
-    if isinstance(layer, TimeLSTM):
-        return _time_lstm(graph, x, layer)
+    if isinstance(layer, AxisLSTM):
+        return _lstm(graph, x, layer)
     if isinstance(layer, ConvNorm):
         return _conv_norm(graph, x, layer)
     if isinstance(layer, Block):
@@ -216,8 +216,10 @@ def _affine(graph: Graph, x: str, norm: nn.BatchNorm2d) -> str:
     return graph.op("Add", graph.op("Mul", x, scale), shift)
 
 
-def _time_lstm(graph: Graph, x: str, layer: TimeLSTM) -> str:
-    """A bidirectional LSTM along the columns of every row; (batch, channel, row, column) in and out."""
+def _lstm(graph: Graph, x: str, layer: AxisLSTM) -> str:
+    """A bidirectional LSTM along the columns or the rows; (batch, channel, row, column) in and out."""
+    if layer.along_rows:
+        x = graph.op("Transpose", x, perm=[0, 1, 3, 2])
     lstm, units = layer.lstm, layer.lstm.hidden_size
 
     def gates(name: str) -> np.ndarray:
@@ -237,7 +239,8 @@ def _time_lstm(graph: Graph, x: str, layer: TimeLSTM) -> str:
     y = graph.op("Add", y, graph.floats(layer.out.bias.numpy() * norm.scale + norm.shift))
     batch, channel, row, column = graph.split(shape, [1, 1, 1, 1], 0)
     y = graph.op("Reshape", y, graph.op("Concat", column, batch, row, channel, axis=0))
-    return graph.op("Add", x, graph.op("Transpose", y, perm=[1, 3, 2, 0]))
+    y = graph.op("Add", x, graph.op("Transpose", y, perm=[1, 3, 2, 0]))
+    return graph.op("Transpose", y, perm=[0, 1, 3, 2]) if layer.along_rows else y
 
 
 def _extractor(graph: Graph, extractor: Extractor, x: str, skips: Sequence[str]) -> str:

@@ -23,13 +23,13 @@ from hyperstem.network.generator import folded
 from hyperstem.network.octaves import build_tasnet, lower_band
 from hyperstem.network.stage import StageOutput, check_pyramid
 from hyperstem.network.unet_layers import (
+    AxisLSTM,
     Block,
     ConvNorm,
     StemBlock,
     StemConv2d,
     StemConvNorm,
     StemNorm2d,
-    TimeLSTM,
     batch_norm,
 )
 
@@ -61,7 +61,9 @@ class Encoder(nn.Module):
         core: list[nn.Module] = []
         part = rows >> len(self.down)
         for _ in range(config.core):
-            core.append(TimeLSTM(channels[-1], config.recurrent_dim))
+            core.append(AxisLSTM(channels[-1], config.recurrent_dim))
+            if config.recurrent_rows:
+                core.append(AxisLSTM(channels[-1], config.recurrent_dim, along_rows=True))
             core.append(Block(channels[-1], part, int(part / config.row_reduction)))
         self.core = nn.Sequential(*core)
 

@@ -78,20 +78,22 @@ class Block(nn.Module):
         return F.relu(x + y if self.mix is None else x + y + self.mix(x))
 
 
-class TimeLSTM(nn.Module):
-    """A residual bidirectional LSTM along the columns, the same for every row."""
+class AxisLSTM(nn.Module):
+    """A residual bidirectional LSTM along the columns, the same for every row; or along the rows, for every column."""
 
-    def __init__(self, channels: int, units: int) -> None:
+    def __init__(self, channels: int, units: int, along_rows: bool = False) -> None:
         super().__init__()
+        self.along_rows = along_rows
         self.lstm = nn.LSTM(channels, units, batch_first=True, bidirectional=True)
         self.out = nn.Linear(2 * units, channels)
         self.norm = batch_norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, row, column) to the same shape."""
-        batch, channels, rows, columns = x.shape
-        y, _ = self.lstm(x.permute(0, 2, 3, 1).reshape(batch * rows, columns, channels))
-        return x + self.norm(self.out(y).view(batch, rows, columns, channels).permute(0, 3, 1, 2))
+        sequences = (x.mT if self.along_rows else x).permute(0, 2, 3, 1)  # (batch, sequence, step, channel)
+        y, _ = self.lstm(sequences.flatten(0, 1))
+        y = self.norm(self.out(y).view(sequences.shape).permute(0, 3, 1, 2))
+        return x + (y.mT if self.along_rows else y)
 
 
 class StemConv2d(nn.Module):
