@@ -1,8 +1,9 @@
 """Makes a model folder from trained weights: safetensors and ONNX, both int8, and a card with sizes and hashes.
 
-python tools/release.py WEIGHTS FOLDER [--card FACTS.json] [--octaves TASNET]
+python tools/release.py WEIGHTS FOLDER [--card FACTS.json] [--octaves TASNET] [--segment S]
 
-A Meta-U-Net is trained with the first stage of a Meta-TasNet as its draft; --octaves adds its other stages.
+A Meta-U-Net is trained with the first stage of a Meta-TasNet as its draft; --octaves adds its other stages. --segment
+sets the seconds that the model separates at once.
 """
 
 import argparse
@@ -26,11 +27,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--card", type=Path, help="JSON whose keys go into the card as they are")
     parser.add_argument("--octaves", type=Path, help="weights of the Meta-TasNet whose stages follow")
+    parser.add_argument("--segment", type=float, help="seconds that the model separates at once")
     args = parser.parse_args()
 
     trained = store.load(args.weights)
     if args.octaves:
         trained = with_octaves(trained, store.load(args.octaves))
+    if args.segment:
+        trained.config = dataclasses.replace(trained.config, segment_s=args.segment)
     safetensors, onnx = args.folder / "model.safetensors", args.folder / "model.onnx"
     store.save(safetensors, trained, "int8")
     network = store.load(safetensors)  # what was rounded is what is exported
