@@ -5,6 +5,9 @@ with the model already loaded: hours of sound per core-hour of each, by the cloc
 processes, which is what a machine with nothing else to do would take), and the share that Ray keeps. Then the same on
 machines that `ray.cluster_utils` simulates with one core each, from one to as many as there are cores. What a million
 songs cost is computed from it for a price per core-hour.
+
+With ``--ray-data`` the workers are compared with the same work as a Ray Data pipeline, both with the time to start
+workers and load models (Ray Data needs pandas).
 """
 
 import argparse
@@ -27,7 +30,7 @@ from hyperstem.cluster.fleet import Fleet
 from hyperstem.cluster.records import Records
 from hyperstem.cluster.register import Song
 from hyperstem.cluster.run import Totals, separate
-from hyperstem.cluster.worker import Job
+from hyperstem.cluster.worker import Job, Worker
 from hyperstem.parallel import cores
 from hyperstem.separation import batch
 from hyperstem.separation.output import OutputSettings
@@ -49,7 +52,7 @@ def cpu_s() -> float:
         with contextlib.suppress(OSError):
             fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
             parents[int(folder.name)] = int(fields[1])
-            times[int(folder.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            times[int(folder.name)] = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
     def ours(pid: int) -> bool:
         while pid not in (0, os.getpid()):
@@ -109,6 +112,43 @@ class Bench:
                 fleet.adjust(workers)
                 fleet.wait(0.5)
             yield fleet
+
+
+class DataWorker:
+    """A worker as Ray Data calls it."""
+
+    def __init__(self, job: Job) -> None:
+        self._worker = Worker(job)
+        self._worker.load()
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        song = Song(row["item"], "", Path(row["item"]).stem, 1.0)
+        return {"status": (self._worker.separate(song) or {"status": "stopped"})["status"]}
+
+
+def against_ray_data(bench: Bench, rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds by the clock of our workers and of Ray Data's, in turns, each started anew on a Ray that runs already."""
+    import ray
+
+    job = Job(bench.model, bench.settings, str(bench.settings.folder), quality=bench.quality)
+    files = [str(song) for song in bench.songs]
+    ours, theirs = [], []
+    for _ in range(rounds + 1):  # the first round is not counted
+        with simulated(cores()) as address:
+            begun = time.perf_counter()
+            with bench.fleet(address, cores()) as fleet:
+                bench.on(fleet)
+            ours.append(time.perf_counter() - begun)
+            begun = time.perf_counter()
+            ray.init(address, log_to_driver=False)
+            songs = ray.data.from_items(files, override_num_blocks=len(files))
+            pool = ray.data.ActorPoolStrategy(size=cores())
+            rows = songs.map(DataWorker, fn_constructor_args=(job,), compute=pool, num_cpus=1).take_all()
+            ray.shutdown()
+            theirs.append(time.perf_counter() - begun)
+        if [row["status"] for row in rows] != ["done"] * len(files):
+            raise SystemExit(str(rows))
+    return ours[1:], theirs[1:]
 
 
 @contextlib.contextmanager
@@ -188,11 +228,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4.0, help="length of a catalogue's song")
     parser.add_argument("--price", type=float, default=0.02, help="of a core-hour")
     parser.add_argument("--write", action="store_true", help="put the figures into RESULTS.md")
+    parser.add_argument("--ray-data", action="store_true", help="compare with Ray Data, and nothing else")
     args = parser.parse_args()
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     most = cores()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), args)
+        if args.ray_data:
+            for name, took_s in zip(("workers", "Ray Data"), against_ray_data(bench, args.rounds), strict=True):
+                print(f"{name}: {statistics.median(took_s):.1f} s ({min(took_s):.1f} to {max(took_s):.1f})")
+            return
         pairs = against_jobs(bench, args.rounds)
         times = scaling(bench, most, args.rounds)
     text = report(args, most, pairs, times)

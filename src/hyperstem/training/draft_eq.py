@@ -20,7 +20,8 @@ def draft_through_eq(network: MetaTasNet, wave: Tensor, limit_db: float) -> Stag
     Args:
         network: the draft's network, of one stage.
         wave: mixtures (batch, channel, time) of unit power.
-        limit_db: largest boost or cut; each mixture has its own largest one, drawn from 0 to this. 0 means no EQ.
+        limit_db: largest boost or cut; the shelves and the bell of each mixture are drawn up to a random share of it. 0
+            means no EQ.
     """
     with torch.autocast(wave.device.type, enabled=False):
         if limit_db == 0:
