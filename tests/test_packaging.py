@@ -101,8 +101,8 @@ def test_the_archive_of_the_source_has_all_that_is_worked_with(archives):
 def test_the_wheel_has_types_notices_and_the_model_card(archives):
     with zipfile.ZipFile(next(archives.glob("*.whl"))) as wheel:
         inside = wheel.namelist()
-        card = wheel.read("hyperstem/models/default/model-card.md")
-    assert card == (ROOT / "docs" / "model-card.md").read_bytes()
+        for model, page in (("default", "model-card.md"), ("free", "model-card-free.md")):
+            assert wheel.read(f"hyperstem/models/{model}/model-card.md") == (ROOT / "docs" / page).read_bytes()
     licences = {name.partition("/licenses/")[2] for name in inside if "/licenses/" in name}
     vendored = "src/hyperstem/web/static/vendor/wavesurfer/LICENSE"
     assert {"LICENSE", "NOTICE.md", vendored} <= licences

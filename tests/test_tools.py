@@ -3,6 +3,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 import torch
@@ -110,3 +111,58 @@ def test_a_missing_package_is_named_before_anything_is_written(packages, tmp_pat
         run(monkeypatch, "package_recordings.py", tmp_path / "data", "--packages", packages)
     assert "fretsonfire-songs-muldjord, fretsonfire-songs-sectoid" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+@pytest.fixture
+def free_material():
+    return runpy.run_path(str(TOOLS / "free_material.py"))
+
+
+def midi(*messages: mido.Message) -> mido.MidiFile:
+    song = mido.MidiFile(type=0)
+    song.tracks.append(mido.MidiTrack(messages))
+    return song
+
+
+def notes(song: mido.MidiFile) -> list[tuple[int, int, int]]:
+    """(time from the start, channel, note) of all notes."""
+    time, found = 0, []
+    for message in song.tracks[0]:
+        time += message.time
+        if message.type == "note_on":
+            found.append((time, message.channel, message.note))
+    return found
+
+
+def test_a_midi_song_is_split_by_channels_and_programs(free_material):
+    song = midi(
+        mido.Message("program_change", channel=1, program=33),
+        mido.Message("note_on", channel=0, note=60, time=10),
+        mido.Message("note_on", channel=1, note=40, time=10),
+        mido.Message("sysex", data=(1, 2), time=10),
+        mido.Message("note_on", channel=9, note=36, time=10),
+        mido.Message("program_change", channel=1, program=52, time=10),
+        mido.Message("note_on", channel=1, note=70, time=10),
+        mido.Message("program_change", channel=1, program=125),
+        mido.Message("note_on", channel=1, note=71, time=10),
+    )
+    found = {stem: free_material["keep"](song, stem) for stem in ("drums", "bass", "other", "vocals")}
+    assert {stem: notes(part) for stem, part in found.items()} == {
+        "drums": [(40, 9, 36)],
+        "bass": [(20, 1, 40)],
+        "other": [(10, 0, 60)],
+        "vocals": [(60, 1, 70)],
+    }
+    assert free_material["keep"](midi(mido.Message("note_on", channel=0, note=60)), "drums") is None
+
+
+def test_a_drummers_take_gets_one_kit_and_the_notes_of_general_midi(free_material):
+    take = midi(
+        mido.Message("program_change", channel=9, program=0),
+        mido.Message("note_on", channel=9, note=22),
+        mido.Message("note_on", channel=9, note=38, time=5),
+    )
+    played = free_material["on_kit"](take, 16)
+    programs = [message.program for message in played.tracks[0] if message.type == "program_change"]
+    assert programs == [16, 16]
+    assert notes(played) == [(0, 9, 42), (5, 9, 38)]

@@ -1,13 +1,18 @@
 """Models on disk: saved whole, loaded strictly, found by name, checked against their card."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from hyperstem import Separator
+from hyperstem.config import network_config
+from hyperstem.dsp.resample import normalise, pyramid
 from hyperstem.errors import ModelError
-from hyperstem.models import store
+from hyperstem.models import onnx_engine, store
 from networks import TINY, noise_pyramid, small_network
 
 
@@ -212,3 +217,21 @@ def test_one_network_gives_the_same_file_each_time(tmp_path):
     again = store.load(tmp_path / "0.safetensors")
     assert again.config == network.config
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in again.state_dict().items())
+
+
+@pytest.mark.parametrize(("name", "licence"), [("default", "CC BY-NC-SA 4.0"), ("free", "CC BY 4.0")])
+def test_the_models_that_come_with_the_package(name, licence):
+    files = store.find(name)
+    assert files.card["license"] == licence
+    assert (Path(__file__).parents[2] / files.card["page"]).is_file()
+    network = store.load(files.safetensors)
+    assert store.config_to_json(network.config) == store.config_to_json(onnx_engine.load(files.onnx, 1).config)
+    assert network_config(files.card["config"], "the card") == network.config
+    wave = 0.1 * np.random.default_rng(0).standard_normal((2, 22_050)).astype(np.float32)
+    stems = Separator.load(name, threads=1).separate(wave, 44_100)
+    np.testing.assert_allclose(stems.waves.sum(0), wave, atol=1e-5)
+    with torch.no_grad():
+        items = normalise(pyramid(wave[None], 44_100, network.config.rates_hz)).waves
+        expected = network([torch.from_numpy(item) for item in items])[-1].stems.numpy()
+    found = onnx_engine.load(files.onnx, 1).separate(items)
+    assert np.linalg.norm(found - expected) < 0.03 * np.linalg.norm(expected)  # both files are rounded to eight bits

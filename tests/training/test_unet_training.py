@@ -17,6 +17,7 @@ from hyperstem.training.settings import read
 from hyperstem.training.trainer import NORM_BATCHES
 from unets import small_draft
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 CONFIG = """
 [model]
 network = "meta-unet"
@@ -147,3 +148,13 @@ def test_a_compiled_step_is_the_step(config: Path, tmp_path: Path) -> None:
     plain, compiled = (store.load(tmp_path / name / "last.safetensors") for name in ("plain", "compiled"))
     for one, other in zip(plain.state_dict().values(), compiled.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, atol=3e-3, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", ["free", "large", "unet"])
+def test_the_configs_describe_networks(name: str) -> None:
+    settings = read(CONFIGS / f"{name}.toml")
+    sizes = {"free": 0.9e6, "large": 10.9e6, "unet": 0.43e6}
+    network = build(settings.model)
+    assert isinstance(network, MetaUNet)
+    own = sum(weight.numel() for part, weight in network.named_parameters() if not part.startswith("draft."))
+    assert own == pytest.approx(sizes[name], rel=0.02)

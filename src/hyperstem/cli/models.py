@@ -90,6 +90,7 @@ def _line(fact: dict) -> str:
         f"{fact['name']:<12} {', '.join(fact['stems'])}; {fact['rates_hz'][-1]} Hz, "
         f"{fact['channels']} channel{'s' if fact['channels'] > 1 else ''}, "
         f"{fact['bytes'] / 1e6:.1f} MB{'' if fact['trained'] else '; untrained'}"
+        + (f"; {fact['card']['license']}" if "license" in fact["card"] else "")
     )
 
 
