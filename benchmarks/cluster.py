@@ -52,7 +52,7 @@ def cpu_s() -> float:
         with contextlib.suppress(OSError):
             fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
             parents[int(folder.name)] = int(fields[1])
-            times[int(folder.name)] = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+            times[int(folder.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def ours(pid: int) -> bool:
         while pid not in (0, os.getpid()):
@@ -67,6 +67,11 @@ def timed(took: list[Took]) -> Iterator[None]:
     begun, cpu = time.perf_counter(), cpu_s()
     yield
     took.append(Took(time.perf_counter() - begun, cpu_s() - cpu))
+
+
+def registered(path: str | Path) -> Song:
+    """A song as a worker takes it."""
+    return Song(str(path), "", Path(path).stem, 1.0)
 
 
 class Bench:
@@ -94,7 +99,7 @@ class Bench:
 
     def on(self, fleet: Fleet) -> Took:
         """A fleet that stands ready."""
-        songs = [Song(str(song), "", Path(song).stem, 1.0) for song in self.songs]
+        songs = [registered(song) for song in self.songs]
         totals = Totals()
         took: list[Took] = []
         with timed(took):
@@ -122,8 +127,8 @@ class DataWorker:
         self._worker.load()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        song = Song(row["item"], "", Path(row["item"]).stem, 1.0)
-        return {"status": (self._worker.separate(song) or {"status": "stopped"})["status"]}
+        record = self._worker.separate(registered(row["item"]))
+        return {"status": record["status"] if record else "stopped"}
 
 
 def against_ray_data(bench: Bench, rounds: int) -> tuple[list[float], list[float]]:
