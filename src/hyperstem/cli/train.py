@@ -50,9 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains; returns 130 after Ctrl-C, otherwise 0."""
+    from hyperstem import memory
     from hyperstem.training.run import train
     from hyperstem.training.settings import read
 
+    memory.keep_freed()
     folder = args.output or Path("runs") / args.config.stem
     settings = read(args.config, args.assignments)
     steps = args.steps or settings.train.steps

@@ -1,7 +1,5 @@
 """Runs an exported network with onnxruntime; torch is not needed."""
 
-import ctypes
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
+from hyperstem import memory
 from hyperstem.config import ModelConfig, NetworkConfig, UNetConfig
 from hyperstem.errors import ModelError
 from hyperstem.models.onnx_unet import UNetRuntime
@@ -122,7 +121,7 @@ def load(path: str | Path, threads: int | None = None) -> Runtime | UNetRuntime:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base
         raise ModelError(f"{path} is no ONNX model that onnxruntime can run ({type(error).__name__})") from None
-    _return_freed_memory()
+    memory.return_freed()  # some 60 MB that loading took
     metadata = session.get_modelmeta().custom_metadata_map
     if metadata.get("format") == PLAIN:
         raise ModelError(f"{path} was exported with --plain, for other programs; export it again without that")
@@ -139,14 +138,6 @@ def load(path: str | Path, threads: int | None = None) -> Runtime | UNetRuntime:
             f"{path} is damaged or foreign: its stems {', '.join(stems)} or its inputs are not those of its config"
         )
     return UNetRuntime(session, config, stems) if isinstance(config, UNetConfig) else Runtime(session, config, stems)
-
-
-def _return_freed_memory() -> None:
-    """Gives the system what loading took and freed, some 60 MB, where the C library (glibc) can do that."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 def _inputs(config: NetworkConfig) -> set[str]:
