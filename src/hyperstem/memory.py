@@ -15,8 +15,8 @@ def return_freed() -> None:
 def keep_freed() -> None:
     """Keeps what this process frees from now on, for its next allocations.
 
-    Otherwise every large array is new memory, which the system clears page by page: in training, which allocates the
-    same arrays at each step, that takes up to half of the time.
+    Otherwise every large array is new memory, which the system clears page by page. Training allocates the same arrays
+    at each step; a step of a network with LSTMs over time and rows takes a tenth less processor time this way.
     """
     _glibc("mallopt", _MMAP_MAX, 0)
     _glibc("mallopt", _TRIM_THRESHOLD, -1)  # never
