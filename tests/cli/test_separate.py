@@ -395,28 +395,31 @@ def run(here: Path, *arguments: str, delay_s: float = 0.0, before: str = "", **o
     return subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
-def test_ctrl_c_leaves_no_half_file_and_says_so(here):
+INTERRUPTS = (
+    ("2", signal.SIGINT, 1),
+    pytest.param("1", signal.SIGINT, 1, marks=pytest.mark.slow),
+    pytest.param("1", signal.SIGTERM, 1, marks=pytest.mark.slow),
+    pytest.param("1", signal.SIGHUP, 1, marks=pytest.mark.slow),
+    pytest.param("2", signal.SIGINT, 5, marks=pytest.mark.slow),
+)
+
+
+@pytest.mark.parametrize(("jobs", "kill", "times"), INTERRUPTS)
+def test_ctrl_c_leaves_no_half_file_and_says_so(here, jobs, kill, times):
     song("song.wav", seconds=60)
     song("other.wav", seconds=60)
-    for jobs, kill, times in (
-        ("1", signal.SIGINT, 1),
-        ("2", signal.SIGINT, 1),
-        ("1", signal.SIGTERM, 1),
-        ("1", signal.SIGHUP, 1),
-        ("2", signal.SIGINT, 5),
-    ):
-        process = run(here, "separate", "song.wav", "other.wav", "--jobs", jobs, delay_s=0.2)
-        deadline = time.monotonic() + 60
-        while not list(here.glob("separated/song/.hyperstem-*")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.5)
-        for _ in range(times):
-            process.send_signal(kill)
-            time.sleep(0.02)
-        err = process.communicate(timeout=60)[1]
-        assert process.returncode == 130
-        assert err == "hyperstem: interrupted; unfinished files were removed\n"
-        assert not Path("separated").exists()
+    process = run(here, "separate", "song.wav", "other.wav", "--jobs", jobs, delay_s=0.2)
+    deadline = time.monotonic() + 60
+    while not list(here.glob("separated/song/.hyperstem-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    for _ in range(times):
+        process.send_signal(kill)
+        time.sleep(0.02)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert err == "hyperstem: interrupted; unfinished files were removed\n"
+    assert not Path("separated").exists()
 
 
 FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"

@@ -219,6 +219,7 @@ def test_a_driver_that_is_killed_goes_on_when_started_again(model, tmp_path):
     assert contents(out) == alone(model, tmp_path / "in", tmp_path / "plain")
 
 
+@pytest.mark.slow
 def test_a_model_that_no_machine_has_is_told(tmp_path):
     job = cluster_runs.job(str(tmp_path / "none.onnx"), tmp_path / "out")
     cluster_runs.save_songs(tmp_path / "in", ["a.wav"])

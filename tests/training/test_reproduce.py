@@ -95,6 +95,7 @@ def musdb18_hq(tmp_path):
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run_at_toy_size(musdb18_hq, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYPERSTEM_DATA", str(musdb18_hq))

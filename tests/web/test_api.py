@@ -357,6 +357,7 @@ def test_a_token_guards_the_api(folder, wav):
         assert get(studio, "/api/jobs").status_code == 200
 
 
+@pytest.mark.slow
 def test_fifty_uploads_at_once(folder):
     path = write_song(folder / "short.wav", 0.2)
     with Studio(folder / "fifty", waiting=40, running=2, environment={"HYPERSTEM_TEST_DELAY_S": "1"}) as studio:

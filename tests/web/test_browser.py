@@ -78,6 +78,7 @@ def test_a_song_from_upload_to_download(page, studio, folder):
     assert download.value.suggested_filename == "My Söng - stems.zip"
 
 
+@pytest.mark.slow
 def test_seek_loop_zoom_and_spectrogram(page, studio):
     done_page(page, studio)
     rate = page.evaluate("studio.mixer.job.rate_hz")

@@ -13,6 +13,8 @@ pytest.importorskip("httpx")
 from web_browser import LOW_CONTRAST, done, done_page, open_page, upload
 from web_studio import Studio, write_song
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_demo_in_one_click(browser, folder):
     with Studio(folder / "demo") as studio:

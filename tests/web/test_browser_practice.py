@@ -13,6 +13,7 @@ from web_browser import done, loudness, open_page, upload, wait_until_loud
 from web_music import RATE_HZ, chords, drums
 from web_studio import Studio
 
+pytestmark = pytest.mark.slow
 BPM = 100.0
 HEARD_HZ = """() => {
   const { context, analyser } = studio.mixer.player;

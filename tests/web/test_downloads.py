@@ -236,6 +236,7 @@ def test_a_failing_download_is_told_in_words_and_can_be_ordered_again(tmp_path, 
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_downloads_keep_the_quota_and_few_stay(tmp_path):
     wav = write_song(tmp_path / "a.wav", 0.2)
 

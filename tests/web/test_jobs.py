@@ -172,6 +172,7 @@ def test_a_client_that_goes_away_leaves_nothing(tmp_path):
         assert studio.client.get("/api/jobs").json() == []
 
 
+@pytest.mark.slow
 def test_hostile_songs_are_contained(tmp_path, wav):
     mode = tmp_path / "mode"
     worker = (sys.executable, str(HERE / "web_hostile.py"), str(mode))
@@ -203,6 +204,7 @@ def test_a_song_s_process_ends_with_the_studio_even_when_it_says_nothing(tmp_pat
     assert gone(process)
 
 
+@pytest.mark.slow
 def test_old_jobs_and_the_disk_quota(tmp_path):
     wav = write_song(tmp_path / "short.wav", 2.0)
     size = wav.stat().st_size  # a done job keeps its upload, the original and four stems: about six of it

@@ -13,6 +13,7 @@ pytest.importorskip("fastapi")
 from web_proxy import CADDY, NGINX, caddy, caddyfile_in_docs, free_port, location_in_docs, nginx
 from web_studio import Studio, write_song
 
+pytestmark = pytest.mark.slow
 TOKEN = "a-long-enough-token"
 CHROMIUM = "/usr/bin/chromium"
 

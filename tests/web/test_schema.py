@@ -48,11 +48,13 @@ def generate(studio, folder, *options, config=""):
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 
 
+@pytest.mark.slow
 def test_generated_requests_meet_the_description(studio, tmp_path):
     generate(studio, tmp_path, "--phases", "coverage,fuzzing", "--max-examples", "8")
     assert studio.client.get("/api/jobs").status_code == 200
 
 
+@pytest.mark.slow
 def test_generated_requests_for_a_song_that_is_there(studio, tmp_path):
     job = studio.separate(studio.song)
     values = {"path.job_id": job["id"], "path.stem": "drums", "path.lane": "drums", "query.take": "full"}

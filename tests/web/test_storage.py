@@ -381,6 +381,7 @@ def test_a_song_whose_folder_vanished_leaves_the_list(tmp_path, wav):
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_the_event_loop_does_not_wait_for_the_disk(tmp_path, wav, monkeypatch):
     """Counting and deleting happen beside it, however slow the disk is."""
 
