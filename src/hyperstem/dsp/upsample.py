@@ -1,12 +1,13 @@
 """Doubling the rate of waveforms, by which the octaves of a network are put together."""
 
 from functools import cache
+from itertools import product
 
 import numpy as np
 
 TAPS = 64
 """Length of the filter at the lower rate: a transition of a tenth of the band, images at -80 dB."""
-_TOGETHER = 16
+_TOGETHER = 64
 """Blocks multiplied at once: so few that BLAS does not start threads of its own."""
 POWER_EPS = 1e-8
 """Added to the energy of the lower mixture, which may be silent, before dividing by it."""
@@ -36,15 +37,20 @@ def padding(time: int) -> tuple[int, int]:
 
 def upsampled(waves: np.ndarray, length: int) -> np.ndarray:
     """Waveforms (..., time) float32 at twice their rate, trimmed or padded to (..., length)."""
-    time, before = waves.shape[-1], [(0, 0)] * (waves.ndim - 1)
-    padded = np.pad(waves, [*before, padding(time)])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * TAPS, axis=-1)[..., ::TAPS, :]
-    result = np.empty(windows.shape, np.float32)
-    for start in range(0, windows.shape[-2], _TOGETHER):
-        some = slice(start, start + _TOGETHER)
-        result[..., some, :] = windows[..., some, :] @ upsampling_matrix()
-    result = result.reshape(*waves.shape[:-1], -1)[..., : min(length, 2 * time)]
-    return np.pad(result, [*before, (0, length - result.shape[-1])])
+    time, (before, after) = waves.shape[-1], padding(waves.shape[-1])
+    rows = waves.reshape(-1, time)
+    padded = np.zeros((len(rows), before + time + after), np.float32)
+    padded[:, before : before + time] = rows
+    blocks = padded.reshape(len(rows), -1, TAPS)
+    this, following = upsampling_matrix().reshape(2, TAPS, TAPS, 2)[..., 1]
+    result = np.empty((len(rows), blocks.shape[1] - 1, TAPS, 2), np.float32)
+    result[..., 0] = padded[:, before : before - TAPS].reshape(result.shape[:-1])
+    for row, some in product(range(len(rows)), range(0, result.shape[1], _TOGETHER)):
+        parts = blocks[row, some : some + _TOGETHER + 1]
+        result[row, some : some + _TOGETHER, :, 1] = parts[:-1] @ this + parts[1:] @ following
+    shape, fill = waves.shape[:-1], max(0, length - 2 * time)
+    doubled = result.reshape(*shape, -1)[..., : min(length, 2 * time)]
+    return np.pad(doubled, [*[(0, 0)] * len(shape), (0, fill)]) if fill else doubled
 
 
 def lower_band(waves: np.ndarray, lower: np.ndarray, mixture: np.ndarray) -> np.ndarray:
@@ -61,4 +67,6 @@ def lower_band(waves: np.ndarray, lower: np.ndarray, mixture: np.ndarray) -> np.
     length = mixture.shape[-1]
     band = upsampled(lower, length)
     gain = (band * mixture).sum((1, 2)) / (np.square(band).sum((1, 2)) + POWER_EPS)  # (batch,)
-    return upsampled(waves, length) * gain[:, None, None, None]
+    result = upsampled(waves, length)
+    result *= gain[:, None, None, None]
+    return result
