@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import networks
-from hyperstem import cli
+from hyperstem import cli, memory
 from hyperstem.config import STEMS, TrainConfig, assigned, load_toml
 from hyperstem.data.dataset import Batch, ValidationData
 from hyperstem.data.prepare import prepare
@@ -124,8 +124,11 @@ def same(first: Path, second: Path) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_run_leaves_its_files(config, tmp_path, capsys):
+def test_a_run_leaves_its_files(config, tmp_path, capsys, monkeypatch):
+    kept = []
+    monkeypatch.setattr(memory, "keep_freed", lambda: kept.append(True))
     assert run(config, tmp_path / "run") == 0
+    assert kept == [True]
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"best.safetensors", "last.safetensors", "checkpoint", "config.json", "log.jsonl"} <= files
     assert not any(name.startswith(".") for name in files)

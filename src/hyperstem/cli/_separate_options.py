@@ -78,7 +78,7 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
         "--overlap",
         type=number(0, 0.9),
         metavar="0..0.9",
-        help="fraction of a segment crossfaded with the next (default: 0.1)",
+        help="fraction of a segment crossfaded with the next (default: 0.05)",
     )
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where it runs (default: %(default)s)")
     add("--threads", type=positive_int, metavar="N", help="CPU threads (default: all cores, 8 at most)")

@@ -23,7 +23,7 @@ from hyperstem.separation.stems import Block, Stems
 
 __all__ = ["Block", "Cancelled", "Progress", "Quality", "Separator", "Stems", "separate"]
 
-OVERLAP = 0.1
+OVERLAP = 0.05
 """Fraction of a segment that is crossfaded with the next; docs/separation.md has the measurement."""
 LARGEST_OVERLAP = 0.9
 T = TypeVar("T")
