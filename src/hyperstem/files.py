@@ -129,6 +129,12 @@ def without_extension(path: str) -> str:
     return path.removeprefix("\\\\?\\")
 
 
+def name_in(folder: Path, path: Path) -> str:
+    """A path as seen from the folder that it is in, with slashes; both may have the extended form."""
+    plain, start = without_extension(str(path)), without_extension(str(folder))
+    return Path(os.path.relpath(plain, start)).as_posix()
+
+
 def reachable(folder: Path, below: int, windows: bool = os.name == "nt") -> Path:
     """A folder in the form that paths below it need to be opened.
 

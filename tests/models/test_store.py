@@ -14,6 +14,7 @@ from hyperstem.dsp.resample import normalise, pyramid
 from hyperstem.errors import ModelError
 from hyperstem.models import onnx_engine, store
 from networks import TINY, noise_pyramid, small_network
+from unets import lively_unet
 
 
 @pytest.fixture
@@ -44,6 +45,14 @@ def test_half_precision_halves_the_file(tmp_path, network):
         torch.equal(tensor, network.state_dict()[name].half().float()) for name, tensor in back.state_dict().items()
     )
     assert back(noise_pyramid(TINY, 300))[-1].stems.isfinite().all()
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_counts_of_long_runs_are_kept(tmp_path, precision):
+    network = lively_unet()
+    network.encoder.norm.num_batches_tracked.fill_(1_000_000)
+    store.save(tmp_path / "long.safetensors", network, precision)
+    assert store.load(tmp_path / "long.safetensors").encoder.norm.num_batches_tracked == 1_000_000
 
 
 def test_eight_bits_halve_it_again_and_keep_two_digits(tmp_path):

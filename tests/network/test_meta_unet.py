@@ -107,6 +107,8 @@ def test_sizes_travel_through_json_and_say_their_family() -> None:
     assert network_config(to_mapping(sizes), "here") == sizes
     assert isinstance(build(sizes), MetaUNet)
     assert isinstance(build(network_config({"latent_dim": 16, "mels": 8, "stages": 1}, "here")), MetaTasNet)
+    with pytest.raises(ConfigError, match=r"network is \['meta-unet'\]; allowed are"):
+        network_config({"network": ["meta-unet"]}, "here")
     with pytest.raises(ConfigError, match="'other'; allowed are 'meta-tasnet', 'meta-unet'"):
         network_config({"network": "other"}, "here")
 

@@ -62,6 +62,13 @@ def test_folders_of_songs_are_called_so_too():
     assert filled(template, "x", "bass", "wav", windows=True) == PurePath("x/bass.wav")
 
 
+def test_a_path_is_named_from_its_folder_in_any_form(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("out"), tmp_path / "out", Path(files.extended(str(tmp_path / "out")))):
+        for path in (tmp_path / "out/a/b.json", Path(files.extended(str(tmp_path / "out/a/b.json")))):
+            assert files.name_in(folder, path) == "a/b.json"
+
+
 @pytest.mark.parametrize(
     ("plain", "extended"),
     [

@@ -11,7 +11,7 @@ from hyperstem import audio
 from hyperstem.audio import Tags, read_tags
 from hyperstem.audio.chunks import Marker, Placement
 from hyperstem.audio.convert import stereo_weights
-from hyperstem.errors import AudioError
+from hyperstem.errors import AudioError, ConfigError
 from hyperstem.separation import batch
 from hyperstem.separation.output import OutputSettings
 from hyperstem.separation.stem_files import StemFiles
@@ -25,6 +25,11 @@ REFERENCE = 44_100 * 60
 def settings(folder, name="wav", output=None, **others) -> batch.BatchSettings:
     chosen = OutputSettings(audio.named_format(name), **(output or {}))
     return batch.BatchSettings(folder, chosen, "{track}/{stem}.{ext}", **others)
+
+
+def test_a_way_to_clip_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match="clip is 'scael'; allowed are scale, clamp, error"):
+        OutputSettings(audio.named_format("wav"), clip="scael")
 
 
 def run(path, chosen) -> batch.Result:

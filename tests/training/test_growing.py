@@ -61,6 +61,12 @@ def test_a_checkpoint_knows_its_stems_too(tmp_path):
     assert torch.equal(grown.stages[1].embedding[4], small.stages[1].embedding[3])
 
 
+def test_rows_of_what_is_frozen_may_be_named_too():
+    network = small_network(config=TINY)
+    freeze(network, ("stages.0", "stages.0.embedding[drums]"))
+    assert not network.stages[0].embedding.requires_grad
+
+
 @pytest.mark.parametrize("optimizer", ["ranger", "adamw"])
 @pytest.mark.parametrize("parameters", ["generated", "independent"])
 def test_frozen_rows_stay_to_the_bit_while_others_move(optimizer, parameters):

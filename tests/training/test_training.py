@@ -542,6 +542,9 @@ def test_clip_scores():
     assert wrong[1][:3] == pytest.approx([20, 20, 20], abs=1.5)
     # An estimate beside the stem: SI-SNR is far below zero.
     assert (clip_scores(stems.flip(-1), stems, stems.sum(0), 8000)[2][:3] < -15).all()
+    broken = stems + noise
+    broken[1, 0, 7] = torch.nan
+    assert (clip_scores(broken, stems, stems.sum(0), 8000)[:, 1] == -100).all()
 
 
 def test_settings_are_checked(tmp_path):

@@ -139,6 +139,15 @@ def test_weights_of_a_draft_need_a_draft(config: Path, tmp_path: Path, capsys: p
     assert "has no draft" in capsys.readouterr().err
 
 
+def test_a_draft_needs_weights(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = json.dumps(to_mapping(small_draft(1))).replace('": ', '" = ')
+    given = config.with_name("untrained.toml")
+    given.write_text(CONFIG.replace("segment_s = 1.0\n", f"segment_s = 1.0\ndraft = {sizes}\n"))
+    assert cli.main(["prepare", str(given)]) == 0
+    assert run(given, tmp_path / "run") == 1
+    assert "neither init nor init_draft gives its weights" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_compiled_step_is_the_step(config: Path, tmp_path: Path) -> None:
     if shutil.which("g++") is None:

@@ -13,7 +13,6 @@ _MAGIC = b"OggS"
 _CONTINUED, _FIRST, _LAST = 1, 2, 4
 _GOES_ON = 255
 """Last entry of the segment table of a page whose last packet continues on the next page."""
-_NO_PACKET_ENDS = -1
 _READ = 1 << 16
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 

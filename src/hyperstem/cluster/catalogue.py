@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from hyperstem.audio import READABLE
 from hyperstem.cluster import objects
 from hyperstem.errors import ConfigError, DataError, HyperstemError
+from hyperstem.files import user_path
 from hyperstem.separation import manifest
 from hyperstem.separation.messages import error_line, reason_of
 
@@ -60,7 +61,7 @@ def songs(sources: Iterable[str], root: str | None = None, skip: str = "") -> It
 
 def absolute(place: str) -> str:
     """A place in a form that is valid on every machine of the cluster."""
-    return place if objects.is_url(place) else os.path.abspath(Path(place).expanduser())  # noqa: PTH100 (keeps links)
+    return place if objects.is_url(place) else os.path.abspath(user_path(place))  # noqa: PTH100 (keeps links)
 
 
 def _source(source: str, root: str | None, skip: str) -> Iterator[Listed | Unlisted]:

@@ -16,10 +16,10 @@ from typing import Any
 from hyperstem.cluster import objects
 from hyperstem.cluster.register import Song
 from hyperstem.errors import ExistsError, HyperstemError
-from hyperstem.files import remove_leftovers, sha256, temporary_beside
+from hyperstem.files import name_in, remove_leftovers, sha256, temporary_beside
 from hyperstem.separation import batch, manifest, names
 from hyperstem.separation.messages import error_line, reason_of
-from hyperstem.separation.separator import Cancelled, Quality, Separator
+from hyperstem.separation.separator import OVERLAP, Cancelled, Quality, Separator
 from hyperstem.separation.tasks import BatchSettings, Result, Task, task_of
 
 _UPLOADS = 4
@@ -41,7 +41,7 @@ class Job:
     device: str = "auto"
     threads: int = 1
     segment_s: float | None = None
-    overlap: float = 0.1
+    overlap: float = OVERLAP
 
 
 class Worker:
@@ -189,7 +189,7 @@ class _Target:
         return [*task.paths.values(), *([task.picture] if self.settings.plot else [])]
 
     def _url(self, path: Path) -> str:
-        return objects.join(self._job.destination, path.relative_to(self.settings.folder).as_posix())
+        return objects.join(self._job.destination, name_in(self.settings.folder, path))
 
     def _read_manifest(self) -> dict[str, Any]:
         try:

@@ -10,6 +10,7 @@ from hyperstem import extensions
 from hyperstem.config.limits import Count, Limits, NotNegative, Positive, Share, Whole
 from hyperstem.config.reading import Checked, require
 from hyperstem.extensions import require_known
+from hyperstem.files import user_path
 
 LAYOUTS = ("musdb18", "musdb18-hq", "moisesdb", "folders", "solo")
 _HALVES = ("", "train", "test", "all")
@@ -207,4 +208,4 @@ class DataConfig(Checked):
 def _absolute(path: str, base: Path) -> str:
     """`path` as an absolute path, with ``~`` and variables replaced; unchanged if a variable is not set."""
     expanded = os.path.expandvars(path)
-    return path if "$" in expanded else str((base / Path(expanded).expanduser()).resolve())
+    return path if "$" in expanded else str((base / user_path(expanded)).resolve())

@@ -22,7 +22,7 @@ def network_config(mapping: Mapping[str, Any], where: str) -> NetworkConfig:
         ConfigError: the family is unknown, or see `from_mapping`.
     """
     family = mapping.get("network", "meta-tasnet")
-    if family not in _FAMILIES:
+    if not isinstance(family, str) or family not in _FAMILIES:
         raise ConfigError(f"{where}: network is {family!r}; allowed are {', '.join(map(repr, _FAMILIES))}")
     kind = _FAMILIES[family]
     sizes = {key: value for key, value in mapping.items() if key != "network"} if kind is ModelConfig else mapping

@@ -51,7 +51,7 @@ def export(
         plain: one path through all stages, without branches and loops.
 
     Raises:
-        ModelError: `stems` names an unknown stem.
+        ModelError: `stems` names an unknown stem, or one twice.
         ConfigError: `stages` is out of range.
     """
     model = build(network, stages, stems, precision, plain)

@@ -91,7 +91,7 @@ def _refinement(graph: Graph, network: MetaUNet, mixture: str, power: str, stems
 
 
 def _shares(graph: Graph, coefficients: str, frames: str, config: UNetConfig) -> str:
-    """The shares of the drafts that are kept (batch, stem, frame, draft row); see `MetaUNet.refinement`."""
+    """The shares of the drafts that are kept (batch, stem, frame, row); see `MetaUNet.refinement`."""
     logit = graph.op(
         "Slice", coefficients, graph.ints(MASK_COEFFICIENTS), graph.ints(MASK_COEFFICIENTS + 1), graph.ints(2)
     )

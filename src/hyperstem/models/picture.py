@@ -134,14 +134,14 @@ def _draw_embeddings(figure: Any, name: str, values: np.ndarray, stems: tuple[st
 
 
 def _draw_masks(figure: Any, stage: StageMasks, stems: tuple[str, ...]) -> None:
-    """Every stem's mask: rows from top to bottom, or latent channels by the stem whose mask is largest on average."""
+    """Every stem's mask: rows, the lowest at the bottom, or latent channels by the stem with the largest mask."""
     axes = figure.subplots(1, len(stems), sharey=True, squeeze=False)[0]
     order = np.argsort(stage.values.mean(axis=2).argmax(axis=0), kind="stable")
     if stage.rows:
         order = np.arange(stage.values.shape[1])[::-1]
     shown = None
     for axis, stem, values in zip(axes, stems, stage.values, strict=True):
-        extent = (0.0, stage.seconds, len(values), 0.0)
+        extent = (0.0, stage.seconds, *((0.0, len(values)) if stage.rows else (len(values), 0.0)))
         shown = axis.imshow(values[order], vmin=0, vmax=1, aspect="auto", extent=extent, interpolation="nearest")
         axis.set_title(f"{stem}, {stage.title}", fontsize="small")
         axis.set_xlabel("seconds")

@@ -138,7 +138,8 @@ def save(
         if precision == "int8" and tensor.numel() >= BLOCK:
             tensors[name], tensors[name + SCALES] = _to_bytes(tensor.detach().cpu().float())
             continue
-        tensors[name] = tensor.detach().to("cpu", dtype).contiguous()
+        kind = dtype if tensor.is_floating_point() else torch.float32  # norms count their batches
+        tensors[name] = tensor.detach().to("cpu", kind).contiguous()
         if not tensors[name].isfinite().all() and tensor.isfinite().all():
             raise ModelError(f"{name} has numbers up to {tensor.abs().max().item():g}, too large for {precision}")
     with replacing(Path(path)) as temporary:

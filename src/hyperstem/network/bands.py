@@ -31,8 +31,9 @@ FULL_WIDTH = 1 / 16
 
 @lru_cache(maxsize=8)
 def _window(n_fft: int, device: torch.device) -> Tensor:
-    window = torch.hann_window(n_fft, device=device)
-    return window / window.square().sum().sqrt()
+    with torch.inference_mode(False):  # kept for training too
+        window = torch.hann_window(n_fft, device=device)
+        return window / window.square().sum().sqrt()
 
 
 def spectrum(wave: Tensor, n_fft: int) -> Tensor:

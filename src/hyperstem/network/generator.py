@@ -30,7 +30,8 @@ class Generated(nn.Module):
         embedding_dim: size of an embedding (E_1).
         bottleneck: size of the bottleneck (E_2).
         init: fills a tensor of `shape` in place with initial weights.
-        spread: standard deviation of the stems' deviations at the start; with 0 all stems start equal.
+        spread: scale of the stems' deviations at the start, whose standard deviation is some 0.6 of it; with 0 all
+            stems start equal.
     """
 
     def __init__(

@@ -45,7 +45,9 @@ def as_wave(wave: Any) -> np.ndarray:
         )
     wave = _as_floats(wave)
     if not (wave.max() <= LOUDEST and wave.min() >= -LOUDEST):
-        raise AudioError(f"the wave has samples that are NaN or infinite; they must be finite, and at most {LOUDEST:g}")
+        raise AudioError(
+            f"the wave has samples that are NaN or infinite, or beyond {LOUDEST:g}; they must be finite, at most that"
+        )
     return wave
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from hyperstem.audio import Format
+from hyperstem.errors import ConfigError
 
 CLIPS = ("scale", "clamp", "error")
 
@@ -28,6 +29,8 @@ class OutputSettings:
     """Bits per second of lossy formats; None uses the format's default."""
 
     def __post_init__(self) -> None:
+        if self.clip not in CLIPS:
+            raise ConfigError(f"clip is {self.clip!r}; allowed are {', '.join(CLIPS)}")
         if self.bitrate is not None:
             self.format.check_bitrate(self.bitrate)
 

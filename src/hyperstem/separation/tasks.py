@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from hyperstem.audio import Choice
 from hyperstem.errors import AudioError, ConfigError
-from hyperstem.files import reachable, sha256, temporary_beside
+from hyperstem.files import name_in, reachable, sha256, temporary_beside
 from hyperstem.separation import manifest, names
 from hyperstem.separation.manifest import MANIFEST
 from hyperstem.separation.output import Output, OutputSettings
@@ -220,7 +220,7 @@ def track_fields(settings: BatchSettings) -> list[str]:
 
 def name_below(task: Task, settings: BatchSettings) -> str:
     """A song's unique name below the output folder, the same on every machine."""
-    return task.manifest.relative_to(settings.folder).as_posix().casefold()
+    return name_in(settings.folder, task.manifest).casefold()
 
 
 def task_of(source: Path, track: str, folder: str, settings: BatchSettings, stems: tuple[str, ...]) -> Task:

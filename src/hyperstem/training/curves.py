@@ -27,7 +27,7 @@ def draw(folder: Path) -> Path | None:
         return None
     panels = _panels(trained, scored)
     figure = Figure(figsize=(16, 3.5 * -(-len(panels) // 2)), layout="constrained")
-    axes = figure.subplots(-(-len(panels) // 2), 2, squeeze=False).flat
+    axes = list(figure.subplots(-(-len(panels) // 2), 2, squeeze=False).flat)
     for axis, (title, lines) in zip(axes, panels.items(), strict=False):
         for i, (label, points) in enumerate(lines.items()):
             style = _STYLES[i // 10 % len(_STYLES)]
@@ -37,7 +37,7 @@ def draw(folder: Path) -> Path | None:
         axis.grid(alpha=0.3)
         if len(lines) > 1:
             axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="x-small", ncols=-(-len(lines) // 16))
-    for axis in list(axes)[len(panels) :]:
+    for axis in axes[len(panels) :]:
         axis.remove()
     path = folder / "curves.png"
     with replacing(path) as temporary:

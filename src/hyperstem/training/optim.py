@@ -155,6 +155,8 @@ def _freeze_rows(network: nn.Module, name: str, stems: list[str]) -> None:
         if stem not in model_stems:
             raise ConfigError(f"train.freeze names stem {stem!r}; the model's stems are {', '.join(model_stems)}")
     weight: Any = network.get_parameter(name)
+    if not weight.requires_grad:
+        return  # all of it is frozen
     rows = [model_stems.index(stem) for stem in stems]
     weight.frozen_rows = sorted({*getattr(weight, "frozen_rows", ()), *rows})
     weight.register_hook(lambda gradient: gradient.index_fill(0, torch.tensor(rows, device=gradient.device), 0.0))

@@ -99,7 +99,7 @@ class Window:
         self._start += seconds
 
     def progress(self, tally: Tally, learning_rate: float) -> Progress:
-        """The figures, as means over all processes."""
+        """The figures: losses as means over all processes, sound per second of all together, times of this process."""
         seconds = time.perf_counter() - self._start
         names = self._steps[-1].names
         done = [step for step in self._steps if not step.skipped]

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import nn
 from hyperstem.config import SourceConfig, SpectralLossConfig
 from hyperstem.data.dataset import SegmentDataset, ValidationData
 from hyperstem.errors import ConfigError
-from hyperstem.files import write_text
+from hyperstem.files import user_path, write_text
 from hyperstem.network import build
 from hyperstem.training.curves import draw
 from hyperstem.training.distributed import all_agree, find_device, process_group, restarts
@@ -90,7 +90,7 @@ def train(
             scorer = partial(validate, clips=clips, config=settings.model, device=device)
         torch.manual_seed(settings.train.seed)
         model: Any = build(settings.model) if network is None else network
-        match = None if resume else _initialise(model, settings, batches)
+        matches = {} if resume else _initialise(model, settings, batches)
         freeze(model.to(device), settings.train.freeze)
         if objective is None:
             loss = settings.loss
@@ -100,7 +100,7 @@ def train(
         if resume:
             trainer.resume()
         else:
-            _note_start(trainer, match)
+            _note_start(trainer, matches)
         if world.is_main:
             write_text(folder / "config.json", json.dumps(settings.mapping(), indent=2) + "\n")
         remaining_s = math.inf if minutes is None else 60 * minutes - (time.monotonic() - start)
@@ -111,21 +111,24 @@ def train(
     return outcome
 
 
-def _initialise(network: Any, settings: RunSettings, batches: SegmentDataset) -> Match | None:
+def _initialise(network: Any, settings: RunSettings, batches: SegmentDataset) -> dict[str, Match]:
     """Measures the statistics of a new network's features, and loads its initial weights if there are any."""
     config = settings.train
     measure_statistics(network, batches, -(-STATISTICS_EXAMPLES // config.batch))
-    paths = [settings.path.parent / Path(path).expanduser() for path in (config.init, config.init_draft)]
-    match = load_matching(network, paths[0], config.init_strict) if config.init else None
+    paths = [settings.path.parent / user_path(path) for path in (config.init, config.init_draft)]
+    matches = {config.init: load_matching(network, paths[0], config.init_strict)} if config.init else {}
     if config.init_draft:
         if getattr(network, "draft", None) is None:
             raise ConfigError(f"init_draft is {config.init_draft!r}, but [model] has no draft")
-        draft = load_matching(network.draft, paths[1])
-        match = match or draft
-    return match
+        matches[config.init_draft] = load_matching(network.draft, paths[1])
+    elif getattr(network, "draft", None) is not None:
+        loaded = [name for match in matches.values() for name in match.loaded]
+        if not any(name.startswith("draft.") for name in loaded):
+            raise ConfigError("[model] has a draft, but neither init nor init_draft gives its weights")
+    return matches
 
 
-def _note_start(trainer: Trainer, match: Match | None) -> None:
+def _note_start(trainer: Trainer, matches: Mapping[str, Match]) -> None:
     """Logs the start of a new run, and what came of its initial weights."""
     parameters = sum(weight.numel() for weight in trainer.network.parameters())
     trainer.note(
@@ -137,8 +140,7 @@ def _note_start(trainer: Trainer, match: Match | None) -> None:
         processes=trainer.world.size,
         torch=torch.__version__,
     )
-    if match is not None:
-        init = trainer.config.init
+    for init, match in matches.items():
         trainer.note(
             "init",
             f"{init}: {len(match.loaded)} tensors loaded, {len(match.missing)} left as initialised, "

@@ -46,12 +46,11 @@ def validate(
     rows = []
     for clip in clips:
         if stop():
-            break
+            network.train(was_training)
+            return None
         estimates = separate(network, clip.mixture, config.rates_hz, device)
         rows.append(clip_scores(estimates, clip.stems[-1][0], clip.mixture[-1][0], config.rates_hz[-1]))
     network.train(was_training)
-    if stop():
-        return None
     table = np.asarray(rows)  # (clip, score, stem)
     return Scores(*(dict(zip(config.stems, map(float, row), strict=True)) for row in nanmedian(table)))
 
@@ -93,7 +92,7 @@ def clip_scores(estimates: Tensor, stems: Tensor, mixture: Tensor, rate_hz: int)
         rate_hz: sample rate.
 
     Returns:
-        (3, stem) in dB; NaN for silent stems.
+        (3, stem) in dB; NaN for silent stems, -100 for estimates that are not finite.
     """
     finite = bool(torch.isfinite(estimates).all())
     delivered = consistent(estimates[None], mixture[None], rate_hz)[0] if finite else estimates
@@ -104,6 +103,7 @@ def clip_scores(estimates: Tensor, stems: Tensor, mixture: Tensor, rate_hz: int)
     power = np.square(stem).sum(-1, keepdims=True)
     target = (stem * estimate).sum(-1, keepdims=True) / np.maximum(power, 1e-20) * stem
     scores = np.stack([_sdr(stem, delivered), _sdr(stem, estimate * factors[:, None]), _sdr(target, estimate)])
+    scores[:, ~np.isfinite(estimate).all(-1)] = -100.0
     scores[:, power[:, 0] < 1e-9 * stem.shape[-1]] = np.nan
     return scores
 
