@@ -123,7 +123,7 @@ def cluster(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_machine_that_is_lost_loses_no_song(model, tmp_path, cluster):
     cluster, second = cluster
-    cluster_runs.save_songs(tmp_path / "in", NAMES, seconds=20)
+    cluster_runs.save_songs(tmp_path / "in", NAMES, seconds=60)  # the lost machine must have one in progress
     seen = []
 
     def lose(record) -> None:
