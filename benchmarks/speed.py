@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperstem.separation.separator import OVERLAP
+
 WORKER = """
 import sys, time
 begun = time.perf_counter()
@@ -90,7 +92,7 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--format", default="wav")
-    parser.add_argument("--overlap", type=float, default=0.05)
+    parser.add_argument("--overlap", type=float, default=OVERLAP)
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
     parser.add_argument("--qualities", nargs="+", default=["preview", "standard", "full"])
     parser.add_argument("--json", action="store_true")

@@ -191,9 +191,7 @@ def test_a_network_without_a_draft_starts_one_with_a_draft(tmp_path: Path, param
     draft = torch.randn(2, 4, *mixture.shape[1:]).double()
     masks, shares = network.double().refinement(mixture, draft)
     torch.testing.assert_close(masks, alone.double().refinement(mixture, None).masks, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(
-        shares.float(), torch.full_like(shares.float(), torch.tensor(bands.KEPT).sigmoid().item())
-    )
+    torch.testing.assert_close(shares, torch.full_like(shares, torch.tensor(bands.KEPT).sigmoid().item()))
 
 
 def test_settings_with_a_draft_survive_a_file_and_give_the_draft_for_fewer_stages() -> None:

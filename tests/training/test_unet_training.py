@@ -13,6 +13,7 @@ from hyperstem.data.dataset import SegmentDataset
 from hyperstem.models import store
 from hyperstem.network import MetaUNet, build
 from hyperstem.network.unet_layers import MOMENTUM
+from hyperstem.training.run import train
 from hyperstem.training.settings import read
 from hyperstem.training.trainer import NORM_BATCHES
 from unets import small_draft
@@ -146,6 +147,9 @@ def test_a_draft_needs_weights(config: Path, tmp_path: Path, capsys: pytest.Capt
     assert cli.main(["prepare", str(given)]) == 0
     assert run(given, tmp_path / "run") == 1
     assert "neither init nor init_draft gives its weights" in capsys.readouterr().err
+    settings = read(given)
+    train(settings, tmp_path / "given", network=build(settings.model))  # which is the caller's, with any weights
+    assert (tmp_path / "given/last.safetensors").exists()
 
 
 @pytest.mark.slow

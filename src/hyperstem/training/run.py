@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -90,7 +90,9 @@ def train(
             scorer = partial(validate, clips=clips, config=settings.model, device=device)
         torch.manual_seed(settings.train.seed)
         model: Any = build(settings.model) if network is None else network
-        matches = {} if resume else _initialise(model, settings, batches)
+        matches = [] if resume else _initialise(model, settings, batches)
+        if network is None and not resume:
+            _require_draft(model, settings, matches)
         freeze(model.to(device), settings.train.freeze)
         if objective is None:
             loss = settings.loss
@@ -111,24 +113,28 @@ def train(
     return outcome
 
 
-def _initialise(network: Any, settings: RunSettings, batches: SegmentDataset) -> dict[str, Match]:
+def _initialise(network: Any, settings: RunSettings, batches: SegmentDataset) -> list[tuple[str, Match]]:
     """Measures the statistics of a new network's features, and loads its initial weights if there are any."""
     config = settings.train
     measure_statistics(network, batches, -(-STATISTICS_EXAMPLES // config.batch))
     paths = [settings.path.parent / user_path(path) for path in (config.init, config.init_draft)]
-    matches = {config.init: load_matching(network, paths[0], config.init_strict)} if config.init else {}
+    matches = [(config.init, load_matching(network, paths[0], config.init_strict))] if config.init else []
     if config.init_draft:
         if getattr(network, "draft", None) is None:
             raise ConfigError(f"init_draft is {config.init_draft!r}, but [model] has no draft")
-        matches[config.init_draft] = load_matching(network.draft, paths[1])
-    elif getattr(network, "draft", None) is not None:
-        loaded = [name for match in matches.values() for name in match.loaded]
-        if not any(name.startswith("draft.") for name in loaded):
-            raise ConfigError("[model] has a draft, but neither init nor init_draft gives its weights")
+        matches.append((config.init_draft, load_matching(network.draft, paths[1])))
     return matches
 
 
-def _note_start(trainer: Trainer, matches: Mapping[str, Match]) -> None:
+def _require_draft(network: Any, settings: RunSettings, matches: Sequence[tuple[str, Match]]) -> None:
+    """Checks that a new network's draft, which is not trained, has weights from a file."""
+    if getattr(network, "draft", None) is None or settings.train.init_draft:
+        return
+    if not any(name.startswith("draft.") for _, match in matches for name in match.loaded):
+        raise ConfigError("[model] has a draft, but neither init nor init_draft gives its weights")
+
+
+def _note_start(trainer: Trainer, matches: Sequence[tuple[str, Match]]) -> None:
     """Logs the start of a new run, and what came of its initial weights."""
     parameters = sum(weight.numel() for weight in trainer.network.parameters())
     trainer.note(
@@ -140,7 +146,7 @@ def _note_start(trainer: Trainer, matches: Mapping[str, Match]) -> None:
         processes=trainer.world.size,
         torch=torch.__version__,
     )
-    for init, match in matches.items():
+    for init, match in matches:
         trainer.note(
             "init",
             f"{init}: {len(match.loaded)} tensors loaded, {len(match.missing)} left as initialised, "
